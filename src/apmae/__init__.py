@@ -1,0 +1,1 @@
+"""Find out which attention heads of a language model matter for a task."""

@@ -1,0 +1,343 @@
+"""A study's configuration: frozen models, one section per concern, unknown keys are errors.
+
+`docs/config.md` is generated from this file, so a field's description is its documentation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from apmae.errors import ApmaeError
+
+TaskName = Literal[
+    "identifiers",
+    "string_literals",
+    "boolean_literals",
+    "numeric_literals",
+    "boolean_operators",
+    "mathematical_operators",
+    "assignment_operators",
+    "closing_bracket",
+    "eol",
+    "random",
+    "noise",
+]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TargetConfig(Section):
+    """The language model under study."""
+
+    model: str = "smollm2-135m"
+    """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision of the weights; scores and patterns are float32 in every case."""
+    device: str = "auto"
+    """Torch device, `auto` (CUDA, then MPS, then CPU), or `balanced` to spread over several GPUs."""
+    batch_size: Positive = 16
+    """Prompts per forward pass."""
+    trust_remote_code: bool = False
+    """Let the hub repository's own Python code run."""
+
+
+class CorpusConfig(Section):
+    """Where source files come from."""
+
+    source: Literal["jdk", "directory", "archive", "hub"] = "jdk"
+    """`jdk`: the `src.zip` of an installed JDK; `directory`; `archive` (.zip, .tar.*); `hub`: a
+    streamed Hugging Face data set."""
+    path: str | None = None
+    """A JDK's home or `src.zip` (optional), the directory, the archive, or the data set's id."""
+    language: Literal["java"] = "java"
+    """Language of the files and of the task queries."""
+    max_file_bytes: Positive = 200_000
+    """Larger files are skipped (and counted)."""
+    max_files: Positive | None = None
+    """Stop after this many files; all of them by default."""
+    hub_config: str | None = None
+    """Hub only: the data set's configuration name."""
+    hub_split: str = "train"
+    """Hub only: the split to stream."""
+    hub_revision: str | None = None
+    """Hub only: commit, tag or branch."""
+    text_column: str = "content"
+    """Hub only: the column that holds the source text."""
+    group_column: str | None = None
+    """Hub only: the column that names the project; without it every file is its own group."""
+    exclude_flags: tuple[str, ...] = ()
+    """Hub only: boolean columns; a row with any of them true is dropped (The Heap flags duplicates
+    of a model's training data this way)."""
+
+    @model_validator(mode="after")
+    def _path_given(self) -> Self:
+        if self.source != "jdk" and not self.path:
+            raise ValueError(f"corpus.path is needed for corpus.source: {self.source}")
+        return self
+
+
+class PromptsConfig(Section):
+    """Which prompts are mined, how many, and how they are split."""
+
+    tasks: tuple[TaskName, ...] = ("eol", "identifiers", "string_literals")
+    """Tasks to mine (paper section 5.1)."""
+    per_task: Annotated[int, Field(ge=4)] = 1_000
+    """Prompts per task: half of them completed right, half wrong."""
+    encoder_prompts: Positive = 1_000
+    """Further prompts of the task `random`, at their natural rate, to train the encoder on."""
+    per_file: Positive = 4
+    """At most this many prompts per task from one file."""
+    length_tokens: Annotated[int, Field(ge=16)] = 256
+    """Tokens per prompt."""
+    format: Literal["auto", "causal", "fim"] = "auto"
+    """`fim`: fill in the middle with the model's own sentinels; `auto`: `fim` where the tokenizer
+    has them, else `causal`."""
+    test_fraction: Fraction = 0.25
+    """Fraction of the groups (packages, projects) held out from fitting."""
+
+    @model_validator(mode="after")
+    def _tasks_given_once(self) -> Self:
+        if not self.tasks:
+            raise ValueError("prompts.tasks is empty")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError("prompts.tasks names a task twice")
+        return self
+
+
+class EncoderConfig(Section):
+    """The AP-MAE. `size: paper` is Table 1 of the paper."""
+
+    pretrained: str | None = None
+    """Directory or hub id of a trained AP-MAE; the train stage then trains nothing."""
+    size: Literal["paper", "small", "tiny"] = "small"
+    """`paper`: 101 M + 25 M parameters; `small`: for a laptop; `tiny`: for tests and the demo."""
+    patch_size: Positive = 32
+    """Side of a patch in tokens; divides `prompts.length_tokens`."""
+    mask_ratio: Fraction = 0.5
+    """Fraction of the patches that are masked in training."""
+    scaling: Literal["min_normalized", "absolute", "probability"] = "absolute"
+    """`min_normalized`: the paper's; `absolute`: one fixed log scale for all heads and prompts;
+    `probability`: no logarithm (the paper's ablation, figure 1b)."""
+    row_tokens: bool = True
+    """Feed the predicting position's row as further tokens of 1 x patch_size."""
+    decoder_context: Literal["visible", "cls"] = "visible"
+    """What the decoder sees of the encoder's output."""
+    encode_patches: Literal["causal", "all"] = "causal"
+    """Patches fed when encoding: the lower triangle, or the whole grid (released models)."""
+
+
+class TrainingConfig(Section):
+    """How the AP-MAE is trained (paper section 4)."""
+
+    steps: Positive = 2_000
+    """Optimiser steps."""
+    batch_size: Positive = 128
+    """Patterns per step, over all processes."""
+    base_learning_rate: Annotated[float, Field(gt=0)] = 1.5e-4
+    """Learning rate per 50 patterns of batch; scaled linearly (paper section 4)."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Fraction of the steps over which the learning rate rises; cosine decay after it."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """AdamW's, with betas (0.9, 0.95)."""
+    head_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Fraction of every layer's heads taken from one prompt."""
+    correct_only: bool = True
+    """Train on the patterns of right completions only."""
+    prompts_per_round: Positive = 64
+    """Prompts whose patterns are mixed before batches are drawn; bounds the memory of the mix."""
+    validation_prompts: Positive = 16
+    """Prompts of held-out groups for the validation loss."""
+    validate_every_steps: Positive = 100
+    """Steps between validations."""
+    checkpoint_every_steps: Positive = 100
+    """Steps between checkpoints; a killed training goes on from the last one."""
+    precision: Literal["no", "bf16"] = "bf16"
+    """Autocast precision of the AP-MAE."""
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    """Experiment tracker, through Accelerate."""
+
+
+class EncodingConfig(Section):
+    """How every head of every prompt is encoded."""
+
+    shard_prompts: Positive = 64
+    """Prompts per shard of encodings.zarr: the unit that is written, and lost, at once."""
+    batch_patterns: Positive = 1_024
+    """Patterns per forward pass of the encoder."""
+    precision: Literal["no", "bf16"] = "bf16"
+    """Autocast precision of the encoder."""
+
+
+class ClusteringConfig(Section):
+    """How each head's encodings are clustered (paper section 5.1)."""
+
+    method: Literal["kmeans", "umap_hdbscan"] = "kmeans"
+    """`umap_hdbscan` is the paper's."""
+    readout: Literal["cls", "row"] = "cls"
+    """Which encoding is clustered."""
+    n_clusters: Annotated[int, Field(ge=2)] = 6
+    """kmeans: clusters per head."""
+    umap_dimensions: Positive = 8
+    """umap_hdbscan: dimensions that UMAP reduces to."""
+    umap_neighbors: Annotated[int, Field(ge=2)] = 20
+    """umap_hdbscan: UMAP's n_neighbors."""
+    umap_min_dist: Annotated[float, Field(ge=0)] = 0.05
+    """umap_hdbscan: UMAP's min_dist."""
+    min_cluster_size: Annotated[int, Field(ge=2)] = 25
+    """umap_hdbscan: HDBSCAN's min_cluster_size."""
+    min_samples: Positive = 20
+    """umap_hdbscan: HDBSCAN's min_samples."""
+    assign_neighbors: Positive = 15
+    """umap_hdbscan: neighbours that vote when a new encoding is assigned to a cluster."""
+    processes: Positive | None = None
+    """Worker processes; all cores by default. Results do not depend on it."""
+    backend: Literal["loky", "dask", "ray"] = "loky"
+    """joblib backend: this machine, or a cluster."""
+
+
+class PredictionConfig(Section):
+    """How correctness is predicted (paper section 6)."""
+
+    folds: Annotated[int, Field(ge=2)] = 10
+    """Folds of the cross-validation."""
+    iterations: Positive = 200
+    """CatBoost's trees."""
+    depth: Annotated[int, Field(gt=0, le=16)] = 4
+    """CatBoost's tree depth."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    """CatBoost's learning rate."""
+    processes: Positive | None = None
+    """Worker processes; all cores by default. Results do not depend on it."""
+
+
+class InterventionConfig(Section):
+    """Which heads are scaled, on how many prompts (paper section 7)."""
+
+    head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
+    """Heads zeroed per condition; counts above the model's number of heads are left out."""
+    selections: tuple[Literal["positive", "negative", "neutral", "random"], ...] = (
+        "positive",
+        "negative",
+        "neutral",
+        "random",
+    )
+    """How heads are chosen; SHAP values come from the training split."""
+    random_draws: Positive = 3
+    """Draws of the random selection."""
+    prompts_per_outcome: Positive = 1_000
+    """Held-out prompts per task and outcome: this many right ones, this many wrong ones."""
+
+
+class ReportConfig(Section):
+    """What the report shows."""
+
+    gallery_clusters: Positive = 12
+    """Clusters in the gallery (paper figure 2)."""
+    reconstructions: Positive = 4
+    """Patterns in the reconstruction figure (paper figure 1)."""
+
+
+class StudyConfig(Section):
+    """One target x corpus x tasks x encoder."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the study and of its directory."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Every random draw derives from it."""
+    directory: Path | None = None
+    """Where the study lives; `runs/<name>` by default."""
+    target: TargetConfig = TargetConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    training: TrainingConfig = TrainingConfig()
+    encoding: EncodingConfig = EncodingConfig()
+    clustering: ClusteringConfig = ClusteringConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    intervention: InterventionConfig = InterventionConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        if self.prompts.length_tokens % self.encoder.patch_size:
+            raise ValueError(
+                f"encoder.patch_size {self.encoder.patch_size} does not divide "
+                f"prompts.length_tokens {self.prompts.length_tokens}"
+            )
+        return self
+
+    @property
+    def study_directory(self) -> Path:
+        """The directory that holds every artifact of this study."""
+        return self.directory or Path("runs") / self.name
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> StudyConfig:
+    """Read a study's YAML file and apply `section.key=value` overrides (values are YAML).
+
+    Raises:
+        ApmaeError: the file cannot be read or a key or value is wrong; the message names it.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ApmaeError(f"{path}: no such study file") from None
+    except IsADirectoryError:
+        raise ApmaeError(f"{path} is a directory; name a study's YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ApmaeError(f"{path}: not valid YAML: {_one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise ApmaeError(f"{path}: a study file holds a mapping of sections, see docs/config.md")
+    for override in overrides or []:
+        _apply_override(values, override)
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        raise ApmaeError(f"{path}: {_describe(error)}") from None
+
+
+def dump_config(config: StudyConfig) -> str:
+    """The resolved config as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ApmaeError(f"--set {override}: write it as section.key=value")
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ApmaeError(f"--set {override}: {section} is not a section")
+    try:
+        values[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ApmaeError(f"--set {override}: not valid YAML: {_one_line(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for detail in error.errors():
+        where = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            problems.append(f"unknown key {where}")
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            given = "" if not where or isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+            problems.append(f"{where}: {message}{given}" if where else message)
+    return "; ".join(problems) + "; see docs/config.md"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

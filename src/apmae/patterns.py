@@ -1,0 +1,161 @@
+"""Attention patterns as images: scaling, patches and row statistics. Pure tensor functions.
+
+A head's pattern starts as `log_probs`, the log-softmax of its attention scores, with -inf where
+the mask lets nothing through. From it come (paper section 4, "Architecture"):
+
+1. `scale`: values in [0, 1], 0 where the mask lets nothing through;
+2. `patchify`: the lower-triangle patches, in row-major order of the patch grid;
+3. `row_statistics`: what the predicting position (the last row) attends to.
+
+Shape suffixes: N patterns (any leading axes), T tokens, G = T / P patches a side, P patch side,
+K = G (G + 1) / 2 lower-triangle patches.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Scaling = Literal["min_normalized", "absolute", "probability"]
+
+ABSOLUTE_FLOOR = -16.0
+"""Log probability that `absolute` scaling maps to 0; exp(-16) is 1e-7."""
+
+ROW_STATISTICS = (
+    "entropy",
+    "mass_first",
+    "mass_last_1",
+    "mass_last_8",
+    "mass_last_32",
+    "largest",
+    "second_largest",
+)
+"""Names of the last axis of `row_statistics`."""
+
+
+def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor) -> Tensor:
+    """Log-softmax over the last axis, in float32, -inf where `allowed` is False.
+
+    Taken from the scores, never as the log of a softmax that may have underflowed. A row in which
+    nothing is allowed (padding) is -inf throughout.
+
+    Args:
+        scores_TT: (..., T, T) attention scores, any float dtype.
+        allowed_TT: bool, broadcastable to scores.
+    """
+    scores = scores_TT.float().masked_fill(~allowed_TT, -torch.inf)
+    log_probs = scores - scores.logsumexp(-1, keepdim=True)
+    return log_probs.masked_fill_(~allowed_TT, -torch.inf)
+
+
+def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
+    """Map log probabilities to [0, 1]; 0 where the mask lets nothing through.
+
+    `min_normalized` is the paper's `(x - min) / (0 - min)` per pattern over the allowed positions;
+    a pattern without spread is one where allowed. `absolute` is `1 + max(x, -16) / 16`, the same
+    for every pattern, so that the size of the attention survives. `probability` is `exp(x)`.
+
+    Args:
+        log_probs_TT: (..., T, T) float32, -inf where not allowed.
+
+    Returns:
+        (..., T, T) float32.
+    """
+    if scaling == "probability":
+        return log_probs_TT.exp()
+    allowed = log_probs_TT > -torch.inf
+    if scaling == "absolute":
+        scaled = 1 - log_probs_TT.clamp(min=ABSOLUTE_FLOOR) / ABSOLUTE_FLOOR
+    else:
+        lowest = log_probs_TT.masked_fill(~allowed, 0).amin((-2, -1), keepdim=True)
+        spread = lowest < 0
+        scaled = torch.where(spread, 1 - log_probs_TT / lowest.where(spread, -1.0), 1.0)
+    return scaled.masked_fill(~allowed, 0)
+
+
+@lru_cache(maxsize=64)
+def causal_patch_indices(grid: int) -> tuple[int, ...]:
+    """Flat indices, into a grid x grid of patches, of the lower triangle with its diagonal."""
+    return tuple(row * grid + column for row in range(grid) for column in range(row + 1))
+
+
+def patchify(patterns_NTT: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
+    """Cut patterns into patches, row-major within the grid and within a patch.
+
+    Args:
+        patterns_NTT: (..., T, T); T is a multiple of `patch_size`.
+        causal: keep the K lower-triangle patches only, else all G * G.
+
+    Returns:
+        (..., K or G * G, P * P).
+
+    Raises:
+        ValueError: the pattern is not square or T is no multiple of `patch_size`.
+    """
+    *lead, height, width = patterns_NTT.shape
+    if height != width or height % patch_size:
+        raise ValueError(f"a {height} x {width} pattern has no whole patches of side {patch_size}")
+    grid = height // patch_size
+    cells = patterns_NTT.reshape(*lead, grid, patch_size, grid, patch_size).transpose(-3, -2)
+    patches = cells.reshape(*lead, grid * grid, patch_size * patch_size)
+    if not causal:
+        return patches
+    return patches[..., list(causal_patch_indices(grid)), :]
+
+
+def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
+    """Invert `patchify`; patches above the diagonal are 0 where `causal`.
+
+    Args:
+        patches_NKP: (..., K or G * G, P * P).
+
+    Returns:
+        (..., T, T).
+    """
+    *lead, count, area = patches_NKP.shape
+    if causal:
+        grid = int(((8 * count + 1) ** 0.5 - 1) / 2)
+        full = patches_NKP.new_zeros(*lead, grid * grid, area)
+        full[..., list(causal_patch_indices(grid)), :] = patches_NKP
+    else:
+        grid, full = int(count**0.5), patches_NKP
+    cells = full.reshape(*lead, grid, grid, patch_size, patch_size).transpose(-3, -2)
+    return cells.reshape(*lead, grid * patch_size, grid * patch_size)
+
+
+def last_row_tokens(patterns_NTT: Tensor, patch_size: int) -> Tensor:
+    """The predicting position's row, cut into G tokens of `patch_size` values: (..., G, P)."""
+    row = patterns_NTT[..., -1, :]
+    return row.reshape(*row.shape[:-1], -1, patch_size)
+
+
+def row_statistics(log_probs_TT: Tensor) -> Tensor:
+    """What the last row attends to, as the seven numbers of `ROW_STATISTICS`.
+
+    Entropy is in nats; masses and weights are probabilities.
+
+    Args:
+        log_probs_TT: (..., T, T) float32, -inf where not allowed.
+
+    Returns:
+        (..., 7) float32.
+    """
+    log_row = log_probs_TT[..., -1, :]
+    row = log_row.exp()
+    entropy = -(row * log_row.masked_fill(row == 0, 0)).sum(-1)
+    largest = row.topk(2, dim=-1).values
+    return torch.stack(
+        [
+            entropy,
+            row[..., 0],
+            row[..., -1],
+            row[..., -8:].sum(-1),
+            row[..., -32:].sum(-1),
+            largest[..., 0],
+            largest[..., 1],
+        ],
+        dim=-1,
+    )
