@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -35,9 +35,18 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change how fast or where results are made, not what they are."""
+
+    def result_values(self) -> dict[str, Any]:
+        """Values of the fields that results depend on."""
+        return self.model_dump(mode="json", exclude=set(self.without_effect))
+
 
 class TargetConfig(Section):
     """The language model under study."""
+
+    without_effect = frozenset({"device"})
 
     model: str = "smollm2-135m"
     """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`)."""
@@ -139,6 +148,8 @@ class EncoderConfig(Section):
 class TrainingConfig(Section):
     """How the AP-MAE is trained (paper section 4)."""
 
+    without_effect = frozenset({"tracker"})
+
     steps: Positive = 2_000
     """Optimiser steps."""
     batch_size: Positive = 128
@@ -181,6 +192,8 @@ class EncodingConfig(Section):
 class ClusteringConfig(Section):
     """How each head's encodings are clustered (paper section 5.1)."""
 
+    without_effect = frozenset({"processes", "backend"})
+
     method: Literal["kmeans", "umap_hdbscan"] = "kmeans"
     """`umap_hdbscan` is the paper's."""
     readout: Literal["cls", "row"] = "cls"
@@ -207,6 +220,8 @@ class ClusteringConfig(Section):
 
 class PredictionConfig(Section):
     """How correctness is predicted (paper section 6)."""
+
+    without_effect = frozenset({"processes"})
 
     folds: Annotated[int, Field(ge=2)] = 10
     """Folds of the cross-validation."""

@@ -46,9 +46,9 @@ def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor) -> Tensor:
         scores_TT: (..., T, T) attention scores, any float dtype.
         allowed_TT: bool, broadcastable to scores.
     """
-    scores = scores_TT.float().masked_fill(~allowed_TT, -torch.inf)
-    log_probs = scores - scores.logsumexp(-1, keepdim=True)
-    return log_probs.masked_fill_(~allowed_TT, -torch.inf)
+    log_probs = scores_TT.float().masked_fill(~allowed_TT, -torch.inf).log_softmax(-1)
+    empty_rows = ~allowed_TT.any(-1, keepdim=True)
+    return log_probs.masked_fill_(empty_rows, -torch.inf) if empty_rows.any() else log_probs
 
 
 def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
@@ -66,14 +66,12 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     """
     if scaling == "probability":
         return log_probs_TT.exp()
-    allowed = log_probs_TT > -torch.inf
+    # Where the mask lets nothing through, log_probs is -inf and so the clamp leaves 0.
     if scaling == "absolute":
-        scaled = 1 - log_probs_TT.clamp(min=ABSOLUTE_FLOOR) / ABSOLUTE_FLOOR
-    else:
-        lowest = log_probs_TT.masked_fill(~allowed, 0).amin((-2, -1), keepdim=True)
-        spread = lowest < 0
-        scaled = torch.where(spread, 1 - log_probs_TT / lowest.where(spread, -1.0), 1.0)
-    return scaled.masked_fill(~allowed, 0)
+        return log_probs_TT.clamp(min=ABSOLUTE_FLOOR).div_(-ABSOLUTE_FLOOR).add_(1)
+    lowest = log_probs_TT.masked_fill(log_probs_TT == -torch.inf, 0).amin((-2, -1), keepdim=True)
+    # Without any spread every allowed value is 0, and 1 - 0 / -1 is the one that we want.
+    return (log_probs_TT / -lowest.where(lowest < 0, -1.0)).add_(1).clamp_(min=0)
 
 
 @lru_cache(maxsize=64)

@@ -222,20 +222,15 @@ class Study:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A temporary path beside the artifact; renamed to it when the block ends well."""
-        final = self.path(name)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent)) / final.name
-        try:
-            yield temporary
-            _replace(temporary, final)
-        finally:
-            shutil.rmtree(temporary.parent, ignore_errors=True)
+        """A temporary path for the artifact `name`; renamed to it when the block ends well."""
+        with replacing(self.path(name)) as path:
+            yield path
 
     def write_table(self, name: str, table: pl.DataFrame, schema: dict[str, Any]) -> None:
         """Write `table` as the artifact `name`, its columns cast to and ordered as `schema`."""
-        with self.writing(name) as path:
-            table.select(pl.col(column).cast(dtype) for column, dtype in schema.items()).write_parquet(path)
+        write_parquet(
+            self.path(name), table.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
+        )
 
     def work_directory(self, stage: str, key: str) -> Path:
         """Where a stage keeps unfinished work; emptied when it belongs to another key."""
@@ -298,10 +293,30 @@ class Study:
             )
 
 
+@contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """A temporary path beside `final`; renamed to it when the block ends well."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent)) / final.name
+    try:
+        yield temporary
+        if final.is_dir():
+            shutil.rmtree(final)
+        temporary.replace(final)
+    finally:
+        shutil.rmtree(temporary.parent, ignore_errors=True)
+
+
+def write_parquet(path: Path, table: pl.DataFrame) -> None:
+    """Write a table so that the file is either whole or not there."""
+    with replacing(path) as temporary:
+        table.write_parquet(temporary)
+
+
 def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: dict[str, str]) -> str:
     """Hash of the seed, the named config sections, and the keys of what a stage reads."""
-    values = config.model_dump(mode="json")
-    text = json.dumps([config.seed, {name: values[name] for name in sections}, inputs], sort_keys=True)
+    values = {name: getattr(config, name).result_values() for name in sections}
+    text = json.dumps([config.seed, values, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -339,9 +354,3 @@ def _read_config(directory: Path) -> StudyConfig:
         raise ApmaeError(f"{directory} holds no study (no {CONFIG})") from None
     except (ValidationError, yaml.YAMLError):
         raise ApmaeError(f"{path} is not this version's; set `directory` to a new one") from None
-
-
-def _replace(temporary: Path, final: Path) -> None:
-    if final.is_dir():
-        shutil.rmtree(final)
-    temporary.replace(final)

@@ -1,0 +1,159 @@
+"""The command line: parses, calls, prints. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from apmae.errors import ApmaeError
+
+if TYPE_CHECKING:
+    from apmae.pipeline import StageName
+    from apmae.study import Study
+
+app = typer.Typer(
+    help="Find out which attention heads of a language model matter for a task.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study's file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a config value; may be repeated."),
+]
+
+
+def main() -> None:
+    """Run the command line; what a user can fix ends in one line and exit code 2."""
+    try:
+        app()
+    except ApmaeError as error:
+        _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; what was computed is kept, run the same command to go on")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command to go on\n")
+        sys.exit(130)
+
+
+@app.command()
+def run(study: StudyFile, overrides: Overrides = None) -> None:
+    """Run every stage that is not done, and print what came out."""
+    finished = _run(study, overrides, None)
+    _print_summary(finished)
+
+
+@app.command()
+def prompts(study: StudyFile, overrides: Overrides = None) -> None:
+    """Mine completion prompts from source code and run the target on them."""
+    _run(study, overrides, "prompts")
+
+
+@app.command()
+def train(study: StudyFile, overrides: Overrides = None) -> None:
+    """Train the AP-MAE on the target's attention patterns."""
+    _run(study, overrides, "train")
+
+
+@app.command()
+def encode(study: StudyFile, overrides: Overrides = None) -> None:
+    """Encode every head's pattern on every prompt."""
+    _run(study, overrides, "encode")
+
+
+@app.command()
+def cluster(study: StudyFile, overrides: Overrides = None) -> None:
+    """Cluster each head's encodings."""
+    _run(study, overrides, "cluster")
+
+
+@app.command()
+def predict(study: StudyFile, overrides: Overrides = None) -> None:
+    """Predict from the clusters whether a completion is right, beside the baselines."""
+    _run(study, overrides, "predict")
+
+
+@app.command()
+def intervene(study: StudyFile, overrides: Overrides = None) -> None:
+    """Zero the heads that SHAP points at and measure what that does."""
+    _run(study, overrides, "intervene")
+
+
+@app.command()
+def report(study: StudyFile, overrides: Overrides = None) -> None:
+    """Write the report, a page that opens from disk."""
+    _run(study, overrides, "report")
+
+
+@app.command()
+def status(study: StudyFile, overrides: Overrides = None) -> None:
+    """Show which stages are done."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from apmae.config import load_config
+    from apmae.pipeline import STAGE_NAMES, stage_keys, state
+    from apmae.study import Study
+
+    config = load_config(study, overrides)
+    there = Study(config, config.study_directory)
+    keys = stage_keys(there)
+    table = Table("stage", "state", "seconds", "peak MiB", title=f"{config.name} in {there.directory}")
+    for name in STAGE_NAMES:
+        marker = there.marker(name) or {}
+        table.add_row(
+            name,
+            state(there, name, keys),
+            str(marker.get("seconds", "")),
+            str(marker.get("peak_memory_mib", "")),
+        )
+    Console().print(table)
+
+
+@app.command()
+def fetch_jdk() -> None:
+    """Fetch Java's own source files (Debian's openjdk-17-source) into the cache, without root."""
+    from apmae.corpus import fetch_jdk_sources, jdk_cache
+
+    typer.echo(fetch_jdk_sources(jdk_cache()))
+
+
+def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:
+    from apmae import pipeline
+    from apmae.config import load_config
+    from apmae.progress import console
+
+    config = load_config(path, overrides)
+    _quiet_libraries()
+    return pipeline.run(config, only=only, track=console, announce=typer.echo)
+
+
+def _quiet_libraries() -> None:
+    """Keep Transformers' own progress bars and notes out of ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _print_summary(study: Study) -> None:
+    from rich.console import Console
+
+    from apmae.report import summary_table
+    from apmae.study import REPORT_INDEX
+
+    console = Console()
+    console.print(summary_table(study))
+    console.print(f"report: {study.path(REPORT_INDEX)}", soft_wrap=True)
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(2)

@@ -1,0 +1,218 @@
+"""The stages of a study in order: what is done, what is stale, and running the rest.
+
+A stage's key is a hash of the seed, its config sections, and the keys of the stages it reads. A
+stage is current when its marker carries that key; so a changed config redoes what depends on it,
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, get_args
+
+from apmae.config import StudyConfig
+from apmae.errors import ApmaeError
+from apmae.progress import Tracker, silent
+from apmae.study import Study, stage_key
+
+if TYPE_CHECKING:
+    from apmae.target import Target
+
+StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+
+State = Literal["done", "stale", "unfinished", "missing"]
+Counts = dict[str, object]
+
+
+class Run:
+    """What the stages of one run share: the study, the progress display, the loaded target."""
+
+    def __init__(self, study: Study, track: Tracker) -> None:
+        self.study = study
+        self.track = track
+
+    @cached_property
+    def target(self) -> Target:
+        """The target model, loaded once."""
+        from apmae.target import Target
+
+        return Target.from_config(self.study.config.target)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    Attributes:
+        sections: the config sections that it depends on itself.
+        needs: the stages whose artifacts it reads.
+        work: does it, given the shared state and the stage's key; returns counts for the marker.
+    """
+
+    name: StageName
+    sections: tuple[str, ...]
+    needs: tuple[StageName, ...]
+    work: Callable[[Run, str], Counts]
+
+
+def run(
+    config: StudyConfig,
+    *,
+    only: StageName | None = None,
+    track: Tracker = silent,
+    announce: Callable[[str], None] = lambda line: None,
+) -> Study:
+    """Run the stages of a study that are not done.
+
+    Args:
+        config: what to study.
+        only: run this stage alone.
+        track: shows progress within a stage.
+        announce: called with one line for every stage that is begun, finished or already done.
+
+    Raises:
+        ApmaeError: the directory holds another study, a stage cannot run, or, with `only`, an
+            earlier stage is missing.
+    """
+    study = Study.create(config)
+    study.write_provenance()
+    shared = Run(study, track)
+    keys = stage_keys(study)
+    for stage in STAGES:
+        if only is not None and stage.name != only:
+            continue
+        _require_earlier(study, stage, keys)
+        if state(study, stage.name, keys) == "done":
+            announce(f"{stage.name}: already done")
+            continue
+        announce(f"{stage.name}: started")
+        study.unmark(stage.name)
+        record = _run_stage(stage, shared, keys[stage.name])
+        announce(f"{stage.name}: done in {record['seconds']:.0f} s")
+    return study
+
+
+def stage_keys(study: Study) -> dict[StageName, str]:
+    """The key that every stage of this study has under its config."""
+    keys: dict[StageName, str] = {}
+    for stage in STAGES:
+        inputs = {name: keys[name] for name in stage.needs}
+        if stage.name == "prompts":
+            inputs = {"corpus": _corpus_fingerprint(study)}
+        keys[stage.name] = stage_key(study.config, stage.sections, inputs)
+    return keys
+
+
+def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
+    """Whether a stage is done, was done for another config, was begun, or is missing."""
+    marker = study.marker(name)
+    if marker is not None:
+        return "done" if marker["key"] == keys[name] else "stale"
+    owner = study.path("work") / name / "key"
+    return "unfinished" if owner.exists() and owner.read_text() == keys[name] else "missing"
+
+
+def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, float]:
+    started = time.monotonic()
+    counts = stage.work(shared, key)
+    record = {
+        "key": key,
+        "seconds": round(time.monotonic() - started, 1),
+        "peak_memory_mib": _peak_memory_mib(),
+        "counts": counts,
+    }
+    if stage.name == "prompts":
+        record["corpus"] = _corpus_fingerprint(shared.study)
+    shared.study.mark_done(stage.name, record)
+    return {"seconds": float(time.monotonic() - started)}
+
+
+def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> None:
+    for name in stage.needs:
+        found = state(study, name, keys)
+        if found != "done":
+            why = "was made by another config" if found == "stale" else "is not done"
+            raise ApmaeError(
+                f"{stage.name} needs the stage {name}, which {why}: run `apmae run` or `apmae {name}`"
+            )
+
+
+def _corpus_fingerprint(study: Study) -> str:
+    """Identity of the source files; the recorded one where they are gone since prompts were made."""
+    from apmae.corpus import open_corpus
+
+    marker = study.marker("prompts")
+    try:
+        return open_corpus(study.config.corpus, study.config.seed).fingerprint
+    except ApmaeError:
+        if marker is None:
+            raise
+        return str(marker["corpus"])
+
+
+def _peak_memory_mib() -> float:
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def _prompts(shared: Run, key: str) -> Counts:
+    from apmae import mining
+
+    return mining.run(shared.study, key, shared.track, shared.target)
+
+
+def _train(shared: Run, key: str) -> Counts:
+    from apmae import training
+
+    return training.run(shared.study, key, shared.track, lambda: shared.target)
+
+
+def _encode(shared: Run, key: str) -> Counts:
+    from apmae import encoding
+
+    return encoding.run(shared.study, key, shared.track, shared.target)
+
+
+def _cluster(shared: Run, key: str) -> Counts:
+    from apmae import clustering, encoding
+
+    return clustering.run(
+        shared.study, key, shared.track, encoding.pattern_source(shared.study, shared.target)
+    )
+
+
+def _predict(shared: Run, key: str) -> Counts:
+    from apmae import prediction
+
+    return prediction.run(shared.study, key, shared.track)
+
+
+def _intervene(shared: Run, key: str) -> Counts:
+    from apmae import intervention
+
+    return intervention.run(shared.study, key, shared.track, shared.target)
+
+
+def _report(shared: Run, key: str) -> Counts:
+    from apmae import encoding, report
+
+    return report.run(
+        shared.study, key, shared.track, lambda: encoding.reconstructions(shared.study, shared.target)
+    )
+
+
+STAGES = (
+    Stage("prompts", ("target", "corpus", "prompts"), (), _prompts),
+    Stage("train", ("encoder", "training"), ("prompts",), _train),
+    Stage("encode", ("encoding",), ("prompts", "train"), _encode),
+    Stage("cluster", ("clustering",), ("encode",), _cluster),
+    Stage("predict", ("prediction",), ("prompts", "encode", "cluster"), _predict),
+    Stage("intervene", ("intervention",), ("prompts", "predict"), _intervene),
+    Stage("report", ("report",), ("prompts", "train", "encode", "cluster", "predict", "intervene"), _report),
+)

