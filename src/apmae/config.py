@@ -183,8 +183,6 @@ class EncodingConfig(Section):
 
     shard_prompts: Positive = 64
     """Prompts per shard of encodings.zarr: the unit that is written, and lost, at once."""
-    batch_patterns: Positive = 1_024
-    """Patterns per forward pass of the encoder."""
     precision: Literal["no", "bf16"] = "bf16"
     """Autocast precision of the encoder."""
 

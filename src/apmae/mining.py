@@ -275,7 +275,7 @@ class Miner:
     ) -> Iterator[Span]:
         if quota.task == "random":
             draws = (
-                random_span(document.offsets, generator) for _ in range(4 * self.config.prompts.per_file)
+                random_span(document, generator) for _ in range(4 * self.config.prompts.per_file)
             )
             return (span for span in draws if span is not None)
         found = spans.get(quota.task, [])

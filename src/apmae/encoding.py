@@ -1,0 +1,126 @@
+"""The encode stage: every head of every study prompt -> encodings.zarr.
+
+The target runs on a batch of prompts; each layer's patterns go straight through the encoder, inside
+the forward pass, so that no more than one layer's patterns exist at a time. A shard of prompts is
+written whole, once; a killed stage goes on at the first shard that is not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+import zarr
+from torch import Tensor
+
+from apmae.model import APMAEModel, Readout
+from apmae.patterns import ROW_STATISTICS, row_statistics, scale
+from apmae.progress import Tracker
+from apmae.study import ENCODER, ENCODINGS, Study, replacing
+from apmae.target import Head, Target
+
+READOUTS: tuple[Readout, ...] = ("cls", "row")
+STATISTICS = "row_statistics"
+WRITTEN = "written"
+
+
+def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, object]:
+    """Encode every study prompt; returns counts for the stage's marker."""
+    model = load_encoder(study, target.device)
+    prompts = study.study_prompts
+    config = study.config
+    arrays = _open_arrays(study.path(ENCODINGS), key, len(target.heads), prompts.height, model, config.encoding.shard_prompts)
+    missing = [shard for shard, written in enumerate(arrays[WRITTEN][:]) if not written]
+    done = len(arrays[WRITTEN]) - len(missing)
+    for shard in track(missing, "encode", done + len(missing), done=done):
+        start = shard * config.encoding.shard_prompts
+        rows = prompts.slice(start, config.encoding.shard_prompts)
+        encoded = encode_prompts(target, model, rows, config.target.batch_size, config.encoding.precision)
+        for name, values in encoded.items():
+            arrays[name][:, start : start + rows.height] = values
+        arrays[WRITTEN][shard] = 1
+    return {"heads": len(target.heads), "prompts": prompts.height, "readouts": list(READOUTS)}
+
+
+def load_encoder(study: Study, device: torch.device) -> APMAEModel:
+    """Load the study's trained AP-MAE, in eval mode."""
+    model = APMAEModel.from_pretrained(study.path(ENCODER))
+    return model.to(device).eval()
+
+
+def encode_prompts(
+    target: Target, model: APMAEModel, prompts: pl.DataFrame, batch_size: int, precision: str
+) -> dict[str, np.ndarray]:
+    """Encode every head of some prompts.
+
+    Returns:
+        By readout (heads, prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
+    """
+    autocast = autocasting(target.device, precision)
+
+    def reduce(_layer: int, log_probs_BHTT: Tensor) -> dict[str, Tensor]:
+        patterns = scale(log_probs_BHTT, model.config.scaling)
+        with autocast():
+            encoded = model.encode_readouts(patterns.flatten(0, 1), READOUTS)
+        shape = log_probs_BHTT.shape[:2]
+        found = {name: values.half().unflatten(0, shape) for name, values in encoded.items()}
+        return {**found, STATISTICS: row_statistics(log_probs_BHTT)}
+
+    batches = []
+    for batch in prompts.iter_slices(batch_size):
+        _, layers = target.capture(batch["input_ids"].to_list(), reduce)
+        batches.append({name: _heads_first([layers[layer][name] for layer in sorted(layers)]) for name in layers[0]})
+    return {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in batches[0]}
+
+
+def autocasting(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[None]]:
+    """A maker of autocast contexts: bfloat16 for `bf16`, nothing for `no`."""
+    if precision == "no":
+        return nullcontext
+    return lambda: torch.autocast(device.type, torch.bfloat16)
+
+
+def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], np.ndarray]:
+    """Re-make scaled patterns from the prompts: (prompt_id, heads) -> (heads, T, T) float16."""
+    input_ids = study.prompts["input_ids"]
+    scaling = load_encoder(study, target.device).config.scaling
+
+    def patterns_of(prompt_id: int, heads: list[Head]) -> np.ndarray:
+        output = target.run([input_ids[prompt_id].to_list()], heads, scaling)
+        return output.patterns[0].half().cpu().numpy()
+
+    return patterns_of
+
+
+def _open_arrays(
+    path: Path, key: str, heads: int, prompts: int, model: APMAEModel, shard: int
+) -> zarr.Group:
+    """The arrays that an earlier run with this key began, or new ones."""
+    if path.exists():
+        group = zarr.open_group(path, mode="r+")
+        if group.attrs.get("key") == key:
+            return group
+    dims = {**dict.fromkeys(READOUTS, model.config.encoder_dim), STATISTICS: len(ROW_STATISTICS)}
+    with replacing(path) as temporary:
+        group = zarr.create_group(temporary, attributes={"key": key})
+        for name, dim in dims.items():
+            group.create_array(
+                name,
+                shape=(heads, prompts, dim),
+                shards=(heads, shard, dim),
+                chunks=(1, shard, dim),
+                dtype="float32" if name == STATISTICS else "float16",
+                fill_value=float("nan"),
+            )
+        group.create_array(WRITTEN, shape=(-(-prompts // shard),), chunks=(1,), dtype="uint8", fill_value=0)
+    return zarr.open_group(path, mode="r+")
+
+
+def _heads_first(layers_BHD: Sequence[Tensor]) -> np.ndarray:
+    """Per layer (B, H, D) -> (L * H, B, D)."""
+    stacked = torch.stack(list(layers_BHD)).transpose(1, 2).flatten(0, 1)
+    return stacked.cpu().numpy()

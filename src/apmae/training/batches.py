@@ -1,0 +1,149 @@
+"""Batches of patterns, captured on the fly, as a function of the step (paper section 4, "Data").
+
+A *round* takes the next prompts of a seeded order, captures a seeded quarter of every layer's
+heads, and mixes the patterns; batches are drawn from the mix until it is used up. Every draw is a
+function of the study's seed and of a number, so there is no position to keep: a training that was
+killed asks for the batch of its next step.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from apmae.config import StudyConfig
+from apmae.errors import ApmaeError
+from apmae.model import APMAEConfig, PatternTokens, tokenize
+from apmae.patterns import scale
+from apmae.seeding import numpy_generator, torch_generator
+from apmae.target import Head, Target
+
+LANES = 8
+
+
+class PatternBatches:
+    """Batches of training patterns as a function of the step.
+
+    A round's prompts are dealt to `LANES` lanes, each of which chooses heads, captures and mixes on
+    its own; a batch takes an equal share from every lane. A process works on some of the lanes, so
+    that the batches are the same whatever the number of processes.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        prompts: pl.DataFrame,
+        config: StudyConfig,
+        model_config: APMAEConfig,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        """Set up without capturing anything yet.
+
+        Raises:
+            ApmaeError: the numbers of patterns, prompts and processes do not fit together.
+        """
+        training = config.training
+        for name in ("batch_size", "prompts_per_round"):
+            if getattr(training, name) % LANES:
+                raise ApmaeError(f"training.{name} must be a multiple of {LANES}")
+        if LANES % processes:
+            raise ApmaeError(f"training runs on 1, 2, 4 or 8 processes, not on {processes}")
+        self.target = target
+        self.input_ids = prompts["input_ids"].to_list()
+        self.seed = config.seed
+        self.training = training
+        self.target_batch = config.target.batch_size
+        self.model_config = model_config
+        self.lanes = range(rank, LANES, processes)
+        self.lane_prompts = training.prompts_per_round // LANES
+        self.lane_batch = training.batch_size // LANES
+        self.layer_heads = max(1, round(training.head_fraction * target.n_heads))
+        lane_patterns = self.lane_prompts * self.layer_heads * target.n_layers
+        self.batches_per_round = lane_patterns // self.lane_batch
+        if not self.batches_per_round:
+            raise ApmaeError(
+                f"training.prompts_per_round {training.prompts_per_round} gives "
+                f"{lane_patterns * LANES} patterns, fewer than training.batch_size"
+            )
+        self._round = -1
+        self._tokens: list[PatternTokens] = []
+
+    def batch(self, step: int) -> tuple[PatternTokens, Tensor]:
+        """This process's share of the step's patterns, and their mask noise (N, K)."""
+        number, position = divmod(step, self.batches_per_round)
+        if number != self._round:
+            self._tokens = [self._capture(number, lane) for lane in self.lanes]
+            self._round = number
+        rows = slice(position * self.lane_batch, (position + 1) * self.lane_batch)
+        shares = [take(tokens, rows) for tokens in self._tokens]
+        noise = [
+            torch.rand(self.lane_batch, self.model_config.causal_patches, generator=self._generator("noise", step, lane))
+            for lane in self.lanes
+        ]
+        return concatenate(shares), torch.cat(noise).to(self.target.device)
+
+    def _capture(self, number: int, lane: int) -> PatternTokens:
+        """The lane's patterns of a round, mixed."""
+        first = number * self.training.prompts_per_round + lane
+        chosen = range(first, first + self.training.prompts_per_round, LANES)
+        input_ids = [self._prompt(place) for place in chosen]
+        captured = []
+        for start in range(0, len(input_ids), self.target_batch):
+            heads = draw_heads(self.target, self.layer_heads, self._generator("heads", number, lane, start))
+            batch = input_ids[start : start + self.target_batch]
+            captured.append(capture_tokens(self.target, batch, heads, self.model_config))
+        tokens = concatenate(captured)
+        order = torch.randperm(len(tokens.patches), generator=self._generator("mix", number, lane))
+        return take(tokens, order.to(tokens.patches.device))
+
+    def _prompt(self, place: int) -> list[int]:
+        """Input ids at a place in the endless order: one permutation of the prompts after another."""
+        epoch, index = divmod(place, len(self.input_ids))
+        ids: list[int] = self.input_ids[_permutation(self.seed, epoch, len(self.input_ids))[index]]
+        return ids
+
+    def _generator(self, *name: str | int) -> torch.Generator:
+        return torch_generator(self.seed, "training", *name)
+
+
+def draw_heads(target: Target, per_layer: int, generator: torch.Generator) -> list[Head]:
+    """Draw the same number of heads from every layer (paper section 4, "Data")."""
+    return [
+        (layer, head)
+        for layer in range(target.n_layers)
+        for head in torch.randperm(target.n_heads, generator=generator)[:per_layer].tolist()
+    ]
+
+
+def capture_tokens(
+    target: Target, input_ids: list[list[int]], heads: list[Head], config: APMAEConfig
+) -> PatternTokens:
+    """Capture patterns as float16 tokens, ordered by layer, prompt, head."""
+
+    def reduce(_layer: int, log_probs_BHTT: Tensor) -> PatternTokens:
+        tokens = tokenize(scale(log_probs_BHTT.flatten(0, 1), config.scaling), config)
+        return PatternTokens(tokens.patches.half(), None if tokens.rows is None else tokens.rows.half())
+
+    _, by_layer = target.capture(input_ids, reduce, heads)
+    return concatenate([by_layer[layer] for layer in sorted(by_layer)])
+
+
+def take(tokens: PatternTokens, rows: slice | Tensor) -> PatternTokens:
+    """Some of the patterns."""
+    return PatternTokens(tokens.patches[rows], None if tokens.rows is None else tokens.rows[rows])
+
+
+def concatenate(parts: list[PatternTokens]) -> PatternTokens:
+    """All of the patterns."""
+    rows = [part.rows for part in parts if part.rows is not None]
+    return PatternTokens(torch.cat([part.patches for part in parts]), torch.cat(rows) if rows else None)
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    return numpy_generator(seed, "training", "epoch", epoch).permutation(count)
