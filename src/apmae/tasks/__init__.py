@@ -1,0 +1,16 @@
+"""What is asked of the target model: holes in source code, and prompts made from them."""
+
+from apmae.tasks.formats import Document, Prompt, PromptFormatter, Skip, choose_format, random_span
+from apmae.tasks.spans import Span, find_spans, span_tasks
+
+__all__ = [
+    "Document",
+    "Prompt",
+    "PromptFormatter",
+    "Skip",
+    "Span",
+    "choose_format",
+    "find_spans",
+    "random_span",
+    "span_tasks",
+]
