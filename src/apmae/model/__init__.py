@@ -1,0 +1,15 @@
+"""AP-MAE: a masked autoencoder over attention patterns, as a Hugging Face model.
+
+Importing this package registers it, so that `AutoConfig` and `AutoModel` know `ap_mae`.
+"""
+
+from transformers import AutoConfig, AutoModel
+
+from apmae.model.configuration_apmae import APMAEConfig, Readout
+from apmae.model.modeling_apmae import APMAEModel, APMAEOutput
+from apmae.model.tokens import PatternTokens
+
+AutoConfig.register(APMAEConfig.model_type, APMAEConfig)
+AutoModel.register(APMAEConfig, APMAEModel)
+
+__all__ = ["APMAEConfig", "APMAEModel", "APMAEOutput", "PatternTokens", "Readout"]

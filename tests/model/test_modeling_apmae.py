@@ -1,0 +1,225 @@
+"""What the model sees, what it does not see, and what its loss is."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from apmae.errors import ApmaeError
+from apmae.model import APMAEConfig, APMAEModel
+from apmae.model.layers import Attention, TransformerSize
+from apmae.model.tokens import mask_tokens
+from apmae.patterns import last_row_tokens, patchify
+
+N, T, P, G, K = 3, 32, 8, 4, 10
+COMBINATIONS = list(itertools.product(["visible", "cls"], [False, True]))
+
+
+def build(**overrides):
+    torch.manual_seed(0)
+    sizes = {"pattern_size": T, "patch_size": P, "encoder_layers": 2}
+    return APMAEModel(APMAEConfig.tiny(**sizes | overrides)).eval()
+
+
+@pytest.fixture
+def patterns():
+    return torch.rand(N, T, T, generator=torch.Generator().manual_seed(1)).tril()
+
+
+@pytest.fixture
+def noise():
+    return torch.rand(N, K, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(("decoder_context", "row_tokens"), COMBINATIONS)
+@pytest.mark.parametrize("decoder_dim", [128, 64])
+def test_gradient_reaches_every_parameter(patterns, noise, decoder_context, row_tokens, decoder_dim):
+    model = build(decoder_context=decoder_context, row_tokens=row_tokens, decoder_dim=decoder_dim)
+    model(patterns, noise).loss.backward()
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("row_tokens", [False, True])
+def test_gradients_of_constant_patches_are_bounded(noise, row_tokens):
+    """Attention sinks leave patches without spread; layer_norm_eps of 1e-12 must not blow them up."""
+    model = build(row_tokens=row_tokens)
+    constant = torch.zeros(N, T, T)
+    constant[:, :, 0] = 1
+    model(constant, noise).loss.backward()
+    largest = max(parameter.grad.norm().item() for parameter in model.parameters())
+    assert largest < 10
+
+
+def test_loss_and_reconstruction_by_hand(patterns, noise):
+    output = build()(patterns, noise)
+    given, made = patchify(patterns, P), patchify(output.reconstruction, P)
+    masked = noise.argsort(dim=1).argsort(dim=1) >= K - K // 2
+    assert torch.equal(output.mask, masked)
+    assert torch.equal(made[~masked], given[~masked])
+    assert_close(output.loss, ((made - given)[masked] ** 2).mean())
+    assert not torch.triu(
+        patchify(output.reconstruction, P, causal=False).reshape(N, G, G, -1).sum(-1), 1
+    ).any()
+
+
+def test_row_loss_by_hand(patterns, noise):
+    """The mean of two errors: of the masked patches, and of the masked pieces of the last row."""
+    model = build(row_tokens=True)
+    predicted = []
+    model.row_head.register_forward_hook(lambda *call: predicted.append(call[-1]))
+    output = model(patterns, noise)
+    masking = mask_tokens(noise, model.config)
+    pieces = masking.masked[:, masking.masked_patches :] - K
+    truth = torch.stack([last_row_tokens(patterns, P)[n, pieces[n]] for n in range(N)])
+    patch_mask, row_mask = output.mask[:, :K], output.mask[:, K:]
+    patch_error = (patchify(output.reconstruction, P) - patchify(patterns, P))[patch_mask] ** 2
+    assert_close(output.loss, (patch_error.mean() + ((predicted[0] - truth) ** 2).mean()) / 2)
+    assert torch.equal(row_mask, patch_mask[:, K - G :])
+    assert row_mask.sum(1).tolist() == [G // 2] * N
+
+
+@pytest.mark.parametrize(("decoder_context", "row_tokens"), COMBINATIONS)
+def test_masked_values_are_not_seen(patterns, noise, decoder_context, row_tokens):
+    model = build(decoder_context=decoder_context, row_tokens=row_tokens)
+    before = model(patterns, noise)
+    masked = mask_area(before.mask[:, :K])
+    after = model(patterns.where(~masked, 0.5).tril(), noise)
+    assert torch.equal(before.reconstruction[masked], after.reconstruction[masked])
+    assert not torch.isclose(before.loss, after.loss)
+
+
+@pytest.mark.parametrize(("decoder_context", "row_tokens"), COMBINATIONS)
+def test_visible_values_are_seen(patterns, noise, decoder_context, row_tokens):
+    model = build(decoder_context=decoder_context, row_tokens=row_tokens)
+    before = model(patterns, noise)
+    masked = mask_area(before.mask[:, :K])
+    after = model(patterns.where(masked, 1 - patterns).tril(), noise)
+    assert not torch.isclose(before.reconstruction[masked], after.reconstruction[masked]).all()
+
+
+def test_decoder_context(patterns, noise):
+    """`cls` decodes from [CLS] alone; `visible` also from the encoded visible patches."""
+    changed = {}
+    for context in ("visible", "cls"):
+        model = build(decoder_context=context)
+        encoded = torch.rand(N, 1 + K // 2, 128)
+        masking = mask_tokens(noise, model.config)
+        other = torch.cat([encoded[:, :1], torch.rand(N, K // 2, 128)], dim=1)
+        changed[context] = not torch.equal(model.decoder(encoded, masking), model.decoder(other, masking))
+    assert changed == {"visible": True, "cls": False}
+
+
+def mask_area(masked_patches):
+    """(N, K) bool -> (N, T, T) bool, the area of the masked patches."""
+    area = torch.zeros(len(masked_patches), T, T, dtype=torch.bool)
+    places = [(row, column) for row in range(G) for column in range(row + 1)]
+    for n, patches in enumerate(masked_patches):
+        for (row, column), masked in zip(places, patches.tolist(), strict=True):
+            area[n, row * P : (row + 1) * P, column * P : (column + 1) * P] = masked
+    return area
+
+
+@pytest.mark.parametrize("row_tokens", [False, True])
+def test_readouts(patterns, row_tokens):
+    model = build(row_tokens=row_tokens)
+    sequence = model.encode_sequence(patterns)
+    assert sequence.shape == (N, 1 + K + G * row_tokens, 128)
+    last = [1 + K + column for column in range(G)] if row_tokens else [7, 8, 9, 10]
+    wanted = {
+        "cls": sequence[:, 0],
+        "row": sum(sequence[:, token] for token in last) / G,
+        "mean": sequence[:, 1:].sum(1) / (K + G * row_tokens),
+    }
+    readouts = model.encode_readouts(patterns, ("cls", "row", "mean"))
+    assert_close(readouts, wanted)
+    for readout, encoding in wanted.items():
+        assert_close(model.encode(patterns, readout), encoding)
+
+
+def test_encode_all_patches(patterns):
+    """The whole grid has zero patches above the diagonal, and their positions count."""
+    model = build(encode_patches="all")
+    sequence = model.encode_sequence(patterns)
+    assert sequence.shape == (N, 1 + G * G, 128)
+    with torch.no_grad():
+        model.encoder.positions[:, 1 + 1] += 1  # patch (0, 1)
+    assert not torch.allclose(model.encode(patterns), sequence[:, 0])
+    assert_close(model.encode(patterns, "row"), model.encode_sequence(patterns)[:, 1 + 12 :].mean(1))
+
+
+def test_tokens_stand_for_patterns(patterns, noise):
+    model = build(row_tokens=True)
+    tokens = model.tokenize(patterns)
+    assert torch.equal(model(tokens, noise).loss, model(patterns, noise).loss)
+    assert torch.equal(model.encode(tokens), model.encode(patterns))
+    half = model(tokens._replace(patches=tokens.patches.half(), rows=tokens.rows.half()), noise)
+    assert_close(half.loss, model(patterns, noise).loss, atol=1e-3, rtol=0)
+
+
+def test_noise_is_drawn_from_the_global_generator(patterns):
+    model = build()
+    torch.manual_seed(3)
+    noise = torch.rand(N, K)
+    torch.manual_seed(3)
+    assert torch.equal(model(patterns).loss, model(patterns, noise).loss)
+    assert not torch.equal(model(patterns).mask, model(patterns).mask)
+
+
+def test_wrong_inputs(patterns):
+    model = build()
+    with pytest.raises(
+        ApmaeError, match=r"patterns have shape \(3, 16, 16\); this model reads \(N, 32, 32\)"
+    ):
+        model(patterns[:, :16, :16])
+    with pytest.raises(ApmaeError, match=r"noise has shape \(3, 36\); this model masks \(N, 10\) patches"):
+        model(patterns, torch.rand(N, 36))
+    with pytest.raises(ApmaeError, match="rows None"):
+        build(row_tokens=True)(model.tokenize(patterns))
+    with pytest.raises(ApmaeError, match="unknown readout 'max'; choose cls, row or mean"):
+        model.encode(patterns, "max")
+
+
+def test_attention_is_torchs_multi_head_attention():
+    """An independent implementation, with equal weights (its inner width is that of the input)."""
+    size = TransformerSize(layers=1, dim=32, heads=4, head_dim=8, mlp_dim=8)
+    ours = Attention(size, APMAEConfig.tiny(qkv_bias=True))
+    theirs = nn.MultiheadAttention(32, 4, batch_first=True)
+    theirs.in_proj_weight, theirs.in_proj_bias = ours.qkv.weight, ours.qkv.bias
+    theirs.out_proj.weight, theirs.out_proj.bias = ours.out.weight, ours.out.bias
+    x = torch.rand(2, 5, 32)
+    normed = nn.functional.layer_norm(x, (32,), eps=1e-12)
+    assert_close(ours(x), theirs(normed, normed, normed, need_weights=False)[0])
+
+
+@pytest.mark.parametrize(("decoder_context", "row_tokens"), COMBINATIONS)
+def test_autocast_and_compile(patterns, noise, decoder_context, row_tokens):
+    model = build(decoder_context=decoder_context, row_tokens=row_tokens, decoder_dim=64)
+    loss = model(patterns, noise).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = model(patterns, noise)
+    assert low.loss.dtype == torch.float32
+    assert_close(low.loss, loss, rtol=0.05, atol=0)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert_close(compiled(patterns, noise).loss, loss)
+
+
+def test_learns():
+    """A few steps on stripes beat predicting their mean."""
+    model = build().train()
+    stripes = (torch.arange(T)[:, None] - torch.arange(T)) % 4 == torch.arange(4)[:, None, None]
+    patterns = stripes.float().repeat(8, 1, 1).tril()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        loss = model(patterns, torch.rand(32, K, generator=generator)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.7 * patchify(patterns, P).var(unbiased=False)
