@@ -1,10 +1,14 @@
 """Fixtures that several test modules use."""
 
 import pytest
+import torch
 from tiny import tiny_llama
 
 from apmae.target import Target
 from apmae.target.attention import ATTENTION_NAME
+
+# The models are tiny: more threads would only wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

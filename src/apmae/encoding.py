@@ -8,8 +8,8 @@ written whole, once; a killed stage goes on at the first shard that is not writt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ import torch
 import zarr
 from torch import Tensor
 
-from apmae.model import APMAEModel, Readout
+from apmae.model import APMAEModel, Readout, autocasting
 from apmae.patterns import ROW_STATISTICS, row_statistics, scale
 from apmae.progress import Tracker
 from apmae.study import ENCODER, ENCODINGS, Study, replacing
@@ -33,10 +33,12 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
     model = load_encoder(study, target.device)
     prompts = study.study_prompts
     config = study.config
-    arrays = _open_arrays(study.path(ENCODINGS), key, len(target.heads), prompts.height, model, config.encoding.shard_prompts)
-    missing = [shard for shard, written in enumerate(arrays[WRITTEN][:]) if not written]
-    done = len(arrays[WRITTEN]) - len(missing)
-    for shard in track(missing, "encode", done + len(missing), done=done):
+    arrays = _open_arrays(
+        study.path(ENCODINGS), key, len(target.heads), prompts.height, model, config.encoding.shard_prompts
+    )
+    written = np.asarray(arrays[WRITTEN][:], dtype=bool)
+    missing = np.flatnonzero(~written).tolist()
+    for shard in track(missing, "encode", len(written), done=int(written.sum())):
         start = shard * config.encoding.shard_prompts
         rows = prompts.slice(start, config.encoding.shard_prompts)
         encoded = encode_prompts(target, model, rows, config.target.batch_size, config.encoding.precision)
@@ -49,7 +51,8 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
 def load_encoder(study: Study, device: torch.device) -> APMAEModel:
     """Load the study's trained AP-MAE, in eval mode."""
     model = APMAEModel.from_pretrained(study.path(ENCODER))
-    return model.to(device).eval()
+    model.to(device).eval()
+    return model
 
 
 def encode_prompts(
@@ -67,21 +70,16 @@ def encode_prompts(
         with autocast():
             encoded = model.encode_readouts(patterns.flatten(0, 1), READOUTS)
         shape = log_probs_BHTT.shape[:2]
-        found = {name: values.half().unflatten(0, shape) for name, values in encoded.items()}
+        found = {name: values.half().reshape(*shape, -1) for name, values in encoded.items()}
         return {**found, STATISTICS: row_statistics(log_probs_BHTT)}
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
         _, layers = target.capture(batch["input_ids"].to_list(), reduce)
-        batches.append({name: _heads_first([layers[layer][name] for layer in sorted(layers)]) for name in layers[0]})
+        batches.append(
+            {name: _heads_first([layers[layer][name] for layer in sorted(layers)]) for name in layers[0]}
+        )
     return {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in batches[0]}
-
-
-def autocasting(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[None]]:
-    """A maker of autocast contexts: bfloat16 for `bf16`, nothing for `no`."""
-    if precision == "no":
-        return nullcontext
-    return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
 def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], np.ndarray]:
@@ -98,12 +96,12 @@ def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], 
 
 def _open_arrays(
     path: Path, key: str, heads: int, prompts: int, model: APMAEModel, shard: int
-) -> zarr.Group:
+) -> dict[str, zarr.Array[Any]]:
     """The arrays that an earlier run with this key began, or new ones."""
     if path.exists():
         group = zarr.open_group(path, mode="r+")
         if group.attrs.get("key") == key:
-            return group
+            return dict(group.arrays())
     dims = {**dict.fromkeys(READOUTS, model.config.encoder_dim), STATISTICS: len(ROW_STATISTICS)}
     with replacing(path) as temporary:
         group = zarr.create_group(temporary, attributes={"key": key})
@@ -117,7 +115,7 @@ def _open_arrays(
                 fill_value=float("nan"),
             )
         group.create_array(WRITTEN, shape=(-(-prompts // shard),), chunks=(1,), dtype="uint8", fill_value=0)
-    return zarr.open_group(path, mode="r+")
+    return dict(zarr.open_group(path, mode="r+").arrays())
 
 
 def _heads_first(layers_BHD: Sequence[Tensor]) -> np.ndarray:

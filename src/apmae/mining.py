@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -37,12 +37,17 @@ ROUND_FILES = 64
 STUDY = "study"
 ENCODER = "encoder"
 
-EVALUATED_SCHEMA = {name: dtype for name, dtype in PROMPTS_SCHEMA.items() if name != "prompt_id"}
-FILES_SCHEMA = {
-    "digest": pl.Binary,
-    "skipped": pl.String,  # why the file gave no prompt; null otherwise
-    "holes_skipped": pl.List(pl.String),  # why holes of it gave none, one entry a hole
-}
+EVALUATED_SCHEMA = pl.Schema({name: dtype for name, dtype in PROMPTS_SCHEMA.items() if name != "prompt_id"})
+FILES_SCHEMA = pl.Schema(
+    {
+        "digest": pl.Binary(),
+        "skipped": pl.String(),  # why the file gave no prompt; null otherwise
+        "holes_skipped": pl.List(pl.String()),  # why holes of it gave none, one entry a hole
+    }
+)
+
+
+File: TypeAlias = SourceFile | SkippedFile
 
 
 class Quota(NamedTuple):
@@ -84,7 +89,8 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
         pass
     if miner.evaluated.is_empty():
         raise ApmaeError(
-            f"no prompt could be made from {corpus.description}: files skipped {_counts(miner.files['skipped'])}, "
+            f"no prompt could be made from {corpus.description}: "
+            f"files skipped {_counts(miner.files['skipped'])}, "
             f"holes skipped {_counts(miner.files['holes_skipped'].explode())}; "
             "lower prompts.length_tokens or name another corpus"
         )
@@ -274,9 +280,7 @@ class Miner:
         self, quota: Quota, document: Document, spans: dict[str, list[Span]], generator: np.random.Generator
     ) -> Iterator[Span]:
         if quota.task == "random":
-            draws = (
-                random_span(document, generator) for _ in range(4 * self.config.prompts.per_file)
-            )
+            draws = (random_span(document, generator) for _ in range(4 * self.config.prompts.per_file))
             return (span for span in draws if span is not None)
         found = spans.get(quota.task, [])
         return (found[index] for index in generator.permutation(len(found)))

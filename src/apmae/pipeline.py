@@ -103,7 +103,7 @@ def stage_keys(study: Study) -> dict[StageName, str]:
     """The key that every stage of this study has under its config."""
     keys: dict[StageName, str] = {}
     for stage in STAGES:
-        inputs = {name: keys[name] for name in stage.needs}
+        inputs: dict[str, str] = {name: keys[name] for name in stage.needs}
         if stage.name == "prompts":
             inputs = {"corpus": _corpus_fingerprint(study)}
         keys[stage.name] = stage_key(study.config, stage.sections, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def console(
     status: Callable[[], str] = str,
 ) -> Iterator[T]:
     """Track on standard error."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = done + len(items)
     shown = _bar if sys.stderr.isatty() else _log
     return shown(items, description, total, done, status)

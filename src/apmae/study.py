@@ -22,7 +22,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,76 +54,90 @@ INTERVENTIONS = "interventions.parquet"
 REPORT = "report"
 REPORT_INDEX = "report/index.html"
 
-PROMPTS_SCHEMA = {
-    "prompt_id": pl.Int32,  # row number; study prompts come before encoder prompts
-    "purpose": pl.String,  # "study", or "encoder": only the encoder is trained on it
-    "task": pl.String,
-    "file": pl.String,
-    "line": pl.Int32,  # 1-based line of the hole; null for noise
-    "group": pl.String,  # package or project of the file
-    "split": pl.String,  # "train" or "test"; one group is never in both
-    "text": pl.String,  # what stood in the hole; null for noise
-    "input_ids": pl.List(pl.Int32),
-    "target_id": pl.Int32,  # first token of the true text; null for noise
-    "predicted_id": pl.Int32,
-    "correct": pl.Boolean,  # null for noise
-    "target_probability": pl.Float32,  # of target_id
-    "max_probability": pl.Float32,
-    "margin": pl.Float32,  # largest minus second largest probability
-    "entropy": pl.Float32,  # of the next-token distribution, nats
-}
-TASKS_SCHEMA = {
-    "task": pl.String,
-    "evaluated": pl.Int32,  # prompts the target ran on
-    "evaluated_correct": pl.Int32,
-    "natural_rate": pl.Float64,  # evaluated_correct / evaluated; NaN for noise
-    "kept_correct": pl.Int32,
-    "kept_wrong": pl.Int32,
-}
-CLUSTERS_SCHEMA = {  # sorted by layer, head, prompt_id; every head has every study prompt
-    "prompt_id": pl.Int32,
-    "layer": pl.Int16,
-    "head": pl.Int16,
-    "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
-    "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
-}
-PREDICTIONS_SCHEMA = {
-    "prompt_id": pl.Int32,
-    "task": pl.String,
-    "protocol": pl.String,  # "cross_validation" or "held_out"
-    "features": pl.String,  # feature set, see prediction
-    "fold": pl.Int16,  # 0 for held_out
-    "probability": pl.Float32,  # predicted probability that the completion is right
-}
-METRICS_SCHEMA = {
-    "task": pl.String,
-    "protocol": pl.String,
-    "features": pl.String,
-    "metric": pl.String,  # "accuracy" or "auroc"
-    "value": pl.Float64,
-    "low": pl.Float64,  # 95% interval
-    "high": pl.Float64,
-    "prompts": pl.Int32,  # prompts the value is over
-}
-IMPORTANCE_SCHEMA = {
-    "task": pl.String,
-    "layer": pl.Int16,
-    "head": pl.Int16,
-    "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
-    "mean_positive": pl.Float64,  # mean of max(SHAP, 0) over the prompts
-    "mean_negative": pl.Float64,  # mean of min(SHAP, 0)
-    "mean_shap": pl.Float64,
-}
-INTERVENTIONS_SCHEMA = {  # one row per prompt and condition
-    "task": pl.String,
-    "selection": pl.String,  # "positive", "negative", "neutral", "random"
-    "n_heads": pl.Int32,
-    "draw": pl.Int16,  # of the random selection; 0 for the others
-    "prompt_id": pl.Int32,
-    "correct_before": pl.Boolean,
-    "correct_after": pl.Boolean,
-    "predicted_id": pl.Int32,  # after the intervention
-}
+PROMPTS_SCHEMA = pl.Schema(
+    {
+        "prompt_id": pl.Int32(),  # row number; study prompts come before encoder prompts
+        "purpose": pl.String(),  # "study", or "encoder": only the encoder is trained on it
+        "task": pl.String(),
+        "file": pl.String(),
+        "line": pl.Int32(),  # 1-based line of the hole; null for noise
+        "group": pl.String(),  # package or project of the file
+        "split": pl.String(),  # "train" or "test"; one group is never in both
+        "text": pl.String(),  # what stood in the hole; null for noise
+        "input_ids": pl.List(pl.Int32()),
+        "target_id": pl.Int32(),  # first token of the true text; null for noise
+        "predicted_id": pl.Int32(),
+        "correct": pl.Boolean(),  # null for noise
+        "target_probability": pl.Float32(),  # of target_id
+        "max_probability": pl.Float32(),
+        "margin": pl.Float32(),  # largest minus second largest probability
+        "entropy": pl.Float32(),  # of the next-token distribution, nats
+    }
+)
+TASKS_SCHEMA = pl.Schema(
+    {
+        "task": pl.String,
+        "evaluated": pl.Int32,  # prompts the target ran on
+        "evaluated_correct": pl.Int32,
+        "natural_rate": pl.Float64,  # evaluated_correct / evaluated; NaN for noise
+        "kept_correct": pl.Int32,
+        "kept_wrong": pl.Int32,
+    }
+)
+CLUSTERS_SCHEMA = pl.Schema(
+    {  # sorted by layer, head, prompt_id; every head has every study prompt
+        "prompt_id": pl.Int32,
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
+        "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
+    }
+)
+PREDICTIONS_SCHEMA = pl.Schema(
+    {
+        "prompt_id": pl.Int32,
+        "task": pl.String,
+        "protocol": pl.String,  # "cross_validation" or "held_out"
+        "features": pl.String,  # feature set, see prediction
+        "fold": pl.Int16,  # 0 for held_out
+        "probability": pl.Float32,  # predicted probability that the completion is right
+    }
+)
+METRICS_SCHEMA = pl.Schema(
+    {
+        "task": pl.String,
+        "protocol": pl.String,
+        "features": pl.String,
+        "metric": pl.String,  # "accuracy" or "auroc"
+        "value": pl.Float64,
+        "low": pl.Float64,  # 95% interval
+        "high": pl.Float64,
+        "prompts": pl.Int32,  # prompts the value is over
+    }
+)
+IMPORTANCE_SCHEMA = pl.Schema(
+    {
+        "task": pl.String,
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
+        "mean_positive": pl.Float64,  # mean of max(SHAP, 0) over the prompts
+        "mean_negative": pl.Float64,  # mean of min(SHAP, 0)
+        "mean_shap": pl.Float64,
+    }
+)
+INTERVENTIONS_SCHEMA = pl.Schema(
+    {  # one row per prompt and condition
+        "task": pl.String,
+        "selection": pl.String,  # "positive", "negative", "neutral", "random"
+        "n_heads": pl.Int32,
+        "draw": pl.Int16,  # of the random selection; 0 for the others
+        "prompt_id": pl.Int32,
+        "correct_before": pl.Boolean,
+        "correct_after": pl.Boolean,
+        "predicted_id": pl.Int32,  # after the intervention
+    }
+)
 
 
 class Study:
@@ -186,7 +200,7 @@ class Study:
         return self._table(TASKS)
 
     @property
-    def encodings(self) -> zarr.Group:
+    def encodings(self) -> dict[str, zarr.Array[Any]]:
         """Arrays `cls`, `row` and `row_statistics`, see the module's docstring."""
         return self._arrays(ENCODINGS)
 
@@ -196,7 +210,7 @@ class Study:
         return self._table(CLUSTERS)
 
     @property
-    def exemplars(self) -> zarr.Group:
+    def exemplars(self) -> dict[str, zarr.Array[Any]]:
         """Patterns that stand for clusters, see the module's docstring."""
         return self._arrays(EXEMPLARS)
 
@@ -226,7 +240,7 @@ class Study:
         with replacing(self.path(name)) as path:
             yield path
 
-    def write_table(self, name: str, table: pl.DataFrame, schema: dict[str, Any]) -> None:
+    def write_table(self, name: str, table: pl.DataFrame, schema: pl.Schema) -> None:
         """Write `table` as the artifact `name`, its columns cast to and ordered as `schema`."""
         write_parquet(
             self.path(name), table.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
@@ -265,10 +279,10 @@ class Study:
     def _table(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self._existing(name))
 
-    def _arrays(self, name: str) -> zarr.Group:
+    def _arrays(self, name: str) -> dict[str, zarr.Array[Any]]:
         import zarr
 
-        return zarr.open_group(self._existing(name), mode="r")
+        return dict(zarr.open_group(self._existing(name), mode="r").arrays())
 
     def _existing(self, name: str) -> Path:
         path = self.path(name)
@@ -313,7 +327,7 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
         table.write_parquet(temporary)
 
 
-def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: dict[str, str]) -> str:
+def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[str, str]) -> str:
     """Hash of the seed, the named config sections, and the keys of what a stage reads."""
     values = {name: getattr(config, name).result_values() for name in sections}
     text = json.dumps([config.seed, values, inputs], sort_keys=True)

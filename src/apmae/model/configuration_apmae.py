@@ -97,7 +97,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
         return cls(**_size(128, heads=4, layers=(3, 1), mlp_dims=(256, 256)) | overrides)
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> Any:  # noqa: ANN401
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> Any:
         """As in Transformers; a released model's keys are translated, see `apmae.model.released`."""
         if is_released_config(config_dict):
             config_dict = translate_config(config_dict)

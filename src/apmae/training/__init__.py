@@ -53,7 +53,9 @@ def run(study: Study, key: str, track: Tracker, load_target: Callable[[], Target
         "validation_prompts": validation.height,
         "patterns": steps * config.training.batch_size,
         "loss": trainer.history["loss"].tail(20).mean(),
-        "validation_loss": trainer.history["validation_loss"].drop_nulls().tail(1).item() if validation.height else None,
+        "validation_loss": trainer.history["validation_loss"].drop_nulls().tail(1).item()
+        if validation.height
+        else None,
     }
 
 

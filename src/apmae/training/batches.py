@@ -74,7 +74,7 @@ class PatternBatches:
         self._tokens: list[PatternTokens] = []
 
     def batch(self, step: int) -> tuple[PatternTokens, Tensor]:
-        """This process's share of the step's patterns, and their mask noise (N, K)."""
+        """The share of this process in the step's patterns, and their mask noise (N, K)."""
         number, position = divmod(step, self.batches_per_round)
         if number != self._round:
             self._tokens = [self._capture(number, lane) for lane in self.lanes]
@@ -82,7 +82,11 @@ class PatternBatches:
         rows = slice(position * self.lane_batch, (position + 1) * self.lane_batch)
         shares = [take(tokens, rows) for tokens in self._tokens]
         noise = [
-            torch.rand(self.lane_batch, self.model_config.causal_patches, generator=self._generator("noise", step, lane))
+            torch.rand(
+                self.lane_batch,
+                self.model_config.causal_patches,
+                generator=self._generator("noise", step, lane),
+            )
             for lane in self.lanes
         ]
         return concatenate(shares), torch.cat(noise).to(self.target.device)

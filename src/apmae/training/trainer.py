@@ -20,7 +20,7 @@ from torch import Tensor
 
 from apmae.config import StudyConfig, TrainingConfig
 from apmae.errors import ApmaeError
-from apmae.model import APMAEConfig, APMAEModel, PatternTokens
+from apmae.model import APMAEConfig, APMAEModel, PatternTokens, autocasting
 from apmae.seeding import derive_seed, torch_generator
 from apmae.study import replacing, write_parquet
 from apmae.target import Target
@@ -32,13 +32,15 @@ REFERENCE_BATCH = 50
 
 TRACKING = "tracking"
 CHECKPOINT = "checkpoint.safetensors"
-HISTORY = HISTORY
-HISTORY_SCHEMA = {
-    "step": pl.Int64,
-    "loss": pl.Float64,
-    "validation_loss": pl.Float64,  # null on most rows
-    "learning_rate": pl.Float64,
-}
+HISTORY = "history.parquet"
+HISTORY_SCHEMA = pl.Schema(
+    {
+        "step": pl.Int64,
+        "loss": pl.Float64,
+        "validation_loss": pl.Float64,  # null on most rows
+        "learning_rate": pl.Float64,
+    }
+)
 
 
 def encoder_config(config: StudyConfig) -> APMAEConfig:
@@ -74,12 +76,19 @@ class Trainer:
     """
 
     def __init__(
-        self, config: StudyConfig, target: Target, training: pl.DataFrame, validation: pl.DataFrame, work: Path
+        self,
+        config: StudyConfig,
+        target: Target,
+        training: pl.DataFrame,
+        validation: pl.DataFrame,
+        work: Path,
     ) -> None:
         self.config = config.training
+        self._autocast = autocasting(target.device, config.training.precision)
         self.work = work
         self.accelerator = Accelerator(
-            mixed_precision=config.training.precision, cpu=target.device.type == "cpu", log_with=None if config.training.tracker == "none" else config.training.tracker,
+            cpu=target.device.type == "cpu",
+            log_with=None if config.training.tracker == "none" else config.training.tracker,
             project_dir=work.parent.parent / TRACKING,
         )
         model_config = encoder_config(config)
@@ -123,7 +132,7 @@ class Trainer:
             "loss": self.history["loss"].tail(20).mean(),
             "validation": self.history["validation_loss"].drop_nulls().tail(1).mean(),
         }
-        return ", ".join(f"{name} {value:.5f}" for name, value in losses.items() if value is not None)
+        return ", ".join(f"{name} {value:.5f}" for name, value in losses.items() if isinstance(value, float))
 
     def _train_step(self) -> None:
         rate = learning_rate(self.step, self.config)
@@ -131,7 +140,8 @@ class Trainer:
             group["lr"] = rate
         tokens, noise = self.batches.batch(self.step)
         self._prepared.train()
-        loss = self._prepared(tokens, noise).loss
+        with self._autocast():
+            loss = self._prepared(tokens, noise).loss
         mean_loss = float(self.accelerator.gather(loss.detach()).mean())
         if not math.isfinite(mean_loss):
             raise ApmaeError(
@@ -142,9 +152,16 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        row = {"step": self.step, "loss": mean_loss, "validation_loss": self._validate(), "learning_rate": rate}
+        row = {
+            "step": self.step,
+            "loss": mean_loss,
+            "validation_loss": self._validate(),
+            "learning_rate": rate,
+        }
         self.history.extend(pl.DataFrame([row], schema=HISTORY_SCHEMA))
-        self.accelerator.log({name: value for name, value in row.items() if value is not None}, step=self.step)
+        self.accelerator.log(
+            {name: value for name, value in row.items() if value is not None}, step=self.step
+        )
 
     def _validate(self) -> float | None:
         due = self.step % self.config.validate_every_steps == 0 or self.step == self.config.steps
@@ -153,7 +170,7 @@ class Trainer:
         self.model.eval()
         tokens, noise = self._validation
         losses = []
-        with torch.inference_mode(), self.accelerator.autocast():
+        with torch.inference_mode(), self._autocast():
             for start in range(0, len(noise), self.config.batch_size):
                 rows = slice(start, start + self.config.batch_size)
                 losses.append(self.model(take(tokens, rows), noise[rows]).loss * len(noise[rows]))

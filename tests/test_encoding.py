@@ -1,0 +1,76 @@
+"""Encoding against direct calls of target and encoder; resuming by shard."""
+
+import numpy as np
+import pytest
+import torch
+
+from apmae import encoding
+from apmae.model import APMAEModel
+from apmae.patterns import row_statistics
+from apmae.progress import silent
+from apmae.study import ENCODER
+from apmae.training import encoder_config
+from studies import tiny_study
+
+
+@pytest.fixture
+def study(tmp_path):
+    study = tiny_study(tmp_path)
+    torch.manual_seed(0)
+    APMAEModel(encoder_config(study.config)).save_pretrained(study.path(ENCODER))
+    return study
+
+
+def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
+    encoding.run(study, "key", silent, llama)
+    model = encoding.load_encoder(study, llama.device)
+    prompts = study.study_prompts
+    arrays = study.encodings
+    assert arrays["cls"].shape == (12, 24, 128)
+    assert arrays["cls"].dtype == np.float16
+    for prompt_id, layer, head in [(0, 0, 0), (7, 2, 3), (23, 1, 2)]:
+        ids = [prompts["input_ids"][prompt_id].to_list()]
+        pattern = llama.run(ids, [(layer, head)], model.config.scaling).patterns[:, 0]
+        with torch.inference_mode():
+            expected = {name: model.encode(pattern, name)[0] for name in ("cls", "row")}
+        for name, vector in expected.items():
+            found = arrays[name][layer * 4 + head, prompt_id]
+            np.testing.assert_allclose(found, vector.numpy(), atol=5e-3)
+        _, layers = llama.capture(ids, lambda _, log_probs: row_statistics(log_probs))
+        statistics = arrays["row_statistics"][layer * 4 + head, prompt_id]
+        np.testing.assert_allclose(statistics, layers[layer][0, head].numpy(), atol=1e-5)
+
+
+def test_a_killed_stage_goes_on_at_the_first_missing_shard(study, llama):
+    def killed(items, description, total=None, **_):
+        for count, item in enumerate(items):
+            if count == 2:
+                raise InterruptedError
+            yield item
+
+    with pytest.raises(InterruptedError):
+        encoding.run(study, "key", killed, llama)
+    partial = study.encodings["cls"][:]
+    assert np.isfinite(partial[:, :10]).all()
+    assert np.isnan(partial[:, 10:]).all()
+    seen = []
+
+    def counting(items, description, total=None, **_):
+        for item in items:
+            seen.append(item)
+            yield item
+
+    encoding.run(study, "key", counting, llama)
+    assert seen == [2, 3, 4]
+    resumed = {name: study.encodings[name][:] for name in ("cls", "row", "row_statistics")}
+    encoding.run(study, "another key", silent, llama)
+    for name, values in resumed.items():
+        np.testing.assert_array_equal(values, study.encodings[name][:])
+
+
+def test_the_pattern_source_gives_what_the_encoder_saw(study, llama):
+    source = encoding.pattern_source(study, llama)
+    found = source(3, [(2, 1), (0, 0)])
+    ids = [study.prompts["input_ids"][3].to_list()]
+    expected = llama.run(ids, [(2, 1), (0, 0)], "absolute").patterns[0].half().numpy()
+    np.testing.assert_array_equal(found, expected)

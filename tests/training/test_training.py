@@ -1,0 +1,176 @@
+"""Training: resumed equals unkilled, lanes make processes interchangeable, bad input is refused."""
+
+import math
+
+import polars as pl
+import pytest
+import torch
+
+from apmae import training
+from apmae.errors import ApmaeError
+from apmae.model import APMAEModel
+from apmae.progress import silent
+from apmae.study import ENCODER, TRAINING_HISTORY
+from apmae.training.trainer import CHECKPOINT
+from studies import random_prompts, tiny_config, tiny_study
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(steps):
+    """A tracker that stops the work after so many steps, as a kill would."""
+
+    def track(items, description, total=None, **_):
+        for count, item in enumerate(items, start=1):
+            yield item
+            if count == steps:
+                raise KilledError
+
+    return track
+
+
+def train(study, target, track=silent):
+    counts = training.run(study, "key", track, lambda: target)
+    return (
+        counts,
+        pl.read_parquet(study.path(TRAINING_HISTORY)),
+        APMAEModel.from_pretrained(study.path(ENCODER)),
+    )
+
+
+def test_a_killed_training_ends_equal_to_an_unkilled_one(tmp_path, llama):
+    _, expected_history, expected = train(tiny_study(tmp_path / "unkilled"), llama)
+    study = tiny_study(tmp_path / "killed")
+    for steps in (5, 2):
+        with pytest.raises(KilledError):
+            train(study, llama, killed_after(steps))
+    _, history, model = train(study, llama)
+    assert history.equals(expected_history)
+    for (name, tensor), other in zip(expected.state_dict().items(), model.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other), name
+
+
+def test_history_has_every_step_and_validates_on_held_out_groups(tmp_path, llama):
+    counts, history, _ = train(tiny_study(tmp_path), llama)
+    assert history["step"].to_list() == list(range(1, 9))
+    assert history.filter(pl.col("validation_loss").is_not_null())["step"].to_list() == [4, 8]
+    usable = random_prompts().filter((pl.col("purpose") == "encoder") & pl.col("correct"))
+    assert counts["training_prompts"] == usable.filter(split="train").height
+    assert counts["validation_prompts"] == usable.filter(split="test").height
+
+
+def test_training_lowers_the_loss(tmp_path, llama):
+    section = {
+        "steps": 60,
+        "batch_size": 24,
+        "prompts_per_round": 8,
+        "precision": "no",
+        "warmup_fraction": 0.1,
+    }
+    _, history, _ = train(tiny_study(tmp_path, training=section), llama)
+    assert history["loss"].tail(5).mean() < 0.5 * history["loss"].head(5).mean()
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_batches_of_one(tmp_path, llama, processes):
+    config = tiny_config(tmp_path)
+    prompts = random_prompts().filter(purpose="encoder")
+    model_config = training.encoder_config(config)
+    alone = training.PatternBatches(llama, prompts, config, model_config)
+    together = [
+        training.PatternBatches(llama, prompts, config, model_config, rank, processes)
+        for rank in range(processes)
+    ]
+    for step in (0, 3, alone.batches_per_round):
+        tokens, noise = alone.batch(step)
+        shares = [part.batch(step) for part in together]
+        whole = torch.cat([tokens.patches.flatten(1), noise], 1)
+        parts = torch.cat([torch.cat([share.patches.flatten(1), own], 1) for share, own in shares])
+        assert torch.equal(_sorted_rows(whole), _sorted_rows(parts))
+        assert all(len(own) == config.training.batch_size // processes for _, own in shares)
+
+
+def _sorted_rows(rows):
+    return rows[rows[:, -1].argsort()]
+
+
+def test_batches_mix_prompts_and_layers(tmp_path, llama):
+    config = tiny_config(tmp_path, training={"batch_size": 16, "prompts_per_round": 32})
+    batches = training.PatternBatches(llama, random_prompts(), config, training.encoder_config(config))
+    first, _ = batches.batch(0)
+    second, _ = batches.batch(1)
+    assert batches.batches_per_round == 32 * llama.n_layers // 16
+    assert not torch.equal(first.patches, second.patches)
+    again, _ = batches.batch(0)
+    assert torch.equal(first.patches, again.patches)
+
+
+def test_the_same_number_of_heads_of_every_layer(llama):
+    heads = training.draw_heads(llama, 2, torch.Generator().manual_seed(0))
+    assert [layer for layer, _ in heads] == [0, 0, 1, 1, 2, 2]
+    assert len(set(heads)) == 6
+
+
+def test_learning_rate_rises_then_falls_as_a_cosine(tmp_path):
+    config = tiny_config(
+        tmp_path,
+        training={"steps": 100, "warmup_fraction": 0.1, "batch_size": 480, "base_learning_rate": 1.5e-4},
+    ).training
+    peak = 1.44e-3  # Table 1 of the paper
+    assert training.learning_rate(0, config) == pytest.approx(peak / 10)
+    assert training.learning_rate(9, config) == pytest.approx(peak)
+    assert training.learning_rate(10, config) == pytest.approx(peak)
+    assert training.learning_rate(55, config) == pytest.approx(peak / 2)
+    assert training.learning_rate(99, config) == pytest.approx(peak * (1 + math.cos(math.pi * 89 / 90)) / 2)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, llama, monkeypatch):
+    study = tiny_study(tmp_path)
+    batch = training.PatternBatches.batch
+
+    def broken(self, step):
+        tokens, noise = batch(self, step)
+        return tokens._replace(patches=tokens.patches * (math.nan if step == 4 else 1)), noise
+
+    monkeypatch.setattr(training.PatternBatches, "batch", broken)
+    with pytest.raises(ApmaeError, match="not finite at step 4"):
+        train(study, llama)
+    assert (study.path("work") / "train" / CHECKPOINT).exists()
+    monkeypatch.undo()
+    _, history, _ = train(study, llama)
+    assert history["step"].to_list() == list(range(1, 9))
+
+
+def test_nothing_to_train_on_is_one_clear_line(tmp_path, llama):
+    prompts = random_prompts().with_columns(correct=pl.lit(False))
+    with pytest.raises(ApmaeError, match="no prompt to train the encoder on"):
+        train(tiny_study(tmp_path, prompts), llama)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"batch_size": 12, "prompts_per_round": 8}, "training.batch_size must be a multiple of 8"),
+        ({"prompts_per_round": 8, "batch_size": 800}, "fewer than training.batch_size"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(tmp_path, llama, section, message):
+    with pytest.raises(ApmaeError, match=message):
+        train(tiny_study(tmp_path, training=section), llama)
+
+
+def test_a_pretrained_encoder_is_taken_as_it_is(tmp_path, llama):
+    _, _, trained = train(tiny_study(tmp_path / "one"), llama)
+    encoder = {"pretrained": str(tmp_path / "one" / ENCODER)}
+    study = tiny_study(tmp_path / "two", encoder={**encoder, "patch_size": 4})
+    training.run(study, "key", silent, lambda: pytest.fail("the target is not needed"))
+    taken = APMAEModel.from_pretrained(study.path(ENCODER))
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(trained.state_dict().values(), taken.state_dict().values(), strict=True)
+    )
+    longer = tiny_config(tmp_path, encoder=encoder, prompts={"length_tokens": 64})
+    with pytest.raises(ApmaeError, match=r"reads patterns of 16 tokens, but prompts.length_tokens is 64"):
+        training.pretrained_encoder(longer)
