@@ -7,7 +7,8 @@ work lies in `work/<stage>/` and belongs to one key, the hash of all that the st
 Tables (polars schemas below) and arrays:
 
     encodings.zarr   `cls`, `row`: (head, prompt, dim) float16; `row_statistics`: (head, prompt, 7)
-                     float32; NaN where not written. head = layer * n_heads + head; prompt = prompt_id
+                     float32; NaN where not written. head = layer * n_heads + head; prompt = prompt_id;
+                     the group's attribute `n_heads` is the number of heads of a layer
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """
