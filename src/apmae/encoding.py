@@ -34,7 +34,7 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
     prompts = study.study_prompts
     config = study.config
     arrays = _open_arrays(
-        study.path(ENCODINGS), key, len(target.heads), prompts.height, model, config.encoding.shard_prompts
+        study.path(ENCODINGS), key, target, prompts.height, model, config.encoding.shard_prompts
     )
     written = np.asarray(arrays[WRITTEN][:], dtype=bool)
     missing = np.flatnonzero(~written).tolist()
@@ -61,7 +61,7 @@ def encode_prompts(
     """Encode every head of some prompts.
 
     Returns:
-        By readout (heads, prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
+        By readout (len(target.heads), prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
     """
     autocast = autocasting(target.device, precision)
 
@@ -95,7 +95,7 @@ def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], 
 
 
 def _open_arrays(
-    path: Path, key: str, heads: int, prompts: int, model: APMAEModel, shard: int
+    path: Path, key: str, target: Target, prompts: int, model: APMAEModel, shard: int
 ) -> dict[str, zarr.Array[Any]]:
     """The arrays that an earlier run with this key began, or new ones."""
     if path.exists():
@@ -104,12 +104,12 @@ def _open_arrays(
             return dict(group.arrays())
     dims = {**dict.fromkeys(READOUTS, model.config.encoder_dim), STATISTICS: len(ROW_STATISTICS)}
     with replacing(path) as temporary:
-        group = zarr.create_group(temporary, attributes={"key": key})
+        group = zarr.create_group(temporary, attributes={"key": key, "n_heads": target.n_heads})
         for name, dim in dims.items():
             group.create_array(
                 name,
-                shape=(heads, prompts, dim),
-                shards=(heads, shard, dim),
+                shape=(len(target.heads), prompts, dim),
+                shards=(len(target.heads), shard, dim),
                 chunks=(1, shard, dim),
                 dtype="float32" if name == STATISTICS else "float16",
                 fill_value=float("nan"),

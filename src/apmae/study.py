@@ -7,7 +7,8 @@ work lies in `work/<stage>/` and belongs to one key, the hash of all that the st
 Tables (polars schemas below) and arrays:
 
     encodings.zarr   `cls`, `row`: (head, prompt, dim) float16; `row_statistics`: (head, prompt, 7)
-                     float32; NaN where not written. head = layer * n_heads + head; prompt = prompt_id
+                     float32; NaN where not written. head = layer * n_heads + head; prompt = prompt_id;
+                     the group's attribute `n_heads` is the number of heads of a layer
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """
@@ -200,7 +201,7 @@ class Study:
         return self._table(TASKS)
 
     @property
-    def encodings(self) -> dict[str, zarr.Array[Any]]:
+    def encodings(self) -> zarr.Group:
         """Arrays `cls`, `row` and `row_statistics`, see the module's docstring."""
         return self._arrays(ENCODINGS)
 
@@ -210,7 +211,7 @@ class Study:
         return self._table(CLUSTERS)
 
     @property
-    def exemplars(self) -> dict[str, zarr.Array[Any]]:
+    def exemplars(self) -> zarr.Group:
         """Patterns that stand for clusters, see the module's docstring."""
         return self._arrays(EXEMPLARS)
 
@@ -279,10 +280,10 @@ class Study:
     def _table(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self._existing(name))
 
-    def _arrays(self, name: str) -> dict[str, zarr.Array[Any]]:
+    def _arrays(self, name: str) -> zarr.Group:
         import zarr
 
-        return dict(zarr.open_group(self._existing(name), mode="r").arrays())
+        return zarr.open_group(self._existing(name), mode="r")
 
     def _existing(self, name: str) -> Path:
         path = self.path(name)

@@ -1,0 +1,101 @@
+"""The stage `cluster`: every head in its own process, then exemplars.
+
+A finished head is a file of the work directory; a killed stage loses the heads in flight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import zarr
+from numpy.typing import NDArray
+
+from apmae.clustering.exemplars import (
+    CANDIDATES,
+    PatternSource,
+    choose_exemplars,
+    nearest_to_mean,
+    write_exemplars,
+)
+from apmae.clustering.heads import cluster_rows
+from apmae.errors import ApmaeError
+from apmae.parallel import compute_parts
+from apmae.progress import Tracker
+from apmae.seeding import derive_seed
+from apmae.study import CLUSTERS, CLUSTERS_SCHEMA, EXEMPLARS, Study
+
+STAGE = "cluster"
+
+
+def run(study: Study, key: str, track: Tracker, patterns_of: PatternSource) -> dict[str, object]:
+    """Write `clusters.parquet` and `exemplars.zarr`.
+
+    Args:
+        key: owner of the work directory; unfinished work of another key is dropped.
+        patterns_of: captures patterns of the target model for the exemplars.
+
+    Returns:
+        Counts for the stage's marker.
+
+    Raises:
+        ApmaeError: the training split is empty, or the backend's package is missing.
+    """
+    config = study.config
+    in_train = (study.study_prompts["split"] == "train").to_numpy()
+    if not in_train.any():
+        raise ApmaeError(
+            "no prompt is in the training split: the corpus needs more groups (packages, projects)"
+        )
+    work = study.work_directory(STAGE, key)
+    n_heads = _encodings(study).shape[0]
+    parts = {work / f"{index:05d}.parquet": (study, index, in_train) for index in range(n_heads)}
+    compute_parts(
+        _cluster_head,
+        parts,
+        track,
+        "clusters per head",
+        processes=config.clustering.processes,
+        backend=config.clustering.backend,
+    )
+    table = pl.scan_parquet(list(parts))
+    with study.writing(CLUSTERS) as path:
+        table.select(pl.col(name).cast(dtype) for name, dtype in CLUSTERS_SCHEMA.items()).sink_parquet(path)
+    candidates = table.filter("candidate").select("layer", "head", "cluster", "prompt_id").collect()
+    exemplars = choose_exemplars(candidates)
+    with study.writing(EXEMPLARS) as path:
+        write_exemplars(path, exemplars, config.prompts.length_tokens, patterns_of, track)
+    noise = table.select((pl.col("cluster") == -1).mean()).collect().item()
+    return {
+        "heads": n_heads,
+        "prompts": len(in_train),
+        "clusters": len(exemplars),
+        "noise_fraction": noise,
+        "exemplar_prompts": exemplars["prompt_id"].n_unique(),
+    }
+
+
+def _cluster_head(study: Study, index: int, in_train: NDArray[np.bool_]) -> pl.DataFrame:
+    """One head's part of `clusters.parquet`, with the prompts that may stand for a cluster marked."""
+    config = study.config
+    layer, head = divmod(index, int(str(study.encodings.attrs["n_heads"])))
+    rows = np.asarray(_encodings(study)[index])
+    seed = derive_seed(config.seed, "clustering", layer, head)
+    clusters = cluster_rows(rows, np.ones(len(rows), dtype=np.bool_), config.clustering, seed)
+    return pl.DataFrame(
+        {
+            "prompt_id": np.arange(len(rows), dtype=np.int32),
+            "layer": np.full(len(rows), layer, dtype=np.int16),
+            "head": np.full(len(rows), head, dtype=np.int16),
+            "cluster": clusters,
+            "cluster_held_out": cluster_rows(rows, in_train, config.clustering, seed),
+            "candidate": nearest_to_mean(rows, clusters, CANDIDATES),
+        }
+    )
+
+
+def _encodings(study: Study) -> zarr.Array[Any]:
+    array = study.encodings[study.config.clustering.readout]
+    assert isinstance(array, zarr.Array)
+    return array

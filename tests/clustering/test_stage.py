@@ -1,0 +1,150 @@
+import numpy as np
+import polars as pl
+import pytest
+import zarr
+from polars.testing import assert_frame_equal
+
+from apmae import clustering
+from apmae.errors import ApmaeError
+from apmae.study import CLUSTERS_SCHEMA, ENCODINGS
+from tests.synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
+
+UMAP = {
+    "clustering": {
+        "method": "umap_hdbscan",
+        "min_cluster_size": 8,
+        "min_samples": 4,
+        "umap_neighbors": 8,
+        "umap_dimensions": 2,
+    }
+}
+
+
+def track(items, description, total=None):
+    return items
+
+
+def patterns_of(prompt_id, heads):
+    """Patterns that name where they come from."""
+    return np.stack([np.full((16, 16), prompt_id + layer / 4 + head / 16) for layer, head in heads])
+
+
+def run(study, key="k", track=track):
+    return clustering.run(study, key, track, patterns_of)
+
+
+def test_clusters_of_every_head_and_prompt(tmp_path):
+    study = synthetic_study(tmp_path / "s", config={"clustering": {"n_clusters": 2, "processes": 1}})
+    counts = run(study)
+    table = study.clusters
+    assert dict(table.schema) == CLUSTERS_SCHEMA
+    assert table.select("layer", "head", "prompt_id").equals(
+        pl.DataFrame(
+            [(layer, head, prompt) for layer in range(2) for head in range(2) for prompt in range(60)],
+            schema=table.select("layer", "head", "prompt_id").schema,
+            orient="row",
+        )
+    )
+    telling = table.filter(layer=TELLING_LAYER, head=TELLING_HEAD)
+    correct = study.study_prompts["correct"].to_numpy()
+    for column in ("cluster", "cluster_held_out"):
+        assert abs(np.corrcoef(telling[column].to_numpy(), correct)[0, 1]) == pytest.approx(1)
+    assert counts == {
+        "heads": 4,
+        "prompts": 60,
+        "clusters": 8,
+        "noise_fraction": 0.0,
+        "exemplar_prompts": len(np.unique(study.exemplars["prompt_id"][:])),
+    }
+
+
+def test_exemplars_are_members_with_their_own_patterns(tmp_path):
+    study = synthetic_study(tmp_path / "s", config={"clustering": {"n_clusters": 3, "processes": 1}})
+    run(study)
+    found = study.exemplars
+    assert found["patterns"].shape == (12, 16, 16)
+    assert found["patterns"].chunks == (1, 16, 16)
+    assert found["patterns"].dtype == np.float16
+    ids = {name: found[name][:].tolist() for name in ("layer", "head", "cluster", "prompt_id")}
+    for row, (layer, head, cluster, prompt) in enumerate(zip(*ids.values(), strict=True)):
+        member = study.clusters.filter(layer=layer, head=head, prompt_id=prompt)
+        assert member["cluster"].item() == cluster
+        assert (found["patterns"][row] == prompt + layer / 4 + head / 16).all()
+
+
+def test_nothing_but_noise_has_no_exemplars(tmp_path):
+    config = {"clustering": {"method": "umap_hdbscan", "min_cluster_size": 61, "processes": 1}}
+    study = synthetic_study(tmp_path / "s", config=config)
+    counts = run(study)
+    assert counts["noise_fraction"] == 1.0
+    assert counts["exemplar_prompts"] == 0
+    assert study.exemplars["patterns"].shape == (0, 16, 16)
+
+
+@pytest.mark.slow
+def test_number_of_processes_does_not_matter(tmp_path):
+    tables = []
+    for processes in (1, 2):
+        config = {"clustering": {**UMAP["clustering"], "processes": processes}}
+        study = synthetic_study(tmp_path / str(processes), config=config)
+        run(study)
+        tables.append(study.clusters)
+    assert_frame_equal(*tables)
+
+
+def test_killed_and_resumed_equals_unkilled(tmp_path):
+    def killed(items, description, total=None):
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    config = {"clustering": {"processes": 1}}
+    unkilled = synthetic_study(tmp_path / "unkilled", config=config)
+    run(unkilled)
+    study = synthetic_study(tmp_path / "killed", config=config)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, track=killed)
+    part, *others = study.work_directory("cluster", "k").glob("*.parquet")
+    assert len(others) < 3
+    written = part.stat().st_mtime_ns
+    run(study)
+    assert part.stat().st_mtime_ns == written
+    assert_frame_equal(study.clusters, unkilled.clusters)
+    np.testing.assert_array_equal(study.exemplars["patterns"][:], unkilled.exemplars["patterns"][:])
+
+
+def test_work_of_another_key_is_not_taken_up(tmp_path):
+    study = synthetic_study(tmp_path / "s", config={"clustering": {"processes": 1}})
+    stale = study.work_directory("cluster", "old") / "00000.parquet"
+    stale.write_text("not a table")
+    run(study, key="new")
+    assert study.clusters.height == 240
+
+
+def test_test_prompts_do_not_leak_into_held_out_clusters(tmp_path):
+    study = synthetic_study(tmp_path / "s", config={"clustering": {"processes": 1}})
+    run(study)
+    before = study.clusters
+    in_test = np.flatnonzero(study.study_prompts["split"].to_numpy() == "test")
+    encodings = zarr.open_group(study.path(ENCODINGS))["cls"]
+    encodings.oindex[:, in_test, :] = np.float16(9)
+    run(study, key="changed")
+    in_train = ~pl.col("prompt_id").is_in(in_test.tolist())
+    assert_frame_equal(
+        before.filter(in_train).drop("cluster"), study.clusters.filter(in_train).drop("cluster")
+    )
+    assert not before["cluster"].equals(study.clusters["cluster"])
+
+
+def test_missing_backend_names_the_extra(tmp_path):
+    for backend in ("dask", "ray"):
+        study = synthetic_study(tmp_path / backend, config={"clustering": {"backend": backend}})
+        with pytest.raises(ApmaeError, match=rf"apmae\[{backend}\]"):
+            run(study)
+
+
+def test_no_training_prompts_is_said(tmp_path):
+    study = synthetic_study(tmp_path / "s", per_task=6)
+    table = study.prompts.with_columns(split=pl.lit("test"))
+    table.write_parquet(study.path("prompts.parquet"))
+    with pytest.raises(ApmaeError, match="training split"):
+        run(study)

@@ -1,0 +1,97 @@
+"""A small study on disk, up to its encodings, with one head that knows the outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import zarr
+
+from apmae.config import StudyConfig
+from apmae.study import ENCODINGS, PROMPTS, PROMPTS_SCHEMA, Study
+
+TELLING_LAYER, TELLING_HEAD = 1, 0
+
+
+def synthetic_study(
+    directory: Path,
+    *,
+    tasks: tuple[str, ...] = ("eol",),
+    per_task: int = 60,
+    layers: int = 2,
+    heads: int = 2,
+    dim: int = 4,
+    informative: bool = True,
+    config: dict[str, object] | None = None,
+) -> Study:
+    """A study whose head (1, 0) forms two clusters, the right and the wrong completions.
+
+    Every other head forms three clusters that say nothing. Half of each task's prompts are right;
+    groups have six prompts each, and every fourth group is in the test split. Without
+    `informative`, the telling head's clusters and the confidence say nothing either.
+    """
+    generator = np.random.default_rng(0)
+    study = Study.create(
+        StudyConfig.model_validate(
+            {
+                "name": "synthetic",
+                "directory": directory,
+                "prompts": {"tasks": tasks, "per_task": per_task, "length_tokens": 16},
+                "encoder": {"patch_size": 4},
+                **(config or {}),
+            }
+        )
+    )
+    prompts = _prompts(tasks, per_task, generator)
+    study.write_table(PROMPTS, prompts, PROMPTS_SCHEMA)
+    outcome = prompts["correct"].fill_null(False).to_numpy().astype(int)
+    told = outcome if informative else generator.permutation(outcome)
+    with study.writing(ENCODINGS) as path:
+        _write_encodings(path, told, (layers, heads, dim), generator)
+    return study
+
+
+def _prompts(tasks: tuple[str, ...], per_task: int, generator: np.random.Generator) -> pl.DataFrame:
+    count = len(tasks) * per_task
+    group = np.arange(count) // 6
+    task = np.array(tasks)[np.arange(count) % len(tasks)]
+    correct = np.arange(count) // len(tasks) % 2 == 0
+    confidence = np.clip(generator.normal(0.5 + 0.1 * correct, 0.2), 0.01, 0.99)
+    return pl.DataFrame(
+        {
+            "prompt_id": np.arange(count),
+            "purpose": "study",
+            "task": task,
+            "file": [f"F{number}.java" for number in group],
+            "line": 1,
+            "group": [f"g{number}" for number in group],
+            "split": np.where(group % 4 == 3, "test", "train"),
+            "text": "x",
+            "input_ids": [[0] * 16] * count,
+            "target_id": 1,
+            "predicted_id": np.where(correct, 1, 2),
+            "correct": correct,
+            "target_probability": confidence,
+            "max_probability": confidence,
+            "margin": confidence / 2,
+            "entropy": -np.log(confidence),
+        }
+    ).with_columns(correct=pl.when(pl.col("task") != "noise").then("correct"))
+
+
+def _write_encodings(
+    path: Path, told: np.ndarray, shape: tuple[int, int, int], generator: np.random.Generator
+) -> None:
+    layers, heads, dim = shape
+    count = len(told)
+    kinds = generator.integers(0, 3, (layers * heads, count))
+    kinds[TELLING_LAYER * heads + TELLING_HEAD] = told
+    centres = np.eye(dim)[:3] * 4
+    encodings = centres[kinds] + generator.normal(0, 0.1, (layers * heads, count, dim))
+    statistics = generator.normal(0, 1, (layers * heads, count, 7))
+    statistics[TELLING_LAYER * heads + TELLING_HEAD, :, 0] += 3 * told
+    group = zarr.open_group(path, mode="w", attributes={"n_heads": heads})
+    for readout in ("cls", "row"):
+        group.create_array(readout, data=encodings.astype(np.float16))
+    group.create_array("row_statistics", data=statistics.astype(np.float32))
