@@ -61,7 +61,7 @@ def encode_prompts(
     """Encode every head of some prompts.
 
     Returns:
-        By readout (len(target.heads), prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
+        By readout (heads, prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
     """
     autocast = autocasting(target.device, precision)
 
