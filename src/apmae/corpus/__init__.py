@@ -1,0 +1,38 @@
+"""Where source files come from: a JDK's `src.zip`, a directory, an archive or a hub data set."""
+
+from __future__ import annotations
+
+from apmae.config import CorpusConfig
+from apmae.corpus.files import Corpus, SkippedFile, SkipReason, SourceFile
+from apmae.corpus.hub import hub_corpus
+from apmae.corpus.jdk import fetch_jdk_sources, jdk_cache, jdk_corpus
+from apmae.corpus.local import archive_corpus, directory_corpus
+
+__all__ = [
+    "Corpus",
+    "SkipReason",
+    "SkippedFile",
+    "SourceFile",
+    "fetch_jdk_sources",
+    "jdk_cache",
+    "open_corpus",
+]
+
+
+def open_corpus(config: CorpusConfig, seed: int) -> Corpus:
+    """Find the source files that a study's config names; reads none of them yet.
+
+    Args:
+        config: the study's section `corpus`.
+        seed: the study's seed; the files' order derives from it.
+
+    Raises:
+        ApmaeError: what the config names is not there, cannot be read or has no file of the language.
+    """
+    opened = {
+        "jdk": jdk_corpus,
+        "directory": directory_corpus,
+        "archive": archive_corpus,
+        "hub": hub_corpus,
+    }
+    return opened[config.source](config, seed)

@@ -1,0 +1,159 @@
+"""Source files in a directory, or in an archive, which is never unpacked."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sized
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from apmae.config import CorpusConfig
+from apmae.corpus.files import Corpus, SkippedFile, SourceFile, printable, shuffled, source_file
+from apmae.errors import ApmaeError
+from apmae.languages import Language, language_named
+
+TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+ZIP_ENTRY_ERRORS = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+def directory_corpus(config: CorpusConfig, seed: int) -> Corpus:
+    """All files of the language below a directory; links to directories are not followed."""
+    root = _existing(config)
+    if not root.is_dir():
+        raise ApmaeError(f"{root} is no directory; for an archive set corpus.source: archive")
+    language = language_named(config.language)
+    paths = shuffled(_list_directory(root, language), seed)
+    _require(paths, root, language)
+    stats = [(root / path).stat() for path in paths]
+    size, newest = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
+    return Corpus(
+        fingerprint=f"directory:{len(paths)}:{size}:{newest}",
+        description=f"directory {root.resolve().name}: {len(paths):,} {language.suffix} files",
+        read=partial(_read_directory, root, paths, config.max_file_bytes),
+        max_files=config.max_files,
+    )
+
+
+def archive_corpus(config: CorpusConfig, seed: int) -> Corpus:
+    """All files of the language in a zip or tar archive.
+
+    A tar archive is read in its own order, not a shuffled one: to go back in a compressed one is to
+    read it all again.
+    """
+    path = _existing(config)
+    if not path.is_file():
+        raise ApmaeError(f"{path} is no archive; for a directory set corpus.source: directory")
+    if zipfile.is_zipfile(path):
+        return zip_corpus(path, config, seed)
+    try:
+        tarfile.open(path).close()
+    except TAR_ERRORS:
+        raise ApmaeError(f"{path}: neither a zip nor a tar archive that can be read") from None
+    language = language_named(config.language)
+    read = partial(_read_tar, path, language, config.max_file_bytes)
+    _require(list(islice(read(0), 1)), path, language)
+    return Corpus(file_fingerprint(path), f"archive {path.name}", read, config.max_files)
+
+
+def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
+    """All files of the language in a zip archive."""
+    language = language_named(config.language)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ApmaeError(f"{path}: cannot be read as a zip archive ({error})") from None
+    names = shuffled([name for name in names if language.is_source(name)], seed)
+    _require(names, path, language)
+    return Corpus(
+        fingerprint=file_fingerprint(path),
+        description=f"archive {path.name}: {len(names):,} {language.suffix} files",
+        read=partial(_read_zip, path, names, config.max_file_bytes),
+        max_files=config.max_files,
+    )
+
+
+def file_fingerprint(path: Path) -> str:
+    """Name, size and time of a file."""
+    stat = path.stat()
+    return f"archive:{path.name}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def _existing(config: CorpusConfig) -> Path:
+    assert config.path
+    path = Path(config.path).expanduser()
+    if not path.exists():
+        raise ApmaeError(f"corpus.path: {path} does not exist")
+    return path
+
+
+def _require(files: Sized, where: Path, language: Language) -> None:
+    if not len(files):
+        raise ApmaeError(f"{where} holds no {language.suffix} file")
+
+
+def _list_directory(root: Path, language: Language) -> list[str]:
+    found = []
+    for directory, _, names in os.walk(root):
+        paths = (Path(directory, name) for name in names if language.is_source(name))
+        found += [path.relative_to(root).as_posix() for path in paths if path.is_file()]
+    return found
+
+
+def _read_directory(
+    root: Path, paths: list[str], max_bytes: int, start: int
+) -> Iterator[SourceFile | SkippedFile]:
+    for path in paths[start:]:
+        try:
+            if (root / path).stat().st_size > max_bytes:
+                yield SkippedFile(printable(path), "too large")
+            else:
+                yield source_file(path, (root / path).read_bytes())
+        except OSError:
+            yield SkippedFile(printable(path), "unreadable")
+
+
+def _read_zip(path: Path, names: list[str], max_bytes: int, start: int) -> Iterator[SourceFile | SkippedFile]:
+    with zipfile.ZipFile(path) as archive:
+        for name in names[start:]:
+            try:
+                if archive.getinfo(name).file_size > max_bytes:
+                    yield SkippedFile(printable(name), "too large")
+                else:
+                    yield source_file(name, archive.read(name))
+            except ZIP_ENTRY_ERRORS:
+                yield SkippedFile(printable(name), "unreadable")
+
+
+def _read_tar(
+    path: Path, language: Language, max_bytes: int, start: int
+) -> Iterator[SourceFile | SkippedFile]:
+    try:
+        with tarfile.open(path) as archive:
+            position = 0
+            for member in archive:
+                if not (member.isfile() and language.is_source(member.name)):
+                    continue
+                position += 1
+                if position <= start:
+                    continue
+                if member.size > max_bytes:
+                    yield SkippedFile(printable(member.name), "too large")
+                    continue
+                content = archive.extractfile(member)
+                assert content
+                yield source_file(member.name, content.read())
+    except TAR_ERRORS as error:
+        raise ApmaeError(f"{path}: the archive is damaged ({error})") from None
