@@ -22,13 +22,15 @@ def synthetic_study(
     layers: int = 2,
     heads: int = 2,
     dim: int = 4,
+    noise: float = 0.1,
     informative: bool = True,
     config: dict[str, object] | None = None,
 ) -> Study:
     """A study whose head (1, 0) forms two clusters, the right and the wrong completions.
 
     Every other head forms three clusters that say nothing. Half of each task's prompts are right;
-    groups have six prompts each, and every fourth group is in the test split. Without
+    groups have six prompts each, and every fourth group is in the test split. `noise` is the
+    spread of the clusters, whose centres lie 5.7 apart. Without
     `informative`, the telling head's clusters and the confidence say nothing either.
     """
     generator = np.random.default_rng(0)
@@ -48,7 +50,7 @@ def synthetic_study(
     outcome = prompts["correct"].fill_null(False).to_numpy().astype(int)
     told = outcome if informative else generator.permutation(outcome)
     with study.writing(ENCODINGS) as path:
-        _write_encodings(path, told, (layers, heads, dim), generator)
+        _write_encodings(path, told, (layers, heads, dim), noise, generator)
     return study
 
 
@@ -81,14 +83,14 @@ def _prompts(tasks: tuple[str, ...], per_task: int, generator: np.random.Generat
 
 
 def _write_encodings(
-    path: Path, told: np.ndarray, shape: tuple[int, int, int], generator: np.random.Generator
+    path: Path, told: np.ndarray, shape: tuple[int, int, int], noise: float, generator: np.random.Generator
 ) -> None:
     layers, heads, dim = shape
     count = len(told)
     kinds = generator.integers(0, 3, (layers * heads, count))
     kinds[TELLING_LAYER * heads + TELLING_HEAD] = told
     centres = np.eye(dim)[:3] * 4
-    encodings = centres[kinds] + generator.normal(0, 0.1, (layers * heads, count, dim))
+    encodings = centres[kinds] + generator.normal(0, noise, (layers * heads, count, dim))
     statistics = generator.normal(0, 1, (layers * heads, count, 7))
     statistics[TELLING_LAYER * heads + TELLING_HEAD, :, 0] += 3 * told
     group = zarr.open_group(path, mode="w", attributes={"n_heads": heads})

@@ -68,11 +68,11 @@ def test_fewer_distinct_rows_than_centres_are_a_cluster_each():
 
 
 def test_kmeans_weighs_duplicates_like_fitting_them_all():
-    # Squared distances of {0, 1}, {2.2}: 0.5 with one 0, 0.95 with twenty; of {0}, {1, 2.2}: 0.72.
+    # Centres 0.1 and 10.5 meet at 5.3; with every distinct row counted once, 0.5 and 10.5 at 5.5.
     config = KMEANS.model_copy(update={"n_clusters": 2})
-    rows = np.array([[0.0]] * 20 + [[1.0], [2.2]], dtype=np.float16)
-    clusters = cluster_rows(rows, everything(rows), config, seed=0)
-    assert clusters.tolist() == [0] * 20 + [1, 1]
+    rows = np.array([[0.0]] * 9 + [[1.0], [10.0], [11.0], [5.4]], dtype=np.float16)
+    clusters = cluster_rows(rows, np.arange(13) < 12, config, seed=0)
+    assert clusters.tolist() == [0] * 10 + [1, 1, 1]
 
 
 @BOTH

@@ -10,13 +10,11 @@ from apmae.study import CLUSTERS_SCHEMA, ENCODINGS
 from tests.synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 UMAP = {
-    "clustering": {
-        "method": "umap_hdbscan",
-        "min_cluster_size": 8,
-        "min_samples": 4,
-        "umap_neighbors": 8,
-        "umap_dimensions": 2,
-    }
+    "method": "umap_hdbscan",
+    "min_cluster_size": 8,
+    "min_samples": 2,
+    "umap_neighbors": 8,
+    "umap_dimensions": 2,
 }
 
 
@@ -81,12 +79,16 @@ def test_nothing_but_noise_has_no_exemplars(tmp_path):
     assert study.exemplars["patterns"].shape == (0, 16, 16)
 
 
-@pytest.mark.slow
-def test_number_of_processes_does_not_matter(tmp_path):
+@pytest.mark.parametrize(
+    "method",
+    [{"method": "kmeans"}, pytest.param(UMAP, marks=pytest.mark.slow)],
+    ids=["kmeans", "umap_hdbscan"],
+)
+def test_number_of_processes_does_not_matter(tmp_path, method):
     tables = []
     for processes in (1, 2):
-        config = {"clustering": {**UMAP["clustering"], "processes": processes}}
-        study = synthetic_study(tmp_path / str(processes), config=config)
+        config = {"clustering": {**method, "processes": processes}}
+        study = synthetic_study(tmp_path / str(processes), noise=2, config=config)
         run(study)
         tables.append(study.clusters)
     assert_frame_equal(*tables)
