@@ -40,7 +40,7 @@ ENCODER = "encoder"
 EVALUATED_SCHEMA = pl.Schema({name: dtype for name, dtype in PROMPTS_SCHEMA.items() if name != "prompt_id"})
 FILES_SCHEMA = pl.Schema(
     {
-        "digest": pl.Binary(),
+        "digest": pl.String(),
         "skipped": pl.String(),  # why the file gave no prompt; null otherwise
         "holes_skipped": pl.List(pl.String()),  # why holes of it gave none, one entry a hole
     }
@@ -179,7 +179,7 @@ class Miner:
         self.formatter = PromptFormatter(target.tokenizer, prompts.format, prompts.length_tokens)
         self.evaluated = pl.DataFrame(schema=EVALUATED_SCHEMA)
         self.files = pl.DataFrame(schema=FILES_SCHEMA)
-        self._digests: set[bytes] = set()
+        self._digests: set[str] = set()
         self._lacking = _quotas(config)
         self.total = sum(self._lacking.values())
 
@@ -224,7 +224,7 @@ class Miner:
         """Read files until there is enough for a few batches; outcomes of their candidates, and the files."""
         limits = self._round_limits()
         candidates = list(self._noise()) if first else []
-        rows: list[tuple[bytes | None, str | None, list[str]]] = []
+        rows: list[tuple[str | None, str | None, list[str]]] = []
         enough = len(candidates) + ROUND_BATCHES * self.config.target.batch_size
         for _, file in source:
             holes_skipped: list[str] = []
