@@ -14,8 +14,10 @@ def make_jdk(home, version="17.0.1", place="lib/src.zip"):
     with zipfile.ZipFile(sources, "w") as archive:
         archive.writestr("java.base/java/util/List.java", "class List { }")
         archive.writestr("java.base/module-info.java", "module java.base { }")
-    if version:
-        (home / "release").write_text(f'IMPLEMENTOR="X"\nJAVA_VERSION="{version}"\n')
+    if version is not None:
+        (home / "release").write_text(
+            'IMPLEMENTOR="X"\n' + (f'JAVA_VERSION="{version}"\n' if version else "")
+        )
     return sources
 
 
@@ -85,7 +87,8 @@ esac
 DPKG_DEB = """#!/bin/sh
 mkdir -p "$3/usr/lib/jvm/openjdk-17/lib"
 cp "$2" "$3/usr/lib/jvm/openjdk-17/lib/src.zip"
-ln -s lib/src.zip "$3/usr/lib/jvm/openjdk-17/src.zip"
+mkdir "$3/a"
+ln -s ../usr/lib/jvm/openjdk-17/lib/src.zip "$3/a/src.zip"
 """
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from apmae.config import CorpusConfig
 from apmae.corpus import SkippedFile, SourceFile, open_corpus
+from apmae.corpus.files import shuffled
 from apmae.errors import ApmaeError
 from apmae.languages import LANGUAGES
 
@@ -105,6 +106,10 @@ def test_the_order_is_the_seeds(kind, tmp_path):
     assert orders[0] != sorted(orders[0]) == sorted(orders[2])
 
 
+def test_the_order_does_not_depend_on_how_the_files_were_listed():
+    assert shuffled(["b", "a", "d", "c"], 0) == shuffled(["c", "d", "a", "b"], 0)
+
+
 def test_a_tar_archive_keeps_its_own_order(tmp_path):
     path = make_tar(tmp_path / "a.tar.gz", "w:gz")
     config = CorpusConfig(source="archive", path=str(path))
@@ -115,11 +120,14 @@ def test_a_tar_archive_keeps_its_own_order(tmp_path):
 def test_the_fingerprint_changes_with_the_files(config, tmp_path):
     before = open_corpus(config, 0).fingerprint
     assert open_corpus(config, 1).fingerprint == before
+    changed = tmp_path / "src" / "A.java" if config.source == "directory" else config.path
+    os.utime(changed, (4e9, 4e9))
+    later = open_corpus(config, 0).fingerprint
+    assert later != before
     if config.source == "directory":
-        make_directory(tmp_path / "src", {"New.java": b"class New { }"})
-    else:
-        os.utime(config.path, (1, 1))
-    assert open_corpus(config, 0).fingerprint != before
+        make_directory(tmp_path / "src", {"New.java": b" "})
+        os.utime(tmp_path / "src" / "New.java", (1, 1))
+        assert open_corpus(config, 0).fingerprint != later
 
 
 def test_descriptions_do_not_say_where_it_lies(config, tmp_path):
