@@ -198,6 +198,7 @@ def test_attention_is_torchs_multi_head_attention():
     assert_close(ours(x), theirs(normed, normed, normed, need_weights=False)[0])
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 @pytest.mark.parametrize(("decoder_context", "row_tokens"), COMBINATIONS)
 def test_autocast_and_compile(patterns, noise, decoder_context, row_tokens):
     model = build(decoder_context=decoder_context, row_tokens=row_tokens, decoder_dim=64)

@@ -49,7 +49,7 @@ def tokenize(patterns_NTT: Tensor, config: APMAEConfig) -> PatternTokens:
         ApmaeError: the patterns have another size than `config.pattern_size`.
     """
     size = config.pattern_size
-    if patterns_NTT.ndim != 3 or patterns_NTT.shape[1:] != (size, size):
+    if patterns_NTT.shape[1:] != (size, size):
         raise ApmaeError(
             f"patterns have shape {tuple(patterns_NTT.shape)}; this model reads (N, {size}, {size})"
         )
