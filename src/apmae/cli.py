@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,7 +137,8 @@ def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Stu
 
 
 def _quiet_libraries() -> None:
-    """Keep Transformers' own progress bars and notes out of ours."""
+    """Keep other libraries' progress bars and notes out of ours."""
+    os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported, so this comes first
     from transformers.utils import logging
 
     logging.set_verbosity_error()
