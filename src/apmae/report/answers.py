@@ -11,6 +11,7 @@ from apmae.report.wording import count, head_name, listed, out_of, points, point
 
 CLUSTERS = "clusters"
 CONFIDENCE = "confidence"
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def _which_heads(top: pl.DataFrame) -> Answer:
     elif len(distinct) == 1:
         headline = f"Head {leaders[0]} leads in all {len(leaders)} tasks."
     else:
-        headline = f"{count(len(distinct), 'head')} lead {count(len(leaders), 'task')}: {listed(distinct)}."
+        named = f": {listed(distinct)}" if len(distinct) <= MOST_NAMED else ""
+        headline = f"{count(len(distinct), 'head')} lead {count(len(leaders), 'task')}{named}."
     per_task = max(top.group_by("task").len()["len"].to_list())
     sharing = [
         f"{head_name(layer, head)} ({tasks} tasks)" for layer, head, tasks in shared.head(3).iter_rows()
@@ -75,7 +77,9 @@ def _how_predictable(held_out: pl.DataFrame) -> Answer:
         _versus(compare_features(held_out, CLUSTERS, CONFIDENCE, "auroc")),
         _added(compare_features(held_out, f"{CONFIDENCE}+{CLUSTERS}", CONFIDENCE, "auroc")),
     ]
-    return Answer(question, headline, " ".join(filter(None, sentences)))
+    said = " ".join(filter(None, sentences))
+    note = " Clearly means that the 95% intervals do not overlap." if "clearly" in said else ""
+    return Answer(question, headline, said + note)
 
 
 def _versus(comparison: Comparison | None) -> str:
@@ -105,7 +109,7 @@ def _added(comparison: Comparison | None) -> str:
 
 
 def _clearly(tasks: int) -> str:
-    return f"clearly (95% intervals do not overlap) in {tasks or 'none'}"
+    return f"clearly in {tasks or 'none'}"
 
 
 def _what_zeroing_did(best: pl.DataFrame) -> Answer:
@@ -113,9 +117,9 @@ def _what_zeroing_did(best: pl.DataFrame) -> Answer:
     if best.is_empty():
         return Answer(question, "No intervention was run.", "")
     top = best.sort("net_change", descending=True, maintain_order=True).row(0, named=True)
-    interval = points_interval(top["low"], top["high"])
+    change = f"{points(top['net_change'])} points {points_interval(top['low'], top['high'])}".strip()
     headline = (
-        f"At best {points(top['net_change'])} points {interval}: {readable(top['task'])}, "
+        f"At best {change}: {readable(top['task'])}, "
         f"{count(top['n_heads'], top['selection'] + ' head')} zeroed."
     )
     above = best.filter(pl.col("excludes_zero") & (pl.col("net_change") > 0)).height

@@ -83,7 +83,7 @@ def intervention_tasks(effects: pl.DataFrame) -> Figure:
         axes.set_xlabel("Heads zeroed (number, log scale)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
-    figure.supylabel("Net change in accuracy (percentage points)", fontsize=8.5)
+    figure.supylabel("Net change in accuracy\n(percentage points)", fontsize=8.5, ha="center")
     style.title(figure, "Zeroing heads: net change per task")
     return figure
 

@@ -82,7 +82,7 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
     """
     tasks = table["task"].unique(maintain_order=True).to_list()
     grids = [head_grid(table.filter(pl.col("task") == task), "max_difference", shape) for task in tasks]
-    columns = min(5 if shape[1] <= NARROW_HEADS else 3, len(tasks))
+    columns = min(5 if shape[1] <= NARROW_HEADS else 4, len(tasks))
     rows = math.ceil(len(tasks) / columns)
     figure = Figure(figsize=(style.WIDTH_INCHES, rows * _map_height(grids[0]) + 0.9))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -101,7 +101,9 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
         axes.set_xlabel("Head (index)")
     for axes in panels[: len(tasks) : columns]:
         axes.set_ylabel("Layer (index)")
-    bar = figure.colorbar(image, ax=list(panels[: len(tasks)]), shrink=min(1.0, 2 / rows), pad=0.01)
+    bar = figure.colorbar(
+        image, ax=list(panels[: len(tasks)]), shrink=min(1.0, 2 / rows), aspect=20 * min(rows, 2), pad=0.01
+    )
     bar.set_label("Largest difference of mean\nSHAP values (log-odds)")
     bar.outline.set_visible(False)
     style.title(figure, "Which heads tell right from wrong completions")

@@ -99,7 +99,7 @@ def integer_ticks(axes: Axes, *, x: int | None = None, y: int | None = None) -> 
     """At most that many ticks on an axis of indices, on whole numbers."""
     for axis, count in ((axes.xaxis, x), (axes.yaxis, y)):
         if count is not None:
-            axis.set_major_locator(MaxNLocator(nbins=count, integer=True, steps=[1, 2, 5, 10]))
+            axis.set_major_locator(MaxNLocator(count, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def encode(figure: Figure, file_format: str) -> bytes:

@@ -34,10 +34,10 @@ def count(number: int, noun: str) -> str:
 
 
 def out_of(part: int, whole: int, noun: str) -> str:
-    """A part of a number of things: 2 of 5 tasks, all 5 tasks, no task."""
-    if part == whole:
-        return f"the one {noun}" if whole == 1 else f"all {count(whole, noun)}"
-    return f"{part} of {count(whole, noun)}" if part else f"none of {count(whole, noun)}"
+    """A part of a number of things: 2 of 5 tasks, all 5 tasks, none of 5 tasks, the one task, no task."""
+    if whole == 1:
+        return f"the one {noun}" if part else f"no {noun}"
+    return f"{'all' if part == whole else f'{part} of' if part else 'none of'} {count(whole, noun)}"
 
 
 def listed(items: list[str]) -> str:
