@@ -1,4 +1,4 @@
-"""How long work reports its progress, without knowing who shows it."""
+"""How a stage shows its progress."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ T = TypeVar("T")
 
 
 class Tracker(Protocol):
-    """Passes items through and shows how far it got."""
+    """Passes items through while it shows how many of `total` have gone by."""
 
     def __call__(self, items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-        """Yield `items` one by one; `total` is their number where they do not know it themselves."""
+        """Yield every item of `items`, under the heading `description`."""
         ...

@@ -153,7 +153,9 @@ def _prompts(generator: np.random.Generator, tasks: tuple[str, ...], per_task: i
             "prompt_id": np.arange(count),
             "purpose": ["study"] * count,
             "task": task,
-            "file": [f"java.base/java/util/<b>stream</b>/Class{index % 97}.java" for index in range(count)],
+            "file": [
+                f"java.base/java/util/<b>s</b>/{'Very' * (index % 20)}LongName.java" for index in range(count)
+            ],
             "line": [None if hidden else 10 + index for index, hidden in enumerate(noise)],
             "group": [f"java.util.{number}" for number in group],
             "split": np.where(group < 10, "test", "train"),

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 from made_up import make_reconstructions
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from apmae.report import maps, style
 from apmae.report.drawings import drawings
@@ -54,6 +56,22 @@ def test_every_figure_has_a_title_axis_names_and_room_for_its_ticks(material: Ma
                 assert axes.get_ylabel() or named_once["y"], drawing.name
             if any(label.get_visible() for label in axes.get_xticklabels()):
                 assert axes.get_xlabel() or named_once["x"], drawing.name
+
+
+def test_no_text_is_cut_off_or_lies_on_other_text(material: Material) -> None:
+    for drawing in drawings(material, make_reconstructions(2)):
+        figure = drawing.draw()
+        renderer = drawn(figure)
+        texts = figure.findobj(Text, include_self=False)
+        ticks = {id(text) for axis in figure.findobj(Axis) for text in axis.get_ticklabels(which="both")}
+        boxes = [
+            text.get_window_extent(renderer)
+            for text in texts
+            if id(text) not in ticks and text.get_visible() and text.get_text().strip()
+        ]
+        assert all(figure.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1)), drawing.name
+        assert all(figure.bbox.containsy(y) for box in boxes for y in (box.y0, box.y1)), drawing.name
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2)), drawing.name
 
 
 def test_every_caption_names_a_paper_figure_or_says_that_there_is_none(material: Material) -> None:

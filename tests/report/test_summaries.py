@@ -159,7 +159,7 @@ def test_compare_features_counts_clear_and_unclear_wins() -> None:
     rows = [
         ("a", "clusters", "auroc", 0.8, 0.75, 0.85),
         ("a", "confidence", "auroc", 0.6, 0.55, 0.65),
-        ("b", "clusters", "auroc", 0.62, 0.5, 0.7),
+        ("b", "clusters", "auroc", 0.62, 0.55, 0.68),
         ("b", "confidence", "auroc", 0.6, 0.5, 0.7),
         ("c", "clusters", "auroc", 0.5, 0.45, 0.55),
         ("c", "confidence", "auroc", 0.7, 0.65, 0.75),

@@ -78,12 +78,13 @@ def intervention_tasks(effects: pl.DataFrame) -> Figure:
         axes.set_title(readable(task))
     for axes in panels[len(tasks) :]:
         axes.remove()
+    for axes in panels[: len(tasks) : columns]:
+        axes.set_ylabel("Net change in accuracy\n(percentage points)")
     for axes in panels[max(len(tasks) - columns, 0) : len(tasks)]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("Heads zeroed (number, log scale)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
-    figure.supylabel("Net change in accuracy\n(percentage points)", fontsize=8.5, ha="center")
     style.title(figure, "Zeroing heads: net change per task")
     return figure
 
@@ -168,11 +169,13 @@ def _dots(axes: Axes, table: pl.DataFrame, metric: str, tasks: list[str], featur
 
 def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> None:
     colour, marker = style.colours(selections), style.markers(selections)
+    counts = effects["n_heads"].to_list()
+    left, right = min(counts) / 1.2, max(counts) * 1.2
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     for index, name in enumerate(selections):
         rows = effects.filter(pl.col("selection") == name).sort("n_heads")
-        # Curves lie side by side, a few per cent of a head apart, so that no interval hides another.
-        heads = rows["n_heads"].to_numpy() * 1.035 ** (index - (len(selections) - 1) / 2)
+        # Curves lie side by side, 1% of the axis apart, so that no interval hides another.
+        heads = rows["n_heads"].to_numpy() * (right / left) ** (0.01 * (index - (len(selections) - 1) / 2))
         change, low, high = (
             100 * rows[column].fill_null(np.nan).to_numpy() for column in ("net_change", "low", "high")
         )
@@ -180,9 +183,8 @@ def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> Non
         axes.plot(
             heads, change, color=colour[name], marker=marker[name], markersize=4, linewidth=1.4, label=name
         )
-    counts = effects["n_heads"].to_list()
     axes.set_xscale("log")
-    axes.set_xlim(min(counts) / 1.2, max(counts) * 1.2)
+    axes.set_xlim(left, right)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -70,9 +70,9 @@ def _prediction(table: pl.DataFrame, protocol: str, protocol_name: str) -> list[
         return []
     fitted = {
         "held_out": "Fitted on the training groups, measured on prompts of groups never seen; clusters, too, "
-        "are fitted on the training groups only.",
-        "cross_validation": "Mean over the folds of the cross-validation, the paper's protocol; clusters are "
-        "fitted on all prompts.",
+        "are fitted on the training groups only. Intervals resample whole groups.",
+        "cross_validation": "The paper's protocol: the mean over the folds and its t interval. Clusters "
+        "are fitted on all prompts, the tested ones included.",
     }[protocol]
     drawing = Drawing(
         f"prediction_{protocol}",
@@ -102,7 +102,7 @@ def _gallery(m: Material) -> Drawing:
         "gallery",
         lambda: maps.gallery(m.tile_patterns, names),
         alt="Attention patterns that stand for clusters: " + "; ".join(names) + ".",
-        caption="Each picture is a real attention pattern that stands for its cluster: brighter "
+        caption="Each picture is a real attention pattern near the middle of its cluster: brighter "
         "where the query position (row) attends more to the key position (column); "
         f"{pattern_scaling(m)}. The last row makes the prediction. Heads are in order of their largest "
         "importance in any task; of each, the cluster whose share of right completions departs most from "
