@@ -1,0 +1,143 @@
+"""The three answers that the report opens with, in sentences made from the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from apmae.report.summaries import Comparison, compare_features
+from apmae.report.wording import count, head_name, listed, out_of, points, points_interval, readable
+
+CLUSTERS = "clusters"
+CONFIDENCE = "confidence"
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in a line, and what must be said with it."""
+
+    question: str
+    headline: str
+    detail: str
+
+
+def answers(top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame) -> list[Answer]:
+    """Answer what a reader asks first.
+
+    Args:
+        top: heads per task, `summaries.top_heads`.
+        held_out: `summaries.metrics_table` of the held-out protocol.
+        best: `summaries.best_interventions`.
+    """
+    return [_which_heads(top), _how_predictable(held_out), _what_zeroing_did(best)]
+
+
+def _which_heads(top: pl.DataFrame) -> Answer:
+    question = "Which heads matter?"
+    if top.is_empty():
+        return Answer(question, "Importance was computed for no task.", "")
+    first = top.group_by("task", maintain_order=True).first()
+    leaders = [f"{head_name(layer, head)}" for layer, head in first.select("layer", "head").iter_rows()]
+    distinct = list(dict.fromkeys(leaders))
+    shared = (
+        top.group_by("layer", "head", maintain_order=True)
+        .len()
+        .filter(pl.col("len") > 1)
+        .sort("len", descending=True, maintain_order=True)
+    )
+    if len(leaders) == 1:
+        headline = f"Head {leaders[0]} leads for {readable(first['task'][0])}."
+    elif len(distinct) == 1:
+        headline = f"Head {leaders[0]} leads in all {len(leaders)} tasks."
+    else:
+        named = f": {listed(distinct)}" if len(distinct) <= MOST_NAMED else ""
+        headline = f"{count(len(distinct), 'head')} lead {count(len(leaders), 'task')}{named}."
+    per_task = max(top.group_by("task").len()["len"].to_list())
+    sharing = [
+        f"{head_name(layer, head)} ({tasks} tasks)" for layer, head, tasks in shared.head(3).iter_rows()
+    ]
+    detail = (
+        f"Among the top {per_task} of more than one task: {listed(sharing)}."
+        if sharing
+        else f"No head is among the top {per_task} of two tasks."
+    )
+    return Answer(question, headline, f"Written layer.head, from 0. {detail if len(leaders) > 1 else ''}")
+
+
+def _how_predictable(held_out: pl.DataFrame) -> Answer:
+    question = "Can attention tell whether a completion is right?"
+    clusters = _values(held_out, CLUSTERS)
+    if not clusters:
+        return Answer(question, "Not measured on held-out groups.", "")
+    span = f"{clusters[0]:.2f}" if len(clusters) == 1 else f"{min(clusters):.2f} to {max(clusters):.2f}"
+    headline = f"Clusters alone reach an AUROC of {span} on held-out groups."
+    sentences = [
+        _versus(compare_features(held_out, CLUSTERS, CONFIDENCE, "auroc")),
+        _added(compare_features(held_out, f"{CONFIDENCE}+{CLUSTERS}", CONFIDENCE, "auroc")),
+    ]
+    said = " ".join(filter(None, sentences))
+    note = " Clearly means that the 95% intervals do not overlap." if "clearly" in said else ""
+    return Answer(question, headline, said + note)
+
+
+def _versus(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    total = comparison.tasks
+    if comparison.higher == 0 and comparison.lower == 0:
+        return "That is as good as the target's own confidence."
+    if comparison.higher > comparison.lower:
+        return (
+            f"They beat the target's own confidence in {out_of(comparison.higher, total, 'task')}, "
+            f"{_clearly(comparison.clearly_higher)}."
+        )
+    return (
+        f"They do not beat the target's own confidence, which does better in "
+        f"{out_of(comparison.lower, total, 'task')}, {_clearly(comparison.clearly_lower)}."
+    )
+
+
+def _added(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    return (
+        f"Adding them to confidence raises AUROC in {out_of(comparison.higher, comparison.tasks, 'task')}, "
+        f"{_clearly(comparison.clearly_higher)}."
+    )
+
+
+def _clearly(tasks: int) -> str:
+    return f"clearly in {tasks or 'none'}"
+
+
+def _what_zeroing_did(best: pl.DataFrame) -> Answer:
+    question = "What does zeroing heads do?"
+    if best.is_empty():
+        return Answer(question, "No intervention was run.", "")
+    top = best.sort("net_change", descending=True, maintain_order=True).row(0, named=True)
+    change = f"{points(top['net_change'])} points {points_interval(top['low'], top['high'])}".strip()
+    headline = (
+        f"At best {change}: {readable(top['task'])}, "
+        f"{count(top['n_heads'], top['selection'] + ' head')} zeroed."
+    )
+    above = best.filter(pl.col("excludes_zero") & (pl.col("net_change") > 0)).height
+    detail = (
+        f"The best condition's 95% interval lies above zero in {out_of(above, best.height, 'task')}. "
+        f"It is the best of {_conditions(best)}, chosen on the prompts it is measured on, and the "
+        f"interval is not corrected for that choice: expect less on new prompts."
+    )
+    return Answer(question, headline, detail)
+
+
+def _conditions(best: pl.DataFrame) -> str:
+    counts = sorted(set(best["conditions"].to_list()))
+    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{span} {'condition' if counts[-1] == 1 else 'conditions'} per task"
+
+
+def _values(table: pl.DataFrame, features: str) -> list[float]:
+    if "auroc" not in table.columns:
+        return []
+    return table.filter(pl.col("features") == features)["auroc"].drop_nulls().to_list()

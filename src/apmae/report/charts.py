@@ -1,0 +1,196 @@
+"""Figures of rates, intervals and curves: tables of `summaries` in, Matplotlib figures out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from apmae.report import style
+from apmae.report.wording import readable
+
+METRIC_NAMES = {"accuracy": "Accuracy (fraction of prompts)", "auroc": "AUROC (0.5 is chance)"}
+
+
+@style.styled
+def target_accuracy(tasks: pl.DataFrame) -> Figure:
+    """How often the target is right, and which prompts were kept (`summaries.target_accuracy`)."""
+    figure = Figure(figsize=(style.WIDTH_INCHES, 1.5 + 0.34 * tasks.height))
+    rates, kept = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    _rate_bars(rates, tasks)
+    _kept_bars(kept, tasks)
+    rates.set_yticks(range(tasks.height), [readable(task) for task in tasks["task"]])
+    rates.set_ylim(tasks.height - 0.45, -0.55)
+    rates.set_ylabel("Task")
+    style.title(figure, "How often the target completes the hole right")
+    return figure
+
+
+@style.styled
+def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
+    """Accuracy and AUROC of every feature set with 95% intervals (a `summaries.metrics_table`)."""
+    tasks = table["task"].unique(maintain_order=True).to_list()
+    features = table["features"].unique(maintain_order=True).to_list()
+    legend_rows = math.ceil(len(features) / 4)
+    height = 1.1 + 0.22 * legend_rows + len(tasks) * (0.14 * len(features) + 0.16)
+    figure = Figure(figsize=(style.WIDTH_INCHES, height))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, metric in zip(panels, METRIC_NAMES, strict=True):
+        _dots(axes, table, metric, tasks, features)
+    panels[0].set_yticks(range(len(tasks)), [readable(task) for task in tasks])
+    panels[0].set_ylim(len(tasks) - 0.5, -0.5)
+    panels[0].set_ylabel("Task")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=4)
+    style.title(figure, f"Predicting whether a completion is right ({protocol_name})")
+    return figure
+
+
+@style.styled
+def intervention_overview(effects: pl.DataFrame) -> Figure:
+    """Net change over all tasks against the number of heads zeroed (`intervention_effects`)."""
+    figure = Figure(figsize=(style.WIDTH_INCHES, 3.9))
+    axes = figure.subplots()
+    _curves(axes, effects, effects["selection"].unique(maintain_order=True).to_list())
+    axes.set_xlabel("Heads zeroed (number, log scale)")
+    axes.set_ylabel("Net change in accuracy\n(percentage points)")
+    figure.legend(loc="outside lower left", ncols=6)
+    style.title(figure, "Zeroing heads: net change over all tasks")
+    return figure
+
+
+@style.styled
+def intervention_tasks(effects: pl.DataFrame) -> Figure:
+    """Net change of every task, one panel each, axes shared (`intervention_effects`)."""
+    tasks = effects["task"].unique(maintain_order=True).to_list()
+    selections = effects["selection"].unique(maintain_order=True).to_list()
+    columns = min(3, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    figure = Figure(figsize=(style.WIDTH_INCHES, 0.9 + 2.2 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, task in zip(panels, tasks, strict=False):
+        _curves(axes, effects.filter(pl.col("task") == task), selections)
+        axes.set_title(readable(task))
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    for axes in panels[: len(tasks) : columns]:
+        axes.set_ylabel("Net change in accuracy\n(percentage points)")
+    for axes in panels[max(len(tasks) - columns, 0) : len(tasks)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("Heads zeroed (number, log scale)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=6)
+    style.title(figure, "Zeroing heads: net change per task")
+    return figure
+
+
+@style.styled
+def training_loss(history: pl.DataFrame) -> Figure:
+    """The AP-MAE's training and validation loss per step."""
+    figure = Figure(figsize=(style.WIDTH_INCHES, 3.2))
+    axes = figure.subplots()
+    axes.plot(history["step"], history["loss"], color="#9cc4de", linewidth=1, label="training batch")
+    validation = history.drop_nulls("validation_loss")
+    axes.plot(
+        validation["step"],
+        validation["validation_loss"],
+        color=style.PALETTE[1],
+        marker="o",
+        markersize=3.5,
+        linewidth=1.4,
+        label="validation, held-out groups",
+    )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain_number))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(left=0)
+    axes.grid(axis="y")
+    axes.set_xlabel("Optimiser step (number)")
+    axes.set_ylabel("Mean squared error of masked\npatches (log scale, no unit)")
+    axes.legend()
+    style.title(figure, "Training of the encoder")
+    return figure
+
+
+def _rate_bars(axes: Axes, tasks: pl.DataFrame) -> None:
+    for position, row in enumerate(tasks.iter_rows(named=True)):
+        if row["natural_rate"] is None:
+            axes.text(0.01, position, "has no right answer", va="center", color=style.MUTED)
+            continue
+        axes.barh(position, row["natural_rate"], height=0.56, color="#9cc4de")
+        axes.hlines(position, row["low"], row["high"], color=style.INK, linewidth=1.4)
+        label = f"{row['natural_rate']:.0%} of {row['evaluated']:,}"
+        axes.text(row["high"] + 0.015, position, label, va="center", fontsize=8)
+    axes.set_xlim(0, 1.22)
+    axes.set_xticks(np.arange(0, 1.01, 0.25))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.spines["bottom"].set_bounds(0, 1)
+    axes.grid(axis="x")
+    axes.set_xlabel("Right completions before balancing (% of prompts)")
+
+
+def _kept_bars(axes: Axes, tasks: pl.DataFrame) -> None:
+    positions = np.arange(tasks.height)
+    right, wrong = tasks["kept_correct"].to_numpy(), tasks["kept_wrong"].to_numpy()
+    axes.barh(positions, right, height=0.56, color=style.PALETTE[0], label="right")
+    axes.barh(positions, wrong, height=0.56, left=right, color=style.PALETTE[4], label="wrong")
+    axes.tick_params(axis="y", left=False)
+    axes.grid(axis="x")
+    style.integer_ticks(axes, x=5)
+    axes.set_xlabel("Prompts kept (number)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
+
+
+def _dots(axes: Axes, table: pl.DataFrame, metric: str, tasks: list[str], features: list[str]) -> None:
+    colour, marker = style.colours(features), style.markers(features)
+    step = 0.8 / len(features)
+    axes.axvline(0.5, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    for index, name in enumerate(features):
+        rows = table.filter(pl.col("features") == name)
+        places = [tasks.index(task) + (index - (len(features) - 1) / 2) * step for task in rows["task"]]
+        value = rows[metric].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        low = rows[f"{metric}_low"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        high = rows[f"{metric}_high"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        axes.hlines(places, low, high, color=colour[name], linewidth=1.3)
+        axes.plot(
+            value, places, marker[name], color=colour[name], markersize=4.2, label=readable(name), zorder=3
+        )
+    for boundary in np.arange(0.5, len(tasks) - 0.5):
+        axes.axhline(boundary, color=style.RULE, linewidth=0.7)
+    axes.grid(axis="x")
+    axes.set_xlabel(METRIC_NAMES[metric])
+
+
+def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> None:
+    colour, marker = style.colours(selections), style.markers(selections)
+    counts = effects["n_heads"].to_list()
+    left, right = min(counts) / 1.2, max(counts) * 1.2
+    axes.axhline(0, color=style.MUTED, linewidth=0.8)
+    for index, name in enumerate(selections):
+        rows = effects.filter(pl.col("selection") == name).sort("n_heads")
+        # Curves lie side by side, 1% of the axis apart, so that no interval hides another.
+        heads = rows["n_heads"].to_numpy() * (right / left) ** (0.01 * (index - (len(selections) - 1) / 2))
+        change, low, high = (
+            100 * rows[column].fill_null(np.nan).to_numpy() for column in ("net_change", "low", "high")
+        )
+        axes.vlines(heads, low, high, color=colour[name], linewidth=1, alpha=0.75)
+        axes.plot(
+            heads, change, color=colour[name], marker=marker[name], markersize=4, linewidth=1.4, label=name
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    axes.grid(axis="y")
+
+
+def _plain_number(value: float, _position: int | None = None) -> str:
+    return f"{value:g}"

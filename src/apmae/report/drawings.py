@@ -1,0 +1,166 @@
+"""Every figure of the report, with what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from apmae.report import charts, maps
+from apmae.report.maps import Reconstruction
+from apmae.report.material import TOP_HEADS, Material
+from apmae.report.wording import count
+
+SCALINGS = {
+    "absolute": "0 is an attention weight of at most one ten-millionth, 1 is all of the attention "
+    "(log scale, the same for all patterns)",
+    "min_normalized": "0 is the smallest attention weight of the pattern, 1 is all of the attention "
+    "(log scale, each pattern on its own)",
+    "probability": "0 to 1 is the attention weight itself",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure yet to be drawn; `name` is that of its files, `legible_pixels` its least useful width."""
+
+    name: str
+    draw: Callable[[], Figure]
+    alt: str
+    caption: str
+    legible_pixels: int = 640
+
+
+def drawings(material: Material, reconstructions: list[Reconstruction] | None) -> list[Drawing]:
+    """The figures of this study, in the order of the page; one without data is left out."""
+    m = material
+    return [
+        _target_accuracy(m),
+        *_prediction(m.held_out, "held_out", "held-out groups"),
+        *_prediction(m.cross_validation, "cross_validation", "cross-validation"),
+        _clusters(m),
+        *([_gallery(m)] if m.tiles else []),
+        *([_reconstruction(m, reconstructions)] if reconstructions else []),
+        *([] if m.importance.is_empty() else [_importance(m)]),
+        *([] if m.effects.is_empty() else [_intervention_overview(m), _intervention_tasks(m)]),
+        *([] if m.history is None else [_training(m.history)]),
+    ]
+
+
+def pattern_scaling(material: Material) -> str:
+    """What 0 and 1 mean in a picture of a pattern."""
+    return SCALINGS[material.config.encoder.scaling]
+
+
+def _target_accuracy(m: Material) -> Drawing:
+    return Drawing(
+        "target_accuracy",
+        lambda: charts.target_accuracy(m.target_accuracy),
+        alt="Bar chart of the target's rate of right completions per task, and of the prompts kept.",
+        caption="Left: share of all evaluated prompts whose next token the target predicts right, with the "
+        "95% Wilson interval as a line. Right: how many right and wrong ones were kept, so that later "
+        "figures start from a balanced half and half. Paper figure 4 (I).",
+    )
+
+
+def _prediction(table: pl.DataFrame, protocol: str, protocol_name: str) -> list[Drawing]:
+    if table.is_empty():
+        return []
+    fitted = {
+        "held_out": "Fitted on the training groups, measured on prompts of groups never seen; clusters, too, "
+        "are fitted on the training groups only. Intervals resample whole groups.",
+        "cross_validation": "The paper's protocol: the mean over the folds and its t interval. Clusters "
+        "are fitted on all prompts, the tested ones included.",
+    }[protocol]
+    drawing = Drawing(
+        f"prediction_{protocol}",
+        lambda: charts.prediction(table, protocol_name),
+        alt=f"Accuracy and AUROC with 95% intervals per task and feature set, {protocol_name}.",
+        caption=f"{fitted} Each mark is one feature set, the line its 95% interval; further right is better, "
+        "and the dashed line at 0.5 is what guessing reaches on balanced prompts. Compare clusters with "
+        "confidence, which costs nothing. Paper figure 4 (II).",
+        legible_pixels=720,
+    )
+    return [drawing]
+
+
+def _clusters(m: Material) -> Drawing:
+    return Drawing(
+        "clusters_per_head",
+        lambda: maps.clusters_per_head(m.cluster_counts, m.shape),
+        alt="Heat map of the number of clusters by layer and head, and a histogram of these numbers.",
+        caption="Left: one cell a head, darker for more recurring patterns. Right: how many heads have that "
+        "many. Prompts that fit no cluster (noise) are not counted as one. Paper figure 3.",
+    )
+
+
+def _gallery(m: Material) -> Drawing:
+    names = [tile.name for tile in m.tiles]
+    return Drawing(
+        "gallery",
+        lambda: maps.gallery(m.tile_patterns, names),
+        alt="Attention patterns that stand for clusters: " + "; ".join(names) + ".",
+        caption="Each picture is a real attention pattern near the middle of its cluster: brighter "
+        "where the query position (row) attends more to the key position (column); "
+        f"{pattern_scaling(m)}. The last row makes the prediction. Heads are in order of their largest "
+        "importance in any task; of each, the cluster whose share of right completions departs most from "
+        "that of all prompts. Paper figure 2.",
+    )
+
+
+def _reconstruction(m: Material, items: list[Reconstruction]) -> Drawing:
+    return Drawing(
+        "reconstruction",
+        lambda: maps.reconstructions(items),
+        alt=f"{count(len(items), 'attention pattern')}: original, masked and reconstructed side by side.",
+        caption="Left: an attention pattern. Middle: the same with the masked patches in grey. Right: what "
+        "the autoencoder makes of the visible ones. The loss is the mean squared error over the masked "
+        f"patches; {pattern_scaling(m)}. Paper figure 1.",
+    )
+
+
+def _importance(m: Material) -> Drawing:
+    return Drawing(
+        "importance",
+        lambda: maps.importance(m.importance, m.top_heads, m.shape),
+        alt="Heat maps of head importance by layer and head, one for each task.",
+        caption="One cell a head: the largest difference between the mean SHAP values of its clusters, that "
+        "is, how far knowing the head's pattern can move the predicted log-odds of a right completion. One "
+        f"colour scale for all tasks; the top {TOP_HEADS} heads "
+        "of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
+        legible_pixels=760,
+    )
+
+
+def _intervention_overview(m: Material) -> Drawing:
+    return Drawing(
+        "intervention_overview",
+        lambda: charts.intervention_overview(m.pooled_effects),
+        alt="Net change in accuracy over all tasks against the number of heads zeroed, by selection.",
+        caption="Prompts that became right minus prompts that became wrong, in percent of the balanced "
+        "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
+        "(towards right), negative (towards wrong), neutral (nearest to zero), random (mean over the "
+        "draws). Lines are 95% intervals over prompts; above zero the model got better. Paper figure 7 (a).",
+    )
+
+
+def _intervention_tasks(m: Material) -> Drawing:
+    return Drawing(
+        "intervention_tasks",
+        lambda: charts.intervention_tasks(m.effects),
+        alt="Net change in accuracy against the number of heads zeroed, one panel for each task.",
+        caption="The same, task by task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
+        legible_pixels=760,
+    )
+
+
+def _training(history: pl.DataFrame) -> Drawing:
+    return Drawing(
+        "training_loss",
+        lambda: charts.training_loss(history),
+        alt="Training and validation loss of the encoder against the optimiser step.",
+        caption="The autoencoder's loss while it was trained; lower is better. The validation patterns come "
+        "from held-out groups. Not in the paper as a figure; its final losses are table 2.",
+    )

@@ -1,0 +1,102 @@
+"""What the report shows of a study, read from its artifacts once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import zarr
+from numpy.typing import NDArray
+
+from apmae.config import StudyConfig
+from apmae.report import summaries
+from apmae.report.gallery import Tile, choose_tiles, exemplar_table
+from apmae.study import PROVENANCE, TRAINING_HISTORY, Study
+
+STAGES = ("prompts", "train", "encode", "cluster", "predict", "intervene")
+TOP_HEADS = 5
+
+
+@dataclass(frozen=True)
+class Material:
+    """Tables of `summaries` in the order of the study's tasks, and what made the study."""
+
+    config: StudyConfig
+    n_prompts: int
+    shape: tuple[int, int]  # layers, heads a layer
+    target_accuracy: pl.DataFrame
+    held_out: pl.DataFrame
+    cross_validation: pl.DataFrame
+    cluster_counts: pl.DataFrame
+    importance: pl.DataFrame
+    top_heads: pl.DataFrame
+    effects: pl.DataFrame
+    pooled_effects: pl.DataFrame
+    best_interventions: pl.DataFrame
+    tiles: list[Tile]
+    tile_patterns: list[NDArray[np.floating]]  # (T, T) each
+    history: pl.DataFrame | None  # None for an encoder that was not trained here
+    provenance: dict[str, Any]
+    stage_seconds: dict[str, float]
+
+
+def read_material(study: Study) -> Material:
+    """Read and summarise a finished study.
+
+    Raises:
+        ApmaeError: an artifact is not there.
+    """
+    tasks = study.config.prompts.tasks
+    prompts, clusters = study.study_prompts, study.clusters
+    metrics, importance, interventions = (
+        _in_task_order(table, tasks) for table in (study.metrics, study.importance, study.interventions)
+    )
+    exemplars = study.exemplars
+    tiles = choose_tiles(
+        exemplar_table(exemplars), importance, clusters, prompts, study.config.report.gallery_clusters
+    )
+    history = study.path(TRAINING_HISTORY)
+    return Material(
+        config=study.config,
+        n_prompts=prompts.height,
+        shape=summaries.head_shape(clusters),
+        target_accuracy=_in_task_order(summaries.target_accuracy(study.tasks), tasks),
+        held_out=summaries.metrics_table(metrics, "held_out"),
+        cross_validation=summaries.metrics_table(metrics, "cross_validation"),
+        cluster_counts=summaries.clusters_per_head(clusters),
+        importance=importance,
+        top_heads=summaries.top_heads(importance, TOP_HEADS),
+        effects=summaries.intervention_effects(interventions),
+        pooled_effects=summaries.intervention_effects(interventions, pooled=True),
+        best_interventions=summaries.best_interventions(interventions),
+        tiles=tiles,
+        tile_patterns=_patterns(exemplars, tiles),
+        history=pl.read_parquet(history) if history.exists() else None,
+        provenance=json.loads(study.path(PROVENANCE).read_text(encoding="utf-8")),
+        stage_seconds=_stage_seconds(study),
+    )
+
+
+def _in_task_order(table: pl.DataFrame, tasks: tuple[str, ...]) -> pl.DataFrame:
+    order = pl.DataFrame(
+        {"task": list(tasks), "order": range(len(tasks))}, schema_overrides={"task": pl.String}
+    )
+    return (
+        table.join(order, on="task", how="left", maintain_order="left")
+        .sort("order", maintain_order=True, nulls_last=True)
+        .drop("order")
+    )
+
+
+def _patterns(exemplars: zarr.Group, tiles: list[Tile]) -> list[NDArray[np.floating]]:
+    patterns = exemplars["patterns"]
+    assert isinstance(patterns, zarr.Array)
+    return [np.asarray(patterns[tile.index], dtype=np.float32) for tile in tiles]
+
+
+def _stage_seconds(study: Study) -> dict[str, float]:
+    records = {stage: study.marker(stage) or {} for stage in STAGES}
+    return {stage: float(record["seconds"]) for stage, record in records.items() if "seconds" in record}

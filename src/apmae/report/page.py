@@ -1,0 +1,173 @@
+"""The page: draw, save and embed the figures, and render the template around them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from apmae.config import dump_config
+from apmae.progress import Tracker
+from apmae.report import maps, style, wording
+from apmae.report.answers import answers
+from apmae.report.drawings import Drawing, drawings, pattern_scaling
+from apmae.report.maps import Reconstruction
+from apmae.report.material import Material, read_material
+from apmae.study import REPORT, Study
+
+PROTOCOLS = {"held_out": "Held-out groups", "cross_validation": "Cross-validation"}
+METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure as the template shows it; `source` is a data URI."""
+
+    number: int
+    name: str
+    source: str
+    alt: str
+    caption: str
+    legible_pixels: int
+    natural_pixels: int
+
+
+def run(
+    study: Study,
+    key: str,
+    track: Tracker,
+    reconstruct: Callable[[], list[Reconstruction] | None],
+) -> dict[str, object]:
+    """Write report/index.html and report/figures/*.svg, *.png from a study's artifacts.
+
+    Args:
+        key: identifies what the report was made from; shown on the page.
+        reconstruct: gives the patterns of the reconstruction figure, or None where there is no
+            encoder to show.
+
+    Returns:
+        `figures`, `gallery_clusters` and `reconstructions`: how many the report has.
+
+    Raises:
+        ApmaeError: an artifact is not there.
+    """
+    material = read_material(study)
+    reconstructions = reconstruct()
+    planned = drawings(material, reconstructions)
+    with study.writing(REPORT) as directory:
+        folder = directory / "figures"
+        folder.mkdir(parents=True)
+        numbered = enumerate(track(planned, "Drawing figures", len(planned)), start=1)
+        pictures = {drawing.name: _picture(drawing, number, folder) for number, drawing in numbered}
+        page = render(material, pictures, key, datetime.now(UTC))
+        (directory / "index.html").write_text(page, encoding="utf-8")
+    return {
+        "figures": len(pictures),
+        "gallery_clusters": len(material.tiles),
+        "reconstructions": len(reconstructions or []),
+    }
+
+
+def render(material: Material, pictures: dict[str, Picture], key: str, made: datetime) -> str:
+    """The page as HTML; every text in it is escaped."""
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    for name in ("readable", "points", "visible", "duration"):
+        environment.filters[name] = getattr(wording, name)
+    environment.globals["points_interval"] = wording.points_interval
+    return environment.get_template("template.html").render(
+        m=material,
+        pictures=pictures,
+        answers=answers(material.top_heads, material.held_out, material.best_interventions),
+        top_heads=_grouped(material.top_heads),
+        metric_tables=list(_metric_tables(material)),
+        best=list(material.best_interventions.iter_rows(named=True)),
+        flips=_grouped(material.effects),
+        tiles=_tiles(material),
+        pattern_scale=_data_uri(maps.pattern_scale()) if material.tiles else None,
+        pattern_scaling=pattern_scaling(material),
+        config_yaml=dump_config(material.config),
+        key=key,
+        made=made.strftime("%-d %B %Y, %H:%M UTC"),
+    )
+
+
+def _picture(drawing: Drawing, number: int, folder: Path) -> Picture:
+    figure = drawing.draw()
+    vector = style.encode(figure, "svg")
+    (folder / f"{drawing.name}.svg").write_bytes(vector)
+    (folder / f"{drawing.name}.png").write_bytes(style.encode(figure, "png"))
+    return Picture(
+        number=number,
+        name=drawing.name,
+        source=_svg_uri(vector),
+        alt=drawing.alt,
+        caption=drawing.caption,
+        legible_pixels=drawing.legible_pixels,
+        natural_pixels=round(100 * figure.get_figwidth()),
+    )
+
+
+def _data_uri(figure: Figure) -> str:
+    return _svg_uri(style.encode(figure, "svg"))
+
+
+def _svg_uri(vector: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(vector).decode("ascii")
+
+
+def _grouped(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in table.iter_rows(named=True):
+        groups.setdefault(row["task"], []).append(row)
+    return groups
+
+
+def _metric_tables(material: Material) -> Iterator[dict[str, Any]]:
+    """For every protocol and metric: tasks down, feature sets across."""
+    for protocol, protocol_name in PROTOCOLS.items():
+        table: pl.DataFrame = getattr(material, protocol)
+        features = table["features"].unique(maintain_order=True).to_list()
+        cells = {(row["task"], row["features"]): row for row in table.iter_rows(named=True)}
+        tasks = table["task"].unique(maintain_order=True).to_list()
+        for metric, metric_name in METRICS.items():
+            if metric not in table.columns:
+                continue
+            yield {
+                "title": f"{metric_name}, {protocol_name[0].lower()}{protocol_name[1:]}",
+                "features": features,
+                "rows": [
+                    (task, [_cell(cells.get((task, name)), metric) for name in features]) for task in tasks
+                ],
+                "prompts": table.group_by("task", maintain_order=True).agg(pl.col("prompts").max())[
+                    "prompts"
+                ],
+                "open": protocol == "held_out",
+            }
+
+
+def _cell(row: dict[str, Any] | None, metric: str) -> dict[str, Any] | None:
+    if row is None or row[metric] is None:
+        return None
+    return {
+        "value": row[metric],
+        "low": row[f"{metric}_low"],
+        "high": row[f"{metric}_high"],
+        "best": row[f"{metric}_best"],
+    }
+
+
+def _tiles(material: Material) -> list[dict[str, Any]]:
+    return [
+        {"tile": tile, "source": _data_uri(maps.pattern(values))}
+        for tile, values in zip(material.tiles, material.tile_patterns, strict=True)
+    ]

@@ -1,0 +1,185 @@
+"""Statistics that the report and the command line show: pure functions from tables to tables.
+
+Shares, rates and net changes are fractions, not percent. Intervals are 95%. NaN becomes null, and
+rows keep the order in which tasks, feature sets and selections first appear in the input.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+Z_95 = 1.959963984540054
+"""Half-width of the central 95% of a standard normal distribution."""
+
+CONDITION = ("selection", "n_heads")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """In how many tasks one feature set does better than another.
+
+    "Clearly" means that the two 95% intervals do not overlap, which is stricter than a paired test.
+    """
+
+    tasks: int
+    higher: int
+    clearly_higher: int
+    lower: int
+    clearly_lower: int
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; NaN without trials."""
+    if trials == 0:
+        return math.nan, math.nan
+    rate, z2 = successes / trials, Z_95**2
+    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    spread = rate * (1 - rate) / trials + z2 / (4 * trials**2)
+    half = Z_95 * math.sqrt(spread) / (1 + z2 / trials)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def target_accuracy(tasks: pl.DataFrame) -> pl.DataFrame:
+    """The tasks table with `low` and `high`, the Wilson interval of `natural_rate` (figure 4 I)."""
+    pairs = tasks.select("evaluated_correct", "evaluated", "natural_rate").iter_rows()
+    intervals = [(None, None) if _absent(rate) else wilson_interval(right, n) for right, n, rate in pairs]
+    return tasks.with_columns(
+        pl.col("natural_rate").fill_nan(None),
+        pl.Series("low", [low for low, _ in intervals], dtype=pl.Float64),
+        pl.Series("high", [high for _, high in intervals], dtype=pl.Float64),
+    )
+
+
+def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
+    """One row per task and feature set.
+
+    Returns:
+        `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high` and `m_best`,
+        true where no other feature set of the task has a larger value.
+    """
+    long = metrics.filter(pl.col("protocol") == protocol)
+    long = long.with_columns(pl.col("value", "low", "high").fill_nan(None))
+    names = metrics["metric"].unique(maintain_order=True).to_list()
+    suffixes = {"value": "", "low": "_low", "high": "_high"}
+    cells = [
+        pl.col(column).filter(pl.col("metric") == name).first().alias(name + suffix)
+        for name in names
+        for column, suffix in suffixes.items()
+    ]
+    table = long.group_by("task", "features", maintain_order=True).agg(pl.col("prompts").first(), *cells)
+    best = [
+        (pl.col(name) == pl.col(name).max().over("task")).fill_null(False).alias(f"{name}_best")
+        for name in names
+    ]
+    return table.with_columns(best)
+
+
+def compare_features(table: pl.DataFrame, features: str, baseline: str, metric: str) -> Comparison | None:
+    """Count the tasks of a `metrics_table` in which `features` has a larger `metric` than `baseline`.
+
+    Returns:
+        None if no task has both values.
+    """
+    values = [metric, f"{metric}_low", f"{metric}_high"]
+    side = table.filter(pl.col(metric).is_not_null()).select("task", "features", *values)
+    both = side.filter(pl.col("features") == features).join(
+        side.filter(pl.col("features") == baseline), on="task", suffix="_other"
+    )
+    if both.is_empty():
+        return None
+    value, other = pl.col(metric), pl.col(f"{metric}_other")
+    counts = both.select(
+        higher=(value > other).sum(),
+        clearly_higher=(pl.col(f"{metric}_low") > pl.col(f"{metric}_high_other")).sum(),
+        lower=(value < other).sum(),
+        clearly_lower=(pl.col(f"{metric}_high") < pl.col(f"{metric}_low_other")).sum(),
+    ).row(0, named=True)
+    return Comparison(tasks=both.height, **counts)
+
+
+def top_heads(importance: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The `count` heads of largest `max_difference` per task, largest first."""
+    known = importance.with_columns(pl.col("max_difference").fill_nan(None)).drop_nulls("max_difference")
+    order = known["task"].unique(maintain_order=True).to_list()
+    ranked = known.sort("max_difference", "layer", "head", descending=[True, False, False])
+    return pl.concat([known.clear(), *(ranked.filter(pl.col("task") == task).head(count) for task in order)])
+
+
+def head_shape(clusters: pl.DataFrame) -> tuple[int, int]:
+    """Layers, and heads a layer, of the target; every head is in the clusters table."""
+    layers, heads = clusters.select(pl.col("layer", "head").max().cast(pl.Int64) + 1).row(0)
+    return layers, heads
+
+
+def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
+    """`layer`, `head`, `n_clusters` (noise is none) and `noise_share` of every head (figure 3)."""
+    cluster = pl.col("cluster")
+    return (
+        clusters.group_by("layer", "head")
+        .agg(n_clusters=cluster.filter(cluster >= 0).n_unique(), noise_share=(cluster < 0).mean())
+        .sort("layer", "head")
+    )
+
+
+def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -> pl.DataFrame:
+    """Net change in accuracy of every condition (figure 7).
+
+    A prompt's change is +1 where a wrong completion became right, -1 where a right one became wrong,
+    else 0, averaged over the draws of a random selection. The net change is its mean over the prompts;
+    the interval is the normal approximation with the standard error over the prompts.
+
+    Args:
+        pooled: one condition is a selection and a number of heads, over the prompts of all tasks; else
+            every task has its own.
+
+    Returns:
+        `task` (unless pooled), `selection`, `n_heads`, `prompts`, `draws`, `wrong_to_right` and
+        `right_to_wrong` (prompts, mean over draws), `net_change`, `low`, `high` (null for one prompt).
+    """
+    by = list(CONDITION) if pooled else ["task", *CONDITION]
+    before, after = pl.col("correct_before"), pl.col("correct_after")
+    per_prompt = interventions.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
+        wrong_to_right=(~before & after).mean(),
+        right_to_wrong=(before & ~after).mean(),
+        draws=pl.col("draw").n_unique(),
+    )
+    change = pl.col("wrong_to_right") - pl.col("right_to_wrong")
+    half = Z_95 * change.std() / pl.len().sqrt()
+    return per_prompt.group_by(by, maintain_order=True).agg(
+        pl.len().alias("prompts"),
+        pl.col("draws").max(),
+        pl.col("wrong_to_right", "right_to_wrong").sum(),
+        change.mean().alias("net_change"),
+        (change.mean() - half).alias("low"),
+        (change.mean() + half).alias("high"),
+    )
+
+
+def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
+    """The condition of largest net change of every task; among equals the one of fewest heads.
+
+    Returns:
+        A row of `intervention_effects` per task, with `conditions` (how many it is the best of) and
+        `excludes_zero` (of the interval, which knows nothing of the choice).
+    """
+    effects = intervention_effects(interventions)
+    excludes_zero = (pl.col("low") > 0) | (pl.col("high") < 0)
+    best = (
+        effects.with_columns(
+            conditions=pl.len().over("task"),
+            excludes_zero=excludes_zero.fill_null(False),
+        )
+        .sort("net_change", "n_heads", descending=[True, False], maintain_order=True)
+        .group_by("task", maintain_order=True)
+        .first()
+    )
+    return effects.select(pl.col("task").unique(maintain_order=True)).join(
+        best, on="task", maintain_order="left"
+    )
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or math.isnan(value)

@@ -1,0 +1,334 @@
+"""Made-up studies, with every artifact that the report reads, and made-up tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import zarr
+
+from apmae import study as files
+from apmae.config import StudyConfig
+from apmae.report import Reconstruction
+from apmae.study import Study
+
+TASKS = ("eol", "identifiers", "string_literals", "numeric_literals", "boolean_operators")
+FEATURES = {
+    "prior": 0.0,
+    "confidence": 0.27,
+    "clusters": 0.2,
+    "row_statistics": 0.25,
+    "confidence+clusters": 0.29,
+    "confidence+row_statistics": 0.31,
+}
+HOLE_TEXTS = (";\n", "closeQuietly", '"<b>x</b>"', "</script><img src=x onerror=alert(1)>", "&&", "\t}\r\n")
+
+
+SMALL: dict[str, Any] = {
+    "tasks": ("eol", "identifiers"),
+    "n_layers": 3,
+    "n_heads": 4,
+    "prompts_per_task": 24,
+    "tokens": 64,
+    "head_counts": (1, 5),
+    "exemplar_heads": 3,
+}
+
+
+def passthrough(items: Any, description: str, total: int | None = None) -> Any:
+    return items
+
+
+def build_study(
+    directory: Path,
+    *,
+    tasks: tuple[str, ...] = TASKS,
+    n_layers: int = 30,
+    n_heads: int = 9,
+    prompts_per_task: int = 120,
+    tokens: int = 256,
+    head_counts: tuple[int, ...] = (1, 5, 20, 80),
+    exemplar_heads: int = 30,
+    seed: int = 0,
+) -> Study:
+    """Write a study's artifacts from random numbers of about the size that real ones have."""
+    config = StudyConfig.model_validate(
+        {
+            "name": "made-up",
+            "seed": 7,
+            "directory": str(directory),
+            "corpus": {"source": "directory", "path": "/code/<script>alert(1)</script>"},
+            "prompts": {"tasks": tasks, "per_task": prompts_per_task, "length_tokens": tokens},
+        }
+    )
+    study = Study.create(config)
+    generator = np.random.default_rng(seed)
+    outcome_tasks = [task for task in tasks if task != "noise"]
+    prompts = _prompts(generator, tasks, prompts_per_task)
+    study.write_table(files.PROMPTS, prompts, files.PROMPTS_SCHEMA)
+    study.write_table(files.TASKS, _tasks(generator, tasks, prompts_per_task), files.TASKS_SCHEMA)
+    clusters = _clusters(generator, prompts.height, n_layers, n_heads)
+    study.write_table(files.CLUSTERS, clusters, files.CLUSTERS_SCHEMA)
+    study.write_table(files.METRICS, _metrics(generator, outcome_tasks), files.METRICS_SCHEMA)
+    importance = _importance(generator, outcome_tasks, n_layers, n_heads)
+    study.write_table(files.IMPORTANCE, importance, files.IMPORTANCE_SCHEMA)
+    interventions = _interventions(generator, prompts, outcome_tasks, head_counts)
+    study.write_table(files.INTERVENTIONS, interventions, files.INTERVENTIONS_SCHEMA)
+    heads = importance.sort("max_difference", descending=True).select("layer", "head")
+    shown = heads.unique(maintain_order=True).head(exemplar_heads)
+    _write_exemplars(study, generator, clusters.join(shown, on=["layer", "head"]), tokens)
+    _write_history(study, generator)
+    _write_records(study)
+    return study
+
+
+def causal_pattern(generator: np.random.Generator, tokens: int) -> np.ndarray:
+    """A pattern with a sink, a diagonal band, and noise."""
+    distance = np.abs(np.subtract.outer(np.arange(tokens), np.arange(tokens)))
+    period = int(generator.integers(8, 60))
+    values = 0.55 * np.exp(-distance / generator.uniform(2, 40)) + 0.3 * (distance % period == 0)
+    values[:, 0] = 0.9
+    values[:, generator.integers(1, tokens, 5)] += 0.2
+    return np.tril(np.clip(values + 0.08 * generator.random((tokens, tokens)), 0, 1)).astype(np.float32)
+
+
+def make_reconstructions(count: int = 4, tokens: int = 256, patch: int = 32) -> list[Reconstruction]:
+    generator = np.random.default_rng(1)
+    items = []
+    for index in range(count):
+        pattern = causal_pattern(generator, tokens)
+        hidden = generator.random((tokens // patch, tokens // patch)) < 0.5
+        masked = np.where(np.kron(hidden, np.ones((patch, patch), dtype=bool)), np.nan, pattern)
+        noisy = np.clip(pattern + 0.05 * generator.standard_normal(pattern.shape), 0, 1)
+        items.append(
+            Reconstruction(
+                layer=3 * index,
+                head=index,
+                prompt_id=10 + index,
+                loss=0.004 + 0.001 * index,
+                pattern=pattern,
+                masked=masked.astype(np.float32),
+                reconstruction=noisy.astype(np.float32),
+            )
+        )
+    return items
+
+
+def interventions(rows: list[tuple[str, str, int, int, int, bool, bool]]) -> pl.DataFrame:
+    """(task, selection, n_heads, draw, prompt, before, after)."""
+    columns = [name for name in files.INTERVENTIONS_SCHEMA if name != "predicted_id"]
+    return pl.DataFrame(
+        rows, schema={name: files.INTERVENTIONS_SCHEMA[name] for name in columns}, orient="row"
+    )
+
+
+def condition(
+    task: str, selection: str, n_heads: int, outcomes: str, *, draw: int = 0, first: int = 0
+) -> list:
+    """One row per letter: g(ained), l(ost), r(ight before and after), w(rong before and after)."""
+    flips = {"g": (False, True), "l": (True, False), "r": (True, True), "w": (False, False)}
+    return [
+        (task, selection, n_heads, draw, first + index, *flips[letter])
+        for index, letter in enumerate(outcomes)
+    ]
+
+
+def metrics(rows: list[tuple[str, str, str, float, float, float]]) -> pl.DataFrame:
+    """(task, features, metric, value, low, high), held out, over 40 prompts."""
+    full = [(task, "held_out", features, *rest, 40) for task, features, *rest in rows]
+    return pl.DataFrame(full, schema=files.METRICS_SCHEMA, orient="row")
+
+
+def _prompts(generator: np.random.Generator, tasks: tuple[str, ...], per_task: int) -> pl.DataFrame:
+    count = per_task * len(tasks)
+    task = np.repeat(tasks, per_task)
+    noise = task == "noise"
+    probability = generator.random(count)
+    group = generator.integers(0, 40, count)
+    return pl.DataFrame(
+        {
+            "prompt_id": np.arange(count),
+            "purpose": ["study"] * count,
+            "task": task,
+            "file": [
+                f"java.base/java/util/<b>s</b>/{'Very' * (index % 20)}LongName.java" for index in range(count)
+            ],
+            "line": [None if hidden else 10 + index for index, hidden in enumerate(noise)],
+            "group": [f"java.util.{number}" for number in group],
+            "split": np.where(group < 10, "test", "train"),
+            "text": [None if hidden else HOLE_TEXTS[i % len(HOLE_TEXTS)] for i, hidden in enumerate(noise)],
+            "input_ids": [[1, 2, 3]] * count,
+            "target_id": [5] * count,
+            "predicted_id": [5] * count,
+            "correct": [None if hidden else index % 2 == 0 for index, hidden in enumerate(noise)],
+            "target_probability": probability,
+            "max_probability": probability,
+            "margin": probability,
+            "entropy": probability,
+        }
+    )
+
+
+def _tasks(generator: np.random.Generator, tasks: tuple[str, ...], per_task: int) -> pl.DataFrame:
+    rates = generator.uniform(0.4, 0.92, len(tasks))
+    rows = [
+        {
+            "task": task,
+            "evaluated": 0 if task == "noise" else 700,
+            "evaluated_correct": 0 if task == "noise" else int(700 * rate),
+            "natural_rate": float("nan") if task == "noise" else int(700 * rate) / 700,
+            "kept_correct": 0 if task == "noise" else per_task // 2,
+            "kept_wrong": 0 if task == "noise" else per_task - per_task // 2,
+        }
+        for task, rate in zip(tasks, rates, strict=True)
+    ]
+    return pl.DataFrame(rows)
+
+
+def _clusters(generator: np.random.Generator, prompts: int, n_layers: int, n_heads: int) -> pl.DataFrame:
+    heads = n_layers * n_heads
+    limits = generator.integers(1, 7, heads)
+    cluster = (generator.integers(0, 60, (heads, prompts)) % limits[:, None]).ravel()
+    cluster = np.where(generator.random(heads * prompts) < 0.03, -1, cluster)
+    return pl.DataFrame(
+        {
+            "prompt_id": np.tile(np.arange(prompts), heads),
+            "layer": np.repeat(np.arange(heads) // n_heads, prompts),
+            "head": np.repeat(np.arange(heads) % n_heads, prompts),
+            "cluster": cluster,
+            "cluster_held_out": cluster,
+        }
+    )
+
+
+def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
+    rows = []
+    for task in tasks:
+        easiness = generator.uniform(0.8, 1.2)
+        for protocol, half in (("cross_validation", 0.04), ("held_out", 0.08)):
+            for features, lift in FEATURES.items():
+                for metric, scale in (("accuracy", 0.8), ("auroc", 1.0)):
+                    value = 0.5 + lift * scale * easiness + (lift > 0) * generator.normal(0, 0.02)
+                    rows.append(
+                        {
+                            "task": task,
+                            "protocol": protocol,
+                            "features": features,
+                            "metric": metric,
+                            "value": value,
+                            "low": value - half * (lift > 0),
+                            "high": value + half * (lift > 0),
+                            "prompts": 120 if protocol == "cross_validation" else 30,
+                        }
+                    )
+    return pl.DataFrame(rows)
+
+
+def _importance(
+    generator: np.random.Generator, tasks: list[str], n_layers: int, n_heads: int
+) -> pl.DataFrame:
+    heads = n_layers * n_heads
+    frames = [
+        pl.DataFrame(
+            {
+                "task": [task] * heads,
+                "layer": np.arange(heads) // n_heads,
+                "head": np.arange(heads) % n_heads,
+                "max_difference": generator.gamma(0.25, 0.2, heads),
+                "mean_positive": generator.random(heads),
+                "mean_negative": -generator.random(heads),
+                "mean_shap": generator.normal(size=heads),
+            }
+        )
+        for task in tasks
+    ]
+    return pl.concat(frames)
+
+
+def _interventions(
+    generator: np.random.Generator, prompts: pl.DataFrame, tasks: list[str], head_counts: tuple[int, ...]
+) -> pl.DataFrame:
+    frames = []
+    for task in tasks:
+        held_out = prompts.filter(pl.col("task") == task, pl.col("split") == "test")
+        before = held_out["correct"].to_numpy().astype(bool)
+        for n_heads in head_counts:
+            for selection, draws in (("positive", 1), ("negative", 1), ("neutral", 1), ("random", 3)):
+                for draw in range(draws):
+                    damage = min(1.0, 0.02 * n_heads**0.7 * (0.5 if selection == "random" else 1))
+                    after = np.where(
+                        before,
+                        generator.random(len(before)) > damage,
+                        generator.random(len(before)) < 0.15 * (1 - damage),
+                    )
+                    frames.append(
+                        pl.DataFrame(
+                            {
+                                "task": task,
+                                "selection": selection,
+                                "n_heads": n_heads,
+                                "draw": draw,
+                                "prompt_id": held_out["prompt_id"],
+                                "correct_before": before,
+                                "correct_after": after,
+                                "predicted_id": 5,
+                            }
+                        )
+                    )
+    return pl.concat(frames)
+
+
+def _write_exemplars(
+    study: Study, generator: np.random.Generator, clusters: pl.DataFrame, tokens: int
+) -> None:
+    """Exemplars of the first two clusters of every head."""
+    found = clusters.filter(pl.col("cluster").is_between(0, 1)).select("layer", "head", "cluster").unique()
+    layer, head, cluster = found.sort("layer", "head", "cluster").to_numpy().astype(np.int32).T
+    patterns = np.stack([causal_pattern(generator, tokens) for _ in layer]).astype(np.float16)
+    with study.writing(files.EXEMPLARS) as path:
+        group = zarr.open_group(path, mode="w")
+        group.create_array("patterns", data=patterns, compressors=None)
+        for name, values in (("layer", layer), ("head", head), ("cluster", cluster)):
+            group.create_array(name, data=values)
+        group.create_array("prompt_id", data=np.arange(len(layer), dtype=np.int32))
+
+
+def _write_history(study: Study, generator: np.random.Generator) -> None:
+    steps = np.arange(1, 301)
+    loss = 0.004 + 0.08 * np.exp(-steps / 40) * generator.uniform(0.85, 1.15, len(steps))
+    validation = [
+        float(value) * 1.1 if step % 50 == 0 else None for step, value in zip(steps, loss, strict=True)
+    ]
+    history = pl.DataFrame(
+        {"step": steps, "loss": loss, "validation_loss": validation, "learning_rate": 1e-4 + 0 * loss},
+        schema_overrides={"validation_loss": pl.Float64},
+    )
+    with study.writing(files.TRAINING_HISTORY) as path:
+        history.write_parquet(path)
+
+
+def _write_records(study: Study) -> None:
+    record = {
+        "seed": 7,
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "uncommitted_changes": False,
+        "python": "3.11.9",
+        "platform": "Linux-6.1-x86_64-with-glibc2.36",
+        "cores": 2,
+        "versions": {"apmae": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
+    }
+    with study.writing(files.PROVENANCE) as path:
+        path.write_text(json.dumps(record), encoding="utf-8")
+    stages = {
+        "prompts": 95.2,
+        "train": 214.8,
+        "encode": 130,
+        "cluster": 41.3,
+        "predict": 22,
+        "intervene": 160.5,
+    }
+    for stage, seconds in stages.items():
+        study.mark_done(stage, {"key": stage, "seconds": seconds})

@@ -1,0 +1,111 @@
+"""The page in a real browser: it fits a wide and a narrow screen, and loads nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+from made_up import make_reconstructions, passthrough
+
+from apmae.report import run
+from apmae.study import REPORT_INDEX, Study
+
+WIDTHS = (1440, 390)
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+# Runs inside the page's copy: reports how wide it is and everything that its policy had to stop.
+PROBE = """<script>
+const stopped = [];
+addEventListener("securitypolicyviolation", event => stopped.push(event.blockedURI));
+addEventListener("load", () => {
+  const root = document.scrollingElement;
+  const beyond = [...document.querySelectorAll("main *, header *, nav *")]
+    .filter(element => !element.closest(".scroll, pre, details, .skip"))
+    .filter(element => element.getBoundingClientRect().right > innerWidth + 0.5)
+    .map(element => element.outerHTML.slice(0, 80));
+  const loaded = performance.getEntriesByType("resource").map(entry => entry.name);
+  const broken = [...document.images].filter(image => !image.naturalWidth).length;
+  parent.postMessage({width: innerWidth, scroll: root.scrollWidth, beyond, loaded, stopped, broken,
+                      images: document.images.length}, "*");
+});
+</script>"""
+
+HOST = """<!DOCTYPE html><body><pre id="results"></pre><script>
+const results = [];
+addEventListener("message", event => {
+  results.push(event.data);
+  document.getElementById("results").textContent = JSON.stringify(results);
+});
+</script>%s</body>"""
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.fail("no Chromium found; install it with `apt-get install chromium`")
+    return found
+
+
+def probe(html: str, directory: Path) -> dict[int, dict]:
+    """What `PROBE` saw, by width of the window."""
+    assert POLICY in html
+    copy = html.replace(POLICY, f"{POLICY}; script-src 'unsafe-inline'", 1).replace(
+        "<title>", PROBE + "<title>", 1
+    )
+    (directory / "copy.html").write_text(copy, encoding="utf-8")
+    frames = "".join(
+        f'<iframe src="copy.html" width="{w}" height="900" frameborder="0"></iframe>' for w in WIDTHS
+    )
+    (directory / "host.html").write_text(HOST % frames, encoding="utf-8")
+    command = [
+        chromium(),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={directory / 'profile'}",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+        (directory / "host.html").as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    found = re.search(r'<pre id="results">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr
+    return {result["width"]: result for result in json.loads(unescape(found[1]))}
+
+
+def test_report_fits_its_window_and_loads_nothing(made_up_study: Study, tmp_path: Path) -> None:
+    run(made_up_study, "key", passthrough, lambda: make_reconstructions(2))
+    results = probe(made_up_study.path(REPORT_INDEX).read_text(encoding="utf-8"), tmp_path)
+    assert set(results) == set(WIDTHS)
+    for width, result in results.items():
+        assert result["scroll"] <= width
+        assert result["beyond"] == []
+        assert (result["loaded"], result["stopped"]) == ([], [])
+        assert result["images"] > 20
+        assert result["broken"] == 0
+
+
+def test_probe_sees_a_page_that_breaks_the_rules(tmp_path: Path) -> None:
+    html = (
+        f'<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>x</title>'
+        '<main><div style="width: 500px">wide</div><img src="https://example.invalid/x.png"></main>'
+    )
+    results = probe(html, tmp_path)
+    assert results[390]["scroll"] > 390
+    assert len(results[390]["beyond"]) == 1
+    assert results[1440]["beyond"] == []
+    for result in results.values():
+        assert result["stopped"] == ["https://example.invalid/x.png"]
+        assert result["broken"] == 1

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import polars as pl
+
+from apmae.report.gallery import choose_tiles, cluster_outcomes, exemplar_table
+from apmae.study import Study
+
+PROMPTS = pl.DataFrame(
+    {
+        "prompt_id": pl.Series([0, 1, 2, 3], dtype=pl.Int32),
+        "task": ["eol"] * 4,
+        "file": ["A.java"] * 4,
+        "line": [1, 2, 3, 4],
+        "text": ["\n"] * 4,
+        "correct": [True, True, False, None],
+    }
+)
+HEADS = {"layer": pl.Int16, "head": pl.Int16, "cluster": pl.Int16, "prompt_id": pl.Int32}
+
+
+def clusters(*per_head: tuple[int, int, list[int]]) -> pl.DataFrame:
+    rows = [
+        (layer, head, cluster, prompt)
+        for layer, head, members in per_head
+        for prompt, cluster in enumerate(members)
+    ]
+    return pl.DataFrame(rows, schema=HEADS, orient="row")
+
+
+def exemplars(*rows: tuple[int, int, int]) -> pl.DataFrame:
+    table = pl.DataFrame([(*row, 0) for row in rows], schema=dict.fromkeys(HEADS, pl.Int32), orient="row")
+    return table.with_row_index("index")
+
+
+def importance(*rows: tuple[int, int, float]) -> pl.DataFrame:
+    schema = {"layer": pl.Int16, "head": pl.Int16, "max_difference": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_cluster_outcomes_by_hand() -> None:
+    outcomes = cluster_outcomes(clusters((0, 0, [0, 1, 1, 2])), PROMPTS).sort("cluster")
+    assert outcomes.select("cluster", "size", "right_share").rows() == [
+        (0, 1, 1.0),
+        (1, 2, 0.5),
+        (2, 1, None),
+    ]
+
+
+def test_every_head_comes_once_before_any_comes_twice() -> None:
+    tiles = choose_tiles(
+        exemplars((0, 0, 0), (0, 0, 1), (1, 1, 0), (1, 1, 1)),
+        importance((0, 0, 0.2), (1, 1, 0.9)),
+        clusters((0, 0, [0, 0, 1, 1]), (1, 1, [0, 0, 1, 1])),
+        PROMPTS,
+        2,
+    )
+    assert [(tile.layer, tile.head) for tile in tiles] == [(1, 1), (0, 0)]
+
+
+def test_within_a_head_the_cluster_that_departs_most_comes_first() -> None:
+    # All prompts: 2 of 3 right. Cluster 0: (1, 1), departs by 1/3; cluster 1: (0), departs by 2/3.
+    tiles = choose_tiles(
+        exemplars((0, 0, 0), (0, 0, 1)),
+        importance((0, 0, 0.2)),
+        clusters((0, 0, [0, 0, 1, 1])),
+        PROMPTS,
+        1,
+    )
+    assert [(tile.cluster, tile.size, tile.right_share, tile.index) for tile in tiles] == [(1, 2, 0.0, 1)]
+
+
+def test_heads_without_importance_are_still_shown() -> None:
+    tiles = choose_tiles(
+        exemplars((0, 0, 0)), importance((5, 5, float("nan"))), clusters((0, 0, [0] * 4)), PROMPTS, 4
+    )
+    assert [tile.name for tile in tiles] == ["0.0, cluster 0"]
+
+
+def test_exemplars_are_read_once_per_cluster(made_up_study: Study) -> None:
+    table = exemplar_table(made_up_study.exemplars)
+    assert table.select("layer", "head", "cluster").is_unique().all()
+    assert set(table["index"].to_list()) == set(range(made_up_study.exemplars["layer"].shape[0]))

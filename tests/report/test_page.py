@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+from made_up import SMALL, build_study, make_reconstructions, passthrough
+
+from apmae import study as files
+from apmae.errors import ApmaeError
+from apmae.report import run
+from apmae.study import Study
+
+FIGURES = {
+    "target_accuracy",
+    "prediction_held_out",
+    "prediction_cross_validation",
+    "clusters_per_head",
+    "gallery",
+    "reconstruction",
+    "importance",
+    "intervention_overview",
+    "intervention_tasks",
+    "training_loss",
+}
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def make(study: Study, reconstructions: int = 1) -> tuple[dict[str, object], Page, set[str]]:
+    items = make_reconstructions(reconstructions, tokens=64) if reconstructions else None
+    counts = run(study, "0123456789abcdef", passthrough, lambda: items)
+    figures = {path.name for path in study.path("report/figures").iterdir()}
+    return counts, Page(study.path(files.REPORT_INDEX).read_text(encoding="utf-8")), figures
+
+
+@pytest.fixture(scope="module")
+def hostile_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A small study whose source files try to write markup; its report is made."""
+    study = build_study(tmp_path_factory.mktemp("hostile") / "study", **SMALL)
+    prompts = study.prompts.with_columns(text=pl.lit(HOSTILE), file=pl.lit(f"a/{HOSTILE}.java"))
+    study.write_table(files.PROMPTS, prompts, files.PROMPTS_SCHEMA)
+    make(study)
+    return study
+
+
+@pytest.fixture(scope="module")
+def html(hostile_study: Study) -> str:
+    return hostile_study.path(files.REPORT_INDEX).read_text(encoding="utf-8")
+
+
+def test_figures_are_saved_and_counted(hostile_study: Study) -> None:
+    names = {path.name for path in hostile_study.path("report/figures").iterdir()}
+    assert names == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
+
+
+def test_pictures_are_embedded_and_described(html: str) -> None:
+    images = Page(html).attributes("img")
+    assert len(images) == len(FIGURES) + 5  # five tiles and their colour scale, for the gallery's one
+    assert all(image["alt"] for image in images)
+    assert all(str(image["src"]).startswith("data:image/svg+xml;base64,") for image in images)
+
+
+def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
+    page = Page(html)
+    targets = {str(attributes["href"]) for attributes in page.attributes("a")}
+    ids = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
+    inside = {target for target in targets if target.startswith("#")}
+    assert len(inside) == 9
+    assert inside <= ids
+    assert all(hostile_study.path(files.REPORT).joinpath(target).exists() for target in targets - inside)
+
+
+def test_page_says_how_it_was_made(html: str) -> None:
+    text = Page(html).text
+    assert "0123456789abcdef" in text
+    assert "11 min 4 s" in text
+    assert "length_tokens: 64" in text
+
+
+def test_text_of_source_files_cannot_become_markup(html: str) -> None:
+    page = Page(html)
+    assert HOSTILE not in html
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in html
+    assert page.attributes("script") == []
+    assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
+    assert HOSTILE in page.text
+    assert "<script>alert(1)</script>" in page.text  # the corpus path
+
+
+def test_page_forbids_scripts_and_the_network(html: str) -> None:
+    metas = Page(html).attributes("meta")
+    policy = [meta["content"] for meta in metas if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callable[..., Study]) -> None:
+    study = small_study()
+    study.path(files.TRAINING_HISTORY).unlink()
+    stale = study.path("report/figures/reconstruction.svg")
+    stale.parent.mkdir(parents=True)
+    stale.write_text("of an earlier report")
+    counts, page, figures = make(study, reconstructions=0)
+    assert counts == {"figures": 8, "gallery_clusters": 5, "reconstructions": 0}
+    assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
+        "reconstruction",
+        "training_loss",
+    }
+    assert [
+        path.name for path in study.path(files.REPORT).parent.iterdir() if path.name.startswith(".")
+    ] == []
+    assert "Not shown: there is no reconstruction" in page.text
+    assert "The encoder was not trained in this study." in page.text
+
+
+def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study]) -> None:
+    study = small_study(tasks=("eol", "identifiers", "noise"))
+    for name, schema in (
+        (files.IMPORTANCE, files.IMPORTANCE_SCHEMA),
+        (files.INTERVENTIONS, files.INTERVENTIONS_SCHEMA),
+    ):
+        table = pl.read_parquet(study.path(name)).filter(pl.col("task") == "identifiers")
+        study.write_table(name, table, schema)
+    nothing = pl.lit(float("nan"))
+    metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
+    study.write_table(files.METRICS, metrics, files.METRICS_SCHEMA)
+    counts, page, _ = make(study)
+    assert counts["figures"] == 10
+    assert "Not measured on held-out groups." in page.text
+    assert "n/a" in page.text
+    assert "identifiers: 8 conditions" in page.text
+    assert "eol: 8 conditions" not in page.text
+
+
+def test_study_without_importance_and_interventions(small_study: Callable[..., Study]) -> None:
+    study = small_study()
+    study.write_table(files.IMPORTANCE, study.importance.clear(), files.IMPORTANCE_SCHEMA)
+    study.write_table(files.INTERVENTIONS, study.interventions.clear(), files.INTERVENTIONS_SCHEMA)
+    study.write_table(files.METRICS, study.metrics.clear(), files.METRICS_SCHEMA)
+    counts, page, _ = make(study)
+    assert counts == {"figures": 5, "gallery_clusters": 5, "reconstructions": 1}
+    assert "Nothing was predicted." in page.text
+    assert "No intervention was run." in page.text
+
+
+def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
+    study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
+    counts, page, _ = make(study)
+    assert counts["figures"] == 10
+    assert "Head 0.0 leads for eol." in page.text
+
+
+def test_a_missing_artifact_is_named(small_study: Callable[..., Study]) -> None:
+    study = small_study()
+    study.path(files.METRICS).unlink()
+    with pytest.raises(ApmaeError, match=r"metrics\.parquet is not there"):
+        make(study)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up import condition, interventions, metrics
+from scipy.stats import binomtest
+
+from apmae.report import summaries
+from apmae.study import IMPORTANCE_SCHEMA
+
+
+def test_net_change_of_four_prompts_by_hand() -> None:
+    # Differences +1, +1, -1, 0: mean 0.25, variance (2 * 0.75^2 + 1.25^2 + 0.25^2) / 3 = 2.75 / 3.
+    effect = summaries.intervention_effects(interventions(condition("eol", "positive", 5, "gglr")))
+    row = effect.row(0, named=True)
+    half = 1.959963984540054 * math.sqrt(2.75 / 3) / 2
+    assert (row["prompts"], row["wrong_to_right"], row["right_to_wrong"], row["draws"]) == (4, 2, 1, 1)
+    assert row["net_change"] == pytest.approx(0.25)
+    assert (row["low"], row["high"]) == (pytest.approx(0.25 - half), pytest.approx(0.25 + half))
+
+
+def test_random_draws_are_averaged_per_prompt_first() -> None:
+    # Prompt 0 changes by (+1 + 0) / 2, prompt 1 by (-1 - 1) / 2: mean -0.25, deviation 1.5 / sqrt(2).
+    rows = condition("eol", "random", 2, "gl", draw=0) + condition("eol", "random", 2, "wl", draw=1)
+    row = summaries.intervention_effects(interventions(rows)).row(0, named=True)
+    half = 1.959963984540054 * (1.5 / math.sqrt(2)) / math.sqrt(2)
+    assert (row["prompts"], row["draws"]) == (2, 2)
+    assert (row["wrong_to_right"], row["right_to_wrong"]) == (0.5, 1.0)
+    assert row["net_change"] == pytest.approx(-0.25)
+    assert row["high"] - row["net_change"] == pytest.approx(half)
+
+
+def test_pooled_effect_is_over_the_prompts_of_all_tasks() -> None:
+    rows = condition("eol", "positive", 1, "gg") + condition("random", "positive", 1, "lrrrrr", first=2)
+    pooled = summaries.intervention_effects(interventions(rows), pooled=True)
+    differences = np.array([1, 1, -1, 0, 0, 0, 0, 0])
+    row = pooled.row(0, named=True)
+    assert pooled.height == 1
+    assert "task" not in pooled.columns
+    assert row["prompts"] == 8
+    assert row["net_change"] == pytest.approx(differences.mean())
+    error = differences.std(ddof=1) / math.sqrt(8)
+    assert row["high"] == pytest.approx(differences.mean() + 1.959963984540054 * error)
+
+
+def test_one_prompt_has_no_interval() -> None:
+    row = summaries.best_interventions(interventions(condition("eol", "positive", 1, "g"))).row(0, named=True)
+    assert (row["net_change"], row["low"], row["high"]) == (1.0, None, None)
+    assert row["excludes_zero"] is False
+
+
+def test_no_flips_do_not_exclude_zero() -> None:
+    best = summaries.best_interventions(interventions(condition("eol", "positive", 1, "rrww")))
+    row = best.row(0, named=True)
+    assert (row["low"], row["high"], row["excludes_zero"]) == (0.0, 0.0, False)
+
+
+def test_best_condition_of_every_task() -> None:
+    rows = (
+        condition("random", "neutral", 1, "lllr")
+        + condition("random", "positive", 1, "lrrr")
+        + condition("eol", "positive", 5, "gggw", first=4)
+        + condition("eol", "negative", 20, "ggww", first=4)
+    )
+    best = summaries.best_interventions(interventions(rows))
+    assert best.select("task", "selection", "n_heads", "conditions").rows() == [
+        ("random", "positive", 1, 2),
+        ("eol", "positive", 5, 2),
+    ]
+    assert best["net_change"].to_list() == [-0.25, 0.75]
+    assert best["excludes_zero"].to_list() == [False, True]
+
+
+def test_a_clear_loss_excludes_zero() -> None:
+    best = summaries.best_interventions(interventions(condition("eol", "positive", 1, "lllllllr")))
+    assert best["high"].item() < 0
+    assert best["excludes_zero"].item() is True
+
+
+def test_among_equal_conditions_the_one_of_fewest_heads_is_best() -> None:
+    rows = condition("eol", "positive", 20, "gw") + condition("eol", "neutral", 5, "wg")
+    best = summaries.best_interventions(interventions(rows))
+    assert (best["selection"].item(), best["n_heads"].item()) == ("neutral", 5)
+
+
+def test_no_interventions_give_no_rows() -> None:
+    assert summaries.best_interventions(interventions([])).is_empty()
+
+
+@given(st.lists(st.sampled_from("glrw"), min_size=2, max_size=30))
+def test_net_change_is_the_change_in_accuracy(outcomes: list[str]) -> None:
+    table = interventions(condition("eol", "positive", 1, "".join(outcomes)))
+    row = summaries.intervention_effects(table).row(0, named=True)
+    change = table["correct_after"].mean() - table["correct_before"].mean()  # type: ignore[operator]
+    assert row["net_change"] == pytest.approx(change)
+    assert row["low"] <= row["net_change"] <= row["high"]
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_is_scipys(case: tuple[int, int]) -> None:
+    expected = binomtest(*case).proportion_ci(method="wilson")
+    assert summaries.wilson_interval(*case) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_interval_without_trials_is_nan() -> None:
+    assert all(math.isnan(bound) for bound in summaries.wilson_interval(0, 0))
+
+
+def test_target_accuracy_leaves_noise_without_an_interval() -> None:
+    tasks = pl.DataFrame(
+        {
+            "task": ["eol", "noise"],
+            "evaluated": [10, 0],
+            "evaluated_correct": [5, 0],
+            "natural_rate": [0.5, float("nan")],
+        }
+    )
+    rows = summaries.target_accuracy(tasks).rows(named=True)
+    assert (rows[0]["low"], rows[0]["high"]) == summaries.wilson_interval(5, 10)
+    assert (rows[1]["natural_rate"], rows[1]["low"], rows[1]["high"]) == (None, None, None)
+
+
+def test_metrics_table_puts_metrics_side_by_side_and_marks_the_best() -> None:
+    rows = [
+        ("eol", "prior", "accuracy", 0.5, 0.5, 0.5),
+        ("eol", "prior", "auroc", 0.5, 0.5, 0.5),
+        ("eol", "clusters", "accuracy", 0.7, 0.6, 0.8),
+        ("eol", "clusters", "auroc", float("nan"), float("nan"), float("nan")),
+        ("random", "prior", "accuracy", 0.6, 0.5, 0.7),
+        ("random", "clusters", "accuracy", 0.6, 0.5, 0.7),
+    ]
+    table = summaries.metrics_table(metrics(rows), "held_out")
+    columns = ["task", "features", "accuracy", "accuracy_low", "accuracy_high", "accuracy_best"]
+    assert table.select(columns).rows() == [
+        ("eol", "prior", 0.5, 0.5, 0.5, False),
+        ("eol", "clusters", 0.7, 0.6, 0.8, True),
+        ("random", "prior", 0.6, 0.5, 0.7, True),
+        ("random", "clusters", 0.6, 0.5, 0.7, True),
+    ]
+    assert table["auroc"].to_list() == [0.5, None, None, None]
+    assert table["auroc_best"].to_list() == [True, False, False, False]
+    assert table["prompts"].to_list() == [40] * 4
+
+
+def test_metrics_table_of_another_protocol_is_empty() -> None:
+    table = summaries.metrics_table(metrics([("eol", "prior", "auroc", 0.5, 0.5, 0.5)]), "cross_validation")
+    assert table.is_empty()
+    assert {"task", "features", "prompts", "auroc", "auroc_low", "auroc_high", "auroc_best"} == set(
+        table.columns
+    )
+
+
+def test_compare_features_counts_clear_and_unclear_wins() -> None:
+    rows = [
+        ("a", "clusters", "auroc", 0.8, 0.75, 0.85),
+        ("a", "confidence", "auroc", 0.6, 0.55, 0.65),
+        ("b", "clusters", "auroc", 0.62, 0.55, 0.68),
+        ("b", "confidence", "auroc", 0.6, 0.5, 0.7),
+        ("c", "clusters", "auroc", 0.5, 0.45, 0.55),
+        ("c", "confidence", "auroc", 0.7, 0.65, 0.75),
+        ("d", "clusters", "auroc", float("nan"), 0.0, 0.0),
+        ("d", "confidence", "auroc", 0.7, 0.65, 0.75),
+    ]
+    table = summaries.metrics_table(metrics(rows), "held_out")
+    assert summaries.compare_features(table, "clusters", "confidence", "auroc") == summaries.Comparison(
+        tasks=3, higher=2, clearly_higher=1, lower=1, clearly_lower=1
+    )
+    assert summaries.compare_features(table, "clusters", "margin", "auroc") is None
+
+
+def test_top_heads_are_the_largest_differences_of_each_task() -> None:
+    rows = [
+        ("eol", 0, 0, 0.1),
+        ("eol", 0, 1, 0.3),
+        ("eol", 1, 0, float("nan")),
+        ("eol", 1, 1, 0.2),
+        ("identifiers", 1, 0, 0.5),
+    ]
+    full = [(*row, 0.0, 0.0, 0.0) for row in rows]
+    top = summaries.top_heads(pl.DataFrame(full, schema=IMPORTANCE_SCHEMA, orient="row"), 2)
+    assert top.select("task", "layer", "head").rows() == [
+        ("eol", 0, 1),
+        ("eol", 1, 1),
+        ("identifiers", 1, 0),
+    ]
+
+
+def test_clusters_per_head_do_not_count_noise() -> None:
+    clusters = pl.DataFrame(
+        {"layer": [0] * 4 + [1] * 4, "head": [2] * 8, "cluster": [0, 0, 1, -1, -1, -1, -1, -1]}
+    )
+    assert summaries.clusters_per_head(clusters).rows() == [(0, 2, 2, 0.25), (1, 2, 0, 1.0)]
+    assert summaries.head_shape(clusters) == (2, 3)
