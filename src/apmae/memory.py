@@ -1,0 +1,27 @@
+"""Keeping freed memory in the process, for arithmetic on the CPU.
+
+glibc gives every freed tensor of more than a few hundred KiB back to the system and asks for it
+again in the next step; the page faults that this costs can take longer than the arithmetic
+(`benchmarks/memory.py` measures it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_MAX = -4
+"""Parameters of mallopt(3), from glibc's malloc.h."""
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse large blocks; does nothing where the C library has no mallopt."""
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_TOP_PAD, 64 * 2**20)
