@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from apmae.config import PredictionConfig
-from apmae.prediction.classifiers import FEATURE_SETS, fit_features, learnable
+from apmae.prediction.classifiers import FEATURE_SETS, as_pool, fit_features, learnable
 from apmae.prediction.metrics import auroc
 
 CONFIG = PredictionConfig(iterations=30)
@@ -66,15 +66,16 @@ def test_three_confidence_columns_are_not_drowned_by_hundreds_of_noise():
 
 
 def test_cluster_ids_are_categories_not_numbers():
-    # Right is cluster 0 or 2, wrong is 1: no threshold on the number parts them in one tree split.
-    clusters = np.tile([0, 1, 2, 1], 25).astype(np.int16)[:, None]
-    correct = clusters[:, 0] != 1
-    config = PredictionConfig(iterations=60, depth=1)
-    predict = fit_features("clusters", {"clusters": clusters}, correct, config, 0)
-    new = np.array([[0], [1], [2]], dtype=np.int16)
-    assert (predict({"clusters": new}) > 0.5).tolist() == [True, False, True]
-    unseen = predict({"clusters": np.array([[-1]], dtype=np.int16)})
-    assert np.isfinite(unseen).all()
+    blocks, correct = drawn(40, seed=0)
+    pool = as_pool({"confidence": blocks["confidence"], "clusters": blocks["clusters"]}, correct)
+    assert pool.get_cat_feature_indices() == list(range(3, 23))
+    assert pool.get_feature_names()[2:4] == ["confidence_2", "clusters_0"]
+
+
+def test_a_cluster_that_was_not_seen_in_training_is_no_error():
+    blocks, correct = drawn(40, seed=0)
+    predict = fit_features("clusters", {"clusters": blocks["clusters"]}, correct, CONFIG, 0)
+    assert 0 < predict({"clusters": np.full((1, 20), 99, dtype=np.int16)})[0] < 1
 
 
 def test_not_learnable_without_both_outcomes_or_anything_that_varies():
@@ -83,6 +84,7 @@ def test_not_learnable_without_both_outcomes_or_anything_that_varies():
     assert learnable({"clusters": constant, "confidence": varies}, correct)
     assert not learnable({"clusters": constant}, correct)
     assert not learnable({"clusters": varies}, np.array([True, True]))
+    assert not learnable({"clusters": varies}, np.array([False, False]))
     assert not learnable({"clusters": varies[:0]}, correct[:0])
 
 

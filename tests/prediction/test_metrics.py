@@ -13,8 +13,8 @@ ONES = np.ones(4)
 
 def test_accuracy_by_hand():
     assert accuracy(RIGHT, CHANCES, ONES) == 0.5
-    assert accuracy(RIGHT, CHANCES, np.array([1, 1, 0, 2])) == 0.5
-    assert accuracy(np.array([True, False]), np.array([0.5, 0.5]), np.ones(2)) == 0.5
+    assert accuracy(RIGHT, CHANCES, np.array([3, 1, 0, 1])) == 0.8
+    assert accuracy(np.array([True, True]), np.array([0.5, 0.6]), np.ones(2)) == 0.5
 
 
 def test_auroc_by_hand():
@@ -87,5 +87,8 @@ def test_bootstrap_needs_two_groups_and_both_outcomes():
 
 
 def test_bootstrap_repeats_with_its_seed():
-    groups = np.arange(4)
-    assert interval(RIGHT, CHANCES, groups, 1) == interval(RIGHT, CHANCES, groups, 1)
+    generator = np.random.default_rng(3)
+    correct, groups = generator.random(120) < 0.5, generator.permutation(120) % 40
+    chances = generator.random(120)
+    assert interval(correct, chances, groups, 1) == interval(correct, chances, groups, 1)
+    assert interval(correct, chances, groups, 1) != interval(correct, chances, groups, 2)

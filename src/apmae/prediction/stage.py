@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 
-from apmae.parallel import compute_parts
+from apmae.parallel import compute_parts, replacing
 from apmae.prediction.classifiers import FEATURE_SETS, fit_catboost, fit_features, learnable
 from apmae.prediction.evaluation import measure
 from apmae.prediction.features import Protocol, head_numbers, load_blocks, take
@@ -108,8 +108,8 @@ def _fit_predictor(study: Study, task: str, path: Path) -> pl.DataFrame:
     if learnable(blocks, correct):
         seed = derive_seed(study.config.seed, "prediction", task, "held_out", "clusters", 0)
         model = fit_catboost(blocks, correct, study.config.prediction, seed)
-        model.save_model(str(path.with_suffix(".writing-cbm")))
-        path.with_suffix(".writing-cbm").replace(path)
+        with replacing(path) as temporary:
+            model.save_model(str(temporary))
         shap, _ = shap_values(model, blocks)
     else:
         clusters = np.zeros((1, clusters.shape[1]), dtype=np.int16)
