@@ -45,21 +45,21 @@ def synthetic_study(
             }
         )
     )
-    prompts = _prompts(tasks, per_task, generator)
-    study.write_table(PROMPTS, prompts, PROMPTS_SCHEMA)
-    outcome = prompts["correct"].fill_null(False).to_numpy().astype(int)
-    told = outcome if informative else generator.permutation(outcome)
+    correct = np.arange(len(tasks) * per_task) // len(tasks) % 2 == 0
+    told = correct if informative else generator.permutation(correct)
+    study.write_table(PROMPTS, _prompts(tasks, correct, told, generator), PROMPTS_SCHEMA)
     with study.writing(ENCODINGS) as path:
         _write_encodings(path, told, (layers, heads, dim), noise, generator)
     return study
 
 
-def _prompts(tasks: tuple[str, ...], per_task: int, generator: np.random.Generator) -> pl.DataFrame:
-    count = len(tasks) * per_task
+def _prompts(
+    tasks: tuple[str, ...], correct: np.ndarray, told: np.ndarray, generator: np.random.Generator
+) -> pl.DataFrame:
+    count = len(correct)
     group = np.arange(count) // 6
     task = np.array(tasks)[np.arange(count) % len(tasks)]
-    correct = np.arange(count) // len(tasks) % 2 == 0
-    confidence = np.clip(generator.normal(0.5 + 0.1 * correct, 0.2), 0.01, 0.99)
+    confidence = np.clip(generator.normal(0.5 + 0.1 * told, 0.2), 0.01, 0.99)
     return pl.DataFrame(
         {
             "prompt_id": np.arange(count),

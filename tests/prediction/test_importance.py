@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from catboost import CatBoostClassifier
+
+from apmae.config import PredictionConfig
+from apmae.prediction.classifiers import as_pool, fit_catboost
+from apmae.prediction.importance import head_importance, shap_values
+
+
+def test_head_importance_by_hand():
+    # Head 0: clusters 0, 0, 1, -1 have means 0.2, -0.3 and 0.5. Head 1 has one cluster.
+    shap = np.array([[0.1, 0.2], [0.3, -0.2], [-0.3, 0.4], [0.5, -0.4]])
+    clusters = np.array([[0, 0], [0, 0], [1, 0], [-1, 0]], dtype=np.int16)
+    table = head_importance(shap, clusters)
+    assert table["max_difference"].to_list() == pytest.approx([0.8, 0])
+    assert table["mean_positive"].to_list() == pytest.approx([0.225, 0.15])
+    assert table["mean_negative"].to_list() == pytest.approx([-0.075, -0.15])
+    assert table["mean_shap"].to_list() == pytest.approx([0.15, 0])
+
+
+def deciding_head() -> tuple[CatBoostClassifier, dict[str, np.ndarray], np.ndarray]:
+    """Head 3 of six decides; three quarters are right."""
+    generator = np.random.default_rng(0)
+    correct = np.arange(120) % 4 != 0
+    clusters = generator.integers(-1, 3, (120, 6)).astype(np.int16)
+    clusters[:, 3] = correct
+    blocks = {"clusters": clusters}
+    return fit_catboost(blocks, correct, PredictionConfig(iterations=40), 0), blocks, correct
+
+
+def test_shap_values_and_bias_add_up_to_the_raw_score():
+    model, blocks, _ = deciding_head()
+    values, bias = shap_values(model, blocks)
+    assert values.shape == (120, 6)
+    raw = model.predict(as_pool(blocks), prediction_type="RawFormulaVal")
+    np.testing.assert_allclose(values.sum(1) + bias, raw, atol=1e-6)
+    assert np.ptp(bias) == 0
+    assert np.ptp(values, axis=0).max() > 1
+
+
+def test_the_head_that_decides_is_the_important_one():
+    model, blocks, correct = deciding_head()
+    values, _ = shap_values(model, blocks)
+    table = head_importance(values, blocks["clusters"])
+    assert table["max_difference"].arg_max() == 3
+    by_hand = values[correct, 3].mean() - values[~correct, 3].mean()
+    assert table["max_difference"][3] == pytest.approx(by_hand)
+    assert table["max_difference"].sort()[-2] < 0.2 * by_hand
