@@ -1,8 +1,8 @@
 """Keeping freed memory in the process, for arithmetic on the CPU.
 
 glibc gives every freed tensor of more than a few hundred KiB back to the system and asks for it
-again in the next step; the page faults that this costs can take longer than the arithmetic
-(`benchmarks/memory.py` measures it).
+again in the next step, at the cost of a page fault for every 4 KiB (`benchmarks/capture.py`
+measures it).
 """
 
 from __future__ import annotations

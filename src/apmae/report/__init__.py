@@ -1,6 +1,6 @@
 """The report: figures and one self-contained HTML page that opens from disk."""
 
-from apmae.report.maps import Reconstruction
 from apmae.report.page import run
+from apmae.report.terminal import summary_table
 
-__all__ = ["Reconstruction", "run"]
+__all__ = ["run", "summary_table"]

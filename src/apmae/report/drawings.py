@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 from matplotlib.figure import Figure
 
+from apmae.reconstruction import Reconstruction
 from apmae.report import charts, maps
-from apmae.report.maps import Reconstruction
 from apmae.report.material import TOP_HEADS, Material
 from apmae.report.wording import count
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -16,29 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from apmae.reconstruction import Reconstruction
 from apmae.report import style
 from apmae.report.wording import head_name, readable
 
 NARROW_HEADS = 16
 MASKED = "#aab2bb"
 PATTERN_SCALE = Normalize(0, 1)
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """One pattern, what the AP-MAE saw of it, and what it made of that (paper figure 1).
-
-    `pattern`, `masked` (NaN where a patch was masked) and `reconstruction` are (T, T) float32, scaled
-    as the encoder sees them; `loss` is the mean squared error over the masked patches.
-    """
-
-    layer: int
-    head: int
-    prompt_id: int
-    loss: float
-    pattern: NDArray[np.float32]
-    masked: NDArray[np.float32]
-    reconstruction: NDArray[np.float32]
 
 
 @style.styled

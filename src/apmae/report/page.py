@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 
 from apmae.config import dump_config
 from apmae.progress import Tracker
+from apmae.reconstruction import Reconstruction
 from apmae.report import maps, style, wording
 from apmae.report.answers import answers
 from apmae.report.drawings import Drawing, drawings, pattern_scaling
-from apmae.report.maps import Reconstruction
 from apmae.report.material import Material, read_material
 from apmae.study import REPORT, Study
 
