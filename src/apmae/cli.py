@@ -153,7 +153,8 @@ def _print_summary(study: Study) -> None:
     from apmae.report import summary_table
     from apmae.study import REPORT_INDEX
 
-    console = Console()
+    # A log has no width of its own; the table needs this much.
+    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(summary_table(study))
     console.print(f"report: {study.path(REPORT_INDEX)}", soft_wrap=True)
 

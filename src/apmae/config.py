@@ -152,7 +152,7 @@ class TrainingConfig(Section):
 
     steps: Positive = 2_000
     """Optimiser steps."""
-    batch_size: Positive = 128
+    batch_size: Annotated[int, Field(gt=0, multiple_of=8)] = 128
     """Patterns per step, over all processes."""
     base_learning_rate: Annotated[float, Field(gt=0)] = 1.5e-4
     """Learning rate per 50 patterns of batch; scaled linearly (paper section 4)."""
@@ -164,7 +164,7 @@ class TrainingConfig(Section):
     """Fraction of every layer's heads taken from one prompt."""
     correct_only: bool = True
     """Train on the patterns of right completions only."""
-    prompts_per_round: Positive = 64
+    prompts_per_round: Annotated[int, Field(gt=0, multiple_of=8)] = 64
     """Prompts whose patterns are mixed before batches are drawn; bounds the memory of the mix."""
     validation_prompts: Positive = 16
     """Prompts of held-out groups for the validation loss."""

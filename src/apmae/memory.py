@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
@@ -18,10 +19,17 @@ M_MMAP_MAX = -4
 
 def keep_freed_memory() -> None:
     """Tell glibc to reuse large blocks; does nothing where the C library has no mallopt."""
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt := _libc_function("mallopt"):
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_TOP_PAD, 64 * 2**20)
+
+
+def release_freed_memory() -> None:
+    """Give what is free back to the system; for the end of a stage."""
+    if malloc_trim := _libc_function("malloc_trim"):
+        malloc_trim(0)
+
+
+def _libc_function(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

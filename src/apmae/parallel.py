@@ -7,7 +7,6 @@ not depend on the machine's cores.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker
+from apmae.study import write_parquet
 
 Backend = Literal["loky", "dask", "ray"]
 
@@ -50,22 +50,9 @@ def compute_parts(
             pass
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path of this process, renamed to `path` when the block ends well.
-
-    Workers of a killed run may still be writing what a new one has begun to compute again.
-    """
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    yield temporary
-    temporary.replace(path)
-
-
 def _compute_part(compute: Callable[..., pl.DataFrame], path: Path, arguments: tuple[Any, ...]) -> None:
     with threadpool_limits(1):
-        table = compute(*arguments)
-    with replacing(path) as temporary:
-        table.write_parquet(temporary)
+        write_parquet(path, compute(*arguments))
 
 
 @contextmanager

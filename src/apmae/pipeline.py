@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
+from apmae.memory import release_freed_memory
 from apmae.progress import Tracker, silent
 from apmae.study import Study, stage_key
 
@@ -122,6 +123,7 @@ def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
 def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, float]:
     started = time.monotonic()
     counts = stage.work(shared, key)
+    release_freed_memory()
     record = {
         "key": key,
         "seconds": round(time.monotonic() - started, 1),

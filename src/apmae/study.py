@@ -38,6 +38,7 @@ from apmae.errors import ApmaeError
 if TYPE_CHECKING:
     import zarr
 
+TEMPORARY = ".writing-"
 CONFIG = "study.yaml"
 PROVENANCE = "provenance.json"
 PROMPTS = "prompts.parquet"
@@ -263,10 +264,11 @@ class Study:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def mark_done(self, stage: str, record: dict[str, Any]) -> None:
-        """Declare a stage done and drop its unfinished work."""
+        """Declare a stage done and drop unfinished work, also what a killed write left."""
         with self.writing(f"markers/{stage}.json") as path:
             path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(self.path("work") / stage, ignore_errors=True)
+        for left in (self.path("work") / stage, *self.directory.glob(f"{TEMPORARY}*")):
+            shutil.rmtree(left, ignore_errors=True)
 
     def unmark(self, stage: str) -> None:
         """Declare a stage not done."""
@@ -312,7 +314,7 @@ class Study:
 def replacing(final: Path) -> Iterator[Path]:
     """A temporary path beside `final`; renamed to it when the block ends well."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=final.parent)) / final.name
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=final.parent)) / final.name
     try:
         yield temporary
         if final.is_dir():

@@ -3,11 +3,11 @@ import polars as pl
 import pytest
 import zarr
 from polars.testing import assert_frame_equal
+from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering
 from apmae.errors import ApmaeError
 from apmae.study import CLUSTERS_SCHEMA, ENCODINGS
-from tests.synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 UMAP = {
     "method": "umap_hdbscan",

@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 from catboost import CatBoostClassifier
 from polars.testing import assert_frame_equal
+from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering, prediction
 from apmae.prediction.classifiers import FEATURE_SETS, as_pool
@@ -16,7 +17,6 @@ from apmae.study import (
     PROMPTS,
     Study,
 )
-from tests.synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 TASKS = ("eol", "noise")
 

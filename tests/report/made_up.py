@@ -12,7 +12,7 @@ import zarr
 
 from apmae import study as files
 from apmae.config import StudyConfig
-from apmae.report import Reconstruction
+from apmae.reconstruction import Reconstruction
 from apmae.study import Study
 
 TASKS = ("eol", "identifiers", "string_literals", "numeric_literals", "boolean_operators")

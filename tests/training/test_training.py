@@ -149,16 +149,16 @@ def test_nothing_to_train_on_is_one_clear_line(tmp_path, llama):
         train(tiny_study(tmp_path, prompts), llama)
 
 
-@pytest.mark.parametrize(
-    ("section", "message"),
-    [
-        ({"batch_size": 12, "prompts_per_round": 8}, "training.batch_size must be a multiple of 8"),
-        ({"prompts_per_round": 8, "batch_size": 800}, "fewer than training.batch_size"),
-    ],
-)
-def test_numbers_that_do_not_fit_are_refused(tmp_path, llama, section, message):
-    with pytest.raises(ApmaeError, match=message):
+def test_a_round_smaller_than_a_batch_is_refused(tmp_path, llama):
+    section = {"prompts_per_round": 8, "batch_size": 800}
+    with pytest.raises(ApmaeError, match=r"gives 24 patterns, fewer than training\.batch_size"):
         train(tiny_study(tmp_path, training=section), llama)
+
+
+def test_a_number_of_processes_that_lanes_cannot_be_dealt_to_is_refused(tmp_path, llama):
+    config = tiny_config(tmp_path)
+    with pytest.raises(ApmaeError, match="1, 2, 4 or 8 processes, not on 3"):
+        training.PatternBatches(llama, random_prompts(), config, training.encoder_config(config), 0, 3)
 
 
 def test_a_pretrained_encoder_is_taken_as_it_is(tmp_path, llama):

@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 
-from apmae.parallel import compute_parts, replacing
+from apmae.parallel import compute_parts
 from apmae.prediction.classifiers import FEATURE_SETS, fit_catboost, fit_features, learnable
 from apmae.prediction.evaluation import measure
 from apmae.prediction.features import Protocol, head_numbers, load_blocks, take
@@ -32,6 +32,7 @@ from apmae.study import (
     PREDICTOR,
     PROMPTS,
     Study,
+    replacing,
 )
 
 STAGE = "predict"

@@ -6,24 +6,32 @@ import math
 from typing import Any
 
 import polars as pl
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from apmae.report.summaries import best_interventions, metrics_table
 from apmae.study import Study
 
-FEATURES = ("clusters", "row_statistics", "confidence", "confidence+clusters", "confidence+row_statistics")
+FEATURES = {
+    "clusters": "clusters",
+    "row_statistics": "row\nstats",
+    "confidence": "conf.",
+    "confidence+clusters": "conf. +\nclusters",
+    "confidence+row_statistics": "conf. +\nrow stats",
+}
+"""Feature sets of the table and their headings."""
 
 
 def summary_table(study: Study) -> Table:
     """Per task: the target's accuracy, how well it is predicted (held-out AUROC), what zeroing did."""
     table = Table(
-        "task",
-        "target\nright",
-        *(features.replace("+", "\n+").replace("_", " ") for features in FEATURES),
-        "best net change\nby zeroing heads",
-        title=f"{study.config.name}: held-out AUROC of predicting a right completion",
-        caption="net change: points of accuracy on held-out prompts, best of all conditions, 95% interval",
+        title=f"{study.config.name}: AUROC of predicting a right completion, on held-out groups",
+        caption="conf.: the target's own confidence. Net change: points of accuracy on held-out prompts, "
+        "the best of all conditions.",
+        box=SIMPLE_HEAD,
     )
+    for heading in ("task", "target\nright", *FEATURES.values(), "best net change [95%]\nby zeroing heads"):
+        table.add_column(heading, no_wrap=True)
     auroc = _by_task_and_features(metrics_table(study.metrics, "held_out"))
     best = {row["task"]: row for row in best_interventions(study.interventions).iter_rows(named=True)}
     for task in study.tasks.iter_rows(named=True):
@@ -52,4 +60,4 @@ def _net_change(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
     interval = "" if row["low"] is None else f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return f"{100 * row['net_change']:+.1f}{interval}, {row['selection']} {row['n_heads']}"
+    return f"{100 * row['net_change']:+.1f}{interval} {row['n_heads']} {row['selection']}"

@@ -48,9 +48,6 @@ class PatternBatches:
             ApmaeError: the numbers of patterns, prompts and processes do not fit together.
         """
         training = config.training
-        for name in ("batch_size", "prompts_per_round"):
-            if getattr(training, name) % LANES:
-                raise ApmaeError(f"training.{name} must be a multiple of {LANES}")
         if LANES % processes:
             raise ApmaeError(f"training runs on 1, 2, 4 or 8 processes, not on {processes}")
         self.target = target
@@ -77,6 +74,7 @@ class PatternBatches:
         """The share of this process in the step's patterns, and their mask noise (N, K)."""
         number, position = divmod(step, self.batches_per_round)
         if number != self._round:
+            self._tokens = []  # the last round's patterns go before the next one's come
             self._tokens = [self._capture(number, lane) for lane in self.lanes]
             self._round = number
         rows = slice(position * self.lane_batch, (position + 1) * self.lane_batch)

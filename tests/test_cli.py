@@ -1,0 +1,118 @@
+"""What a user can get wrong ends in one clear line and exit code 2."""
+
+import sys
+
+import pytest
+import yaml
+
+from apmae import cli
+
+
+@pytest.fixture
+def apmae(monkeypatch, capsys):
+    """Run the command line: (arguments) -> (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["apmae", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code, *capsys.readouterr())
+
+    return call
+
+
+def study_file(tmp_path, **sections):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"name": "wrong", "directory": str(tmp_path / "run"), **sections}))
+    return path
+
+
+def java(tmp_path, text="class A { int a = 1; }\n"):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir(exist_ok=True)
+    (corpus / "A.java").write_text(text, encoding="utf-8")
+    return {"source": "directory", "path": str(corpus)}
+
+
+WRONG = {
+    "unknown task": ({"prompts": {"tasks": ["poetry"]}}, "prompts.tasks.0: Input should be"),
+    "unknown key": ({"prompts": {"lenght": 3}}, "unknown key prompts.lenght"),
+    "unknown section": ({"promts": {}}, "unknown key promts"),
+    "unknown source": ({"corpus": {"source": "floppy"}}, "corpus.source: Input should be"),
+    "source without a path": ({"corpus": {"source": "archive"}}, "corpus.path is needed"),
+    "path that is not there": (
+        {"corpus": {"source": "directory", "path": "/no/place"}},
+        "/no/place",
+    ),
+    "wrong type": ({"training": {"steps": "many"}}, "training.steps: Input should be a valid integer"),
+    "patches that do not fit": ({"encoder": {"patch_size": 30}}, "does not divide prompts.length_tokens"),
+    "odd batch": (
+        {"training": {"batch_size": 100}},
+        "training.batch_size: Input should be a multiple of 8",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_study_is_one_clear_line(apmae, tmp_path, sections, message):
+    code, _, errors = apmae("run", study_file(tmp_path, **sections))
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: ")
+    assert message in errors
+
+
+def test_no_study_file(apmae, tmp_path):
+    assert apmae("run", tmp_path / "none.yaml") == (
+        2,
+        "",
+        f"error: {tmp_path / 'none.yaml'}: no such study file\n",
+    )
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "name.a=3", "training.steps=[1"])
+def test_overrides_that_cannot_be_read(apmae, tmp_path, override):
+    code, _, errors = apmae("run", study_file(tmp_path), "--set", override)
+    assert code == 2
+    assert errors.startswith(f"error: --set {override}: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("gpt5", "is no directory, .gguf file, hub id (owner/name) or alias (smollm2-135m)"),
+        ("/no/such/model.gguf", "no such file"),
+        ("{tmp}/corpus", "cannot be loaded"),
+    ],
+)
+def test_a_target_that_is_not_there(apmae, tmp_path, model, message):
+    corpus = java(tmp_path)
+    path = study_file(tmp_path, corpus=corpus, target={"model": model.format(tmp=tmp_path)})
+    code, _, errors = apmae("run", path)
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert message in errors
+
+
+def test_a_corpus_without_files_of_the_language(apmae, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.py").write_text("a = 1\n")
+    path = study_file(tmp_path, corpus={"source": "directory", "path": str(tmp_path / "corpus")})
+    code, _, errors = apmae("run", path)
+    assert code == 2
+    assert "java" in errors
+
+
+def test_a_directory_that_cannot_be_written(apmae, tmp_path):
+    (tmp_path / "blocked").write_text("a file where a directory should be")
+    path = study_file(tmp_path, corpus=java(tmp_path), directory=str(tmp_path / "blocked" / "run"))
+    code, _, errors = apmae("run", path)
+    assert code == 2
+    assert "run the same command to go on" in errors
+
+
+def test_status_of_a_study_that_was_not_begun(apmae, tmp_path):
+    code, output, _ = apmae("status", study_file(tmp_path, corpus=java(tmp_path)))
+    assert code == 0
+    assert output.count("missing") == 7
