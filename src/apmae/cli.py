@@ -154,7 +154,7 @@ def _print_summary(study: Study) -> None:
     from apmae.study import REPORT_INDEX
 
     # A log has no width of its own; the table needs this much.
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(summary_table(study))
     console.print(f"report: {study.path(REPORT_INDEX)}", soft_wrap=True)
 
