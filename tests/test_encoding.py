@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_studies import tiny_study
 
 from apmae import encoding
 from apmae.model import APMAEModel
@@ -10,7 +11,6 @@ from apmae.patterns import row_statistics
 from apmae.progress import silent
 from apmae.study import ENCODER
 from apmae.training import encoder_config
-from studies import tiny_study
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The prompts stage: mine prompts from source files and record what the target made of them.
 
 1. Files are read in the corpus's seeded order, in rounds. A round ends when it has candidates for
-   a few batches, or has read enough files.
+   a few batches, or has tried what a task that lacks few prompts is worth, or has read enough files.
 2. From each file, every quota that still lacks prompts gets a few holes at seeded random places.
 3. The target runs on the round's candidates in batches.
 4. When every task has its half right and half wrong, or the corpus ends, the balanced prompts are
@@ -121,13 +121,7 @@ def select_balanced(evaluated: pl.DataFrame, config: StudyConfig) -> pl.DataFram
         rank=pl.int_range(pl.len()).over("purpose", "task", "correct"),
         order=pl.col("task").replace_strict(order, default=len(order)),
     )
-    limit = (
-        pl.when(pl.col("purpose") == ENCODER)
-        .then(config.prompts.encoder_prompts)
-        .when(pl.col("task") == "noise")
-        .then(config.prompts.per_task)
-        .otherwise(half)
-    )
+    limit = pl.when(pl.col("task") == "noise").then(config.prompts.per_task).otherwise(half)
     kept = ranked.filter((pl.col("rank") < limit) | (pl.col("purpose") == ENCODER))
     kept = kept.sort(pl.col("purpose") == ENCODER, "order", "seen")
     return kept.drop("seen", "rank", "order").with_row_index("prompt_id")
@@ -236,17 +230,23 @@ class Miner:
                 limits.subtract(candidate.quota for candidate in made)
                 self._digests.add(file.digest)
             rows.append((file.digest if isinstance(file, SourceFile) else None, reason, holes_skipped))
-            if len(candidates) >= enough or len(rows) >= ROUND_FILES:
+            spent = any(limit <= 0 for limit in limits.values())
+            if spent or len(candidates) >= enough or len(rows) >= ROUND_FILES:
                 break
         files = pl.DataFrame(rows, schema=FILES_SCHEMA, orient="row")
         return self._evaluate(candidates), files
 
     def _round_limits(self) -> Counter[Quota]:
-        """Candidates worth trying before looking again: twice what the scarcer outcome lacks."""
+        """Candidates worth trying before looking again: twice what the scarcer outcome lacks.
+
+        At least a batch; a quota whose limit is spent ends the round, so that no file is passed over.
+        """
         limits: Counter[Quota] = Counter()
         for wanted, count in self._lacking.items():
             if count and wanted.quota.task != "noise":
-                tries = count if wanted.quota.purpose == ENCODER else max(2 * count, 4)
+                tries = count
+                if wanted.quota.purpose == STUDY:
+                    tries = max(2 * count, self.config.target.batch_size)
                 limits[wanted.quota] = max(limits[wanted.quota], tries)
         return limits
 

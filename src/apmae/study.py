@@ -297,7 +297,7 @@ class Study:
         if not self.directory.is_dir():
             raise ApmaeError(f"{self.directory} is a file; set `directory` to a study's directory")
         if not self.path(CONFIG).exists():
-            if any(self.directory.iterdir()):
+            if any(not path.name.startswith(TEMPORARY) for path in self.directory.iterdir()):
                 raise ApmaeError(
                     f"{self.directory} holds other files and no {CONFIG}; set `directory` to a new one"
                 )

@@ -5,6 +5,7 @@ import math
 import polars as pl
 import pytest
 import torch
+from tiny_studies import random_prompts, tiny_config, tiny_study
 
 from apmae import training
 from apmae.errors import ApmaeError
@@ -12,7 +13,6 @@ from apmae.model import APMAEModel
 from apmae.progress import silent
 from apmae.study import ENCODER, TRAINING_HISTORY
 from apmae.training.trainer import CHECKPOINT
-from studies import random_prompts, tiny_config, tiny_study
 
 
 class KilledError(Exception):

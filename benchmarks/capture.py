@@ -1,0 +1,109 @@
+"""What capturing attention patterns costs, as ratios in one run.
+
+Ways to run the target on the same prompts:
+
+- plain: a forward pass with SDPA, no patterns;
+- capture 25% / all: patterns scaled and cut into float16 patches inside the forward pass;
+- reference recipe: float32, one prompt at a time, eager attention with all patterns returned, the
+  logarithm of the softmax, min-normalised; how the paper's release does it.
+
+Rounds alternate between the ways, so that a noisy machine disturbs all of them alike.
+
+    python benchmarks/capture.py [--model smollm2-135m] [--prompts 32] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from apmae.memory import keep_freed_memory
+from apmae.patterns import patchify, row_statistics, scale
+from apmae.target import Target
+
+LENGTH_TOKENS = 256
+PATCH_SIZE = 32
+BATCH = 16
+REFERENCE_PROMPTS = 8
+PLAIN = "plain forward (SDPA)"
+REFERENCE = "reference recipe"
+
+
+def main() -> None:
+    """Measure and print a Markdown table."""
+    arguments = _arguments()
+    keep_freed_memory()
+    target = Target.load(arguments.model)
+    generator = torch.Generator().manual_seed(0)
+    shape = (arguments.prompts, LENGTH_TOKENS)
+    input_ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
+    reference = Target.load(arguments.model, dtype="float32").model
+    reference.set_attn_implementation("eager")
+    quarter = [(layer, head) for layer, head in target.heads if head % 4 == 0]
+    ways: dict[str, Callable[[], object]] = {
+        PLAIN: lambda: _batches(input_ids, target.logits),
+        f"capture {len(quarter) / len(target.heads):.0%} of the heads": lambda: _batches(
+            input_ids, lambda ids: target.capture(ids, _reduce, quarter)
+        ),
+        "capture all heads": lambda: _batches(input_ids, lambda ids: target.capture(ids, _reduce)),
+        REFERENCE: lambda: [_reference(reference, ids[None]) for ids in input_ids[:REFERENCE_PROMPTS]],
+    }
+    prompts = dict.fromkeys(ways, arguments.prompts) | {REFERENCE: REFERENCE_PROMPTS}
+    rounds = [
+        {name: _time(way) / prompts[name] for name, way in ways.items()} for _ in range(arguments.rounds)
+    ]
+    seconds = {name: statistics.median(values[name] for values in rounds) for name in ways}
+    _print(arguments.model, seconds)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def _batches(input_ids: Tensor, run: Callable[[Tensor], object]) -> None:
+    for batch in input_ids.split(BATCH):
+        run(batch)
+
+
+def _reduce(_layer: int, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    patches = patchify(scale(log_probs, "min_normalized"), PATCH_SIZE).half()
+    return patches, row_statistics(log_probs)
+
+
+def _reference(model: torch.nn.Module, input_ids: Tensor) -> Tensor:
+    with torch.inference_mode():
+        attentions = torch.stack(model(input_ids, output_attentions=True, use_cache=False).attentions)
+        logarithm = attentions.log().clamp(min=torch.finfo(torch.float32).min)
+        allowed = torch.ones_like(attentions[0, 0, 0], dtype=torch.bool).tril()
+        finite = logarithm.masked_fill(~allowed | (attentions == 0), 0)
+        lowest = finite.amin((-2, -1), keepdim=True)
+        return (1 - finite / lowest) * allowed
+
+
+def _time(way: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    way()
+    return time.perf_counter() - started
+
+
+def _print(model: str, seconds: dict[str, float]) -> None:
+    plain, reference = seconds[PLAIN], seconds[REFERENCE]
+    print(f"{model}, {LENGTH_TOKENS} tokens, {torch.get_num_threads()} threads, {platform.machine()}\n")
+    print("| way | prompts/s | time against plain | speed against reference |")
+    print("|---|---|---|---|")
+    for name, value in seconds.items():
+        print(f"| {name} | {1 / value:.1f} | {value / plain:.2f} | {reference / value:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Configuration: overrides, what is resolved, and that docs/config.md says so."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from apmae.config import StudyConfig, dump_config, load_config
+from apmae.errors import ApmaeError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: a\ntraining: {steps: 7}\n")
+    return path
+
+
+def test_overrides_are_yaml_values(study_file):
+    config = load_config(study_file, ["seed=3", "prompts.tasks=[eol, noise]", "training.batch_size=16"])
+    assert (config.seed, config.prompts.tasks, config.training.steps) == (3, ("eol", "noise"), 7)
+    assert config.training.batch_size == 16
+
+
+def test_a_dumped_config_is_the_same_config(study_file):
+    config = load_config(study_file)
+    assert StudyConfig.model_validate(yaml.safe_load(dump_config(config))) == config
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "just words"])
+def test_files_that_are_no_study(study_file, text):
+    study_file.write_text(text)
+    with pytest.raises(ApmaeError, match=r"mapping of sections|not valid YAML"):
+        load_config(study_file)
+
+
+def test_a_directory_is_no_study_file(tmp_path):
+    with pytest.raises(ApmaeError, match="is a directory"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("tasks", ["[]", "[eol, eol]"])
+def test_tasks_are_given_once_and_at_all(study_file, tasks):
+    with pytest.raises(ApmaeError, match=r"prompts\.tasks"):
+        load_config(study_file, [f"prompts.tasks={tasks}"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_are_valid_and_named_after_their_files(path):
+    assert load_config(path).name == path.stem
+
+
+def test_the_papers_studies_have_the_papers_numbers():
+    config = load_config(ROOT / "studies" / "starcoder2-3b.yaml")
+    assert (config.training.steps, config.training.batch_size) == (150_000, 480)
+    assert (config.prompts.per_task, len(config.prompts.tasks)) == (10_000, 11)
+    assert config.encoder.scaling == "min_normalized"
+    assert not config.encoder.row_tokens
+
+
+def test_the_page_about_the_configuration_is_up_to_date():
+    script = ROOT / "scripts" / "generate_config_docs.py"
+    subprocess.run([sys.executable, script, "--check"], check=True)
