@@ -86,9 +86,11 @@ def test_a_task_that_falls_short_goes_on_and_says_so(mine):
     study, counts = mine(per_task=2_000, per_file=2)
     assert counts["files_read"] == 40
     kept = study.tasks.row(0, named=True)
-    assert counts["short_of"] == {
-        "identifiers": f"{kept['kept_correct']} right and {kept['kept_wrong']} wrong of 1000 each"
-    }
+    right, wrong = kept["kept_correct"], kept["kept_wrong"]
+    assert (
+        f"{kept['task']}: goes on with {right} right and {wrong} wrong prompts of 1000 each"
+        in counts["notes"]
+    )
     per_file = study.study_prompts.group_by("file").len()
     assert per_file["len"].max() == 2
     assert kept["evaluated"] == 2 * 40  # every file was asked for all it may give
@@ -104,6 +106,7 @@ def test_duplicates_and_unusable_files_are_skipped_and_counted(mine, corpus, tmp
     (other / "p" / "D.java").write_bytes(b"class \xff\xfe {}")
     _, counts = mine(other, per_task=4)
     assert counts["files_skipped"] == {"duplicate": 1, "empty": 1, "not UTF-8": 1}
+    assert any(note.startswith("files skipped: 1 ") for note in counts["notes"])
 
 
 def test_files_too_short_for_the_length_are_one_clear_line(mine, tmp_path):

@@ -24,6 +24,14 @@ def test_a_file_is_whole_or_not_there(study):
     assert [path.name for path in study.directory.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_full_disk_is_the_systems_error_whoever_wrote(study):
+    with pytest.raises(OSError, match="No space left on device") as raised, study.writing("table"):
+        raise pl.exceptions.ComputeError(
+            "parquet: underlying IO error: No space left on device (os error 28)"
+        )
+    assert raised.value.filename.endswith("run/table")
+
+
 def test_directories_are_replaced_whole(study):
     for content in ("old", "new"):
         with study.writing("encoder") as path:

@@ -106,7 +106,7 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
         "holes_skipped": _counts(miner.files["holes_skipped"].explode()),
         "prompts_evaluated": miner.evaluated.height,
         "prompts_kept": prompts.height,
-        "short_of": shortfalls(tasks, config),
+        "notes": notes(miner.files, tasks, config),
     }
 
 
@@ -141,14 +141,20 @@ def task_table(evaluated: pl.DataFrame, prompts: pl.DataFrame, config: StudyConf
     return pl.DataFrame(rows, schema=list(TASKS_SCHEMA), orient="row")
 
 
-def shortfalls(tasks: pl.DataFrame, config: StudyConfig) -> dict[str, str]:
-    """Tasks with fewer right or wrong prompts than asked for, in words."""
+def notes(files: pl.DataFrame, tasks: pl.DataFrame, config: StudyConfig) -> list[str]:
+    """What was skipped and why, and which tasks have fewer prompts than asked for, in words."""
     half = config.prompts.per_task // 2
-    return {
-        row["task"]: f"{row['kept_correct']} right and {row['kept_wrong']} wrong of {half} each"
-        for row in tasks.iter_rows(named=True)
-        if row["task"] != "noise" and min(row["kept_correct"], row["kept_wrong"]) < half
-    }
+    said = []
+    for what, reasons in {"files": files["skipped"], "holes": files["holes_skipped"].explode()}.items():
+        if counts := _counts(reasons):
+            said.append(
+                f"{what} skipped: " + ", ".join(f"{count} {reason}" for reason, count in counts.items())
+            )
+    for row in tasks.filter(pl.col("task") != "noise").iter_rows(named=True):
+        right, wrong = row["kept_correct"], row["kept_wrong"]
+        if min(right, wrong) < half:
+            said.append(f"{row['task']}: goes on with {right} right and {wrong} wrong prompts of {half} each")
+    return said
 
 
 def split_of(group: str, config: StudyConfig) -> str:
@@ -338,4 +344,4 @@ def _quotas(config: StudyConfig) -> dict[Wanted, int]:
 
 
 def _counts(reasons: pl.Series) -> dict[str, int]:
-    return dict(reasons.drop_nulls().value_counts(sort=True).iter_rows())
+    return dict(Counter(reasons.drop_nulls().to_list()).most_common())

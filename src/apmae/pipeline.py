@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
@@ -54,7 +54,8 @@ class Stage:
     Attributes:
         sections: the config sections that it depends on itself.
         needs: the stages whose artifacts it reads.
-        work: does it, given the shared state and the stage's key; returns counts for the marker.
+        work: does it, given the shared state and the stage's key; returns counts for the marker,
+            of which `notes` are lines that the user should read.
     """
 
     name: StageName
@@ -95,7 +96,10 @@ def run(
             continue
         announce(f"{stage.name}: started")
         study.unmark(stage.name)
+        study.work_directory(stage.name, keys[stage.name])
         record = _run_stage(stage, shared, keys[stage.name])
+        for note in record["counts"].get("notes", ()):
+            announce(f"{stage.name}: {note}")
         announce(f"{stage.name}: done in {record['seconds']:.0f} s")
     return study
 
@@ -120,11 +124,11 @@ def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
     return "unfinished" if owner.exists() and owner.read_text() == keys[name] else "missing"
 
 
-def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, float]:
+def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, Any]:
     started = time.monotonic()
     counts = stage.work(shared, key)
     release_freed_memory()
-    record = {
+    record: dict[str, Any] = {
         "key": key,
         "seconds": round(time.monotonic() - started, 1),
         "peak_memory_mib": _peak_memory_mib(),
@@ -133,7 +137,7 @@ def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, float]:
     if stage.name == "prompts":
         record["corpus"] = _corpus_fingerprint(shared.study)
     shared.study.mark_done(stage.name, record)
-    return {"seconds": float(time.monotonic() - started)}
+    return record
 
 
 def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> None:

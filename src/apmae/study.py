@@ -15,6 +15,7 @@ Tables (polars schemas below) and arrays:
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -320,6 +321,12 @@ def replacing(final: Path) -> Iterator[Path]:
         if final.is_dir():
             shutil.rmtree(final)
         temporary.replace(final)
+    except Exception as error:
+        # Libraries written in Rust wrap the system's error; its words are all that is left of it.
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):
+            raise OSError(errno.ENOSPC, full, str(final)) from error
+        raise
     finally:
         shutil.rmtree(temporary.parent, ignore_errors=True)
 

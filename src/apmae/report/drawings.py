@@ -139,7 +139,7 @@ def _intervention_overview(m: Material) -> Drawing:
         "intervention_overview",
         lambda: charts.intervention_overview(m.pooled_effects),
         alt="Net change in accuracy over all tasks against the number of heads zeroed, by selection.",
-        caption="Prompts that became right minus prompts that became wrong, in percent of the balanced "
+        caption="Prompts that became right minus prompts that became wrong, in percent of the "
         "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
         "(towards right), negative (towards wrong), neutral (nearest to zero), random (mean over the "
         "draws). Lines are 95% intervals over prompts; above zero the model got better. Paper figure 7 (a).",
