@@ -121,10 +121,10 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def fetch_jdk() -> None:
-    """Fetch Java's own source files (Debian's openjdk-17-source) into the cache, without root."""
-    from apmae.corpus import fetch_jdk_sources, jdk_cache
+    """Find a JDK's source files; where there are none, fetch Debian's or Ubuntu's, without root."""
+    from apmae.corpus import find_or_fetch_jdk_sources
 
-    typer.echo(fetch_jdk_sources(jdk_cache()))
+    typer.echo(find_or_fetch_jdk_sources())
 
 
 def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:

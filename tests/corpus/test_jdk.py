@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from apmae.config import CorpusConfig
-from apmae.corpus import SourceFile, fetch_jdk_sources, jdk, jdk_cache, open_corpus
+from apmae.corpus import (
+    SourceFile,
+    fetch_jdk_sources,
+    find_or_fetch_jdk_sources,
+    jdk,
+    jdk_cache,
+    open_corpus,
+)
 from apmae.errors import ApmaeError
 
 
@@ -120,6 +127,15 @@ def test_sources_are_fetched_once_and_found(debian, tmp_path):
     assert fetch_jdk_sources(jdk_cache()) == sources
     assert len(calls()) == 1
     assert open_corpus(CorpusConfig(), 0).description == "JDK 17.0.9-1, archive src.zip: 1 .java files"
+
+
+def test_sources_are_fetched_only_where_no_jdk_has_any(debian, tmp_path):
+    calls = debian("*download*openjdk-17-source")
+    installed = make_jdk(tmp_path / "jvm" / "jdk-25")
+    assert find_or_fetch_jdk_sources() == installed
+    installed.unlink()
+    assert find_or_fetch_jdk_sources().is_relative_to(jdk_cache())
+    assert len(calls()) == 1
 
 
 def test_private_package_lists_are_used_where_the_systems_do_not_serve(debian):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apmae.config import CorpusConfig
 from apmae.corpus.files import Corpus, SkippedFile, SkipReason, SourceFile
 from apmae.corpus.hub import hub_corpus
-from apmae.corpus.jdk import fetch_jdk_sources, jdk_cache, jdk_corpus
+from apmae.corpus.jdk import fetch_jdk_sources, find_or_fetch_jdk_sources, jdk_cache, jdk_corpus
 from apmae.corpus.local import archive_corpus, directory_corpus
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "SkippedFile",
     "SourceFile",
     "fetch_jdk_sources",
+    "find_or_fetch_jdk_sources",
     "jdk_cache",
     "open_corpus",
 ]

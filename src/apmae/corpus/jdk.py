@@ -86,6 +86,17 @@ def fetch_jdk_sources(cache: Path) -> Path:
         raise ApmaeError(f"no JDK sources fetched into {cache} ({error}): {remedy}") from None
 
 
+def find_or_fetch_jdk_sources() -> Path:
+    """The `src.zip` that the source `jdk` uses; where there is none, it is fetched into the cache.
+
+    Raises:
+        ApmaeError: there is none and none can be fetched.
+    """
+    if any(_sources_of(home) for home in _homes()):
+        return find_jdk_sources()
+    return fetch_jdk_sources(jdk_cache())
+
+
 def _fetch(cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".") as work:
