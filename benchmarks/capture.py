@@ -23,7 +23,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from apmae.memory import keep_freed_memory
 from apmae.patterns import patchify, row_statistics, scale
 from apmae.target import Target
 
@@ -38,7 +37,6 @@ REFERENCE = "reference recipe"
 def main() -> None:
     """Measure and print a Markdown table."""
     arguments = _arguments()
-    keep_freed_memory()
     target = Target.load(arguments.model)
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)

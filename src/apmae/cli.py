@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apmae.errors import ApmaeError
-from apmae.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from apmae.pipeline import StageName
@@ -134,7 +133,6 @@ def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Stu
 
     config = load_config(path, overrides)
     _quiet_libraries()
-    keep_freed_memory()
     return pipeline.run(config, only=only, track=console, announce=typer.echo)
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
-from apmae.memory import release_freed_memory
 from apmae.progress import Tracker, silent
 from apmae.study import Study, stage_key
 
@@ -127,7 +126,6 @@ def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
 def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, Any]:
     started = time.monotonic()
     counts = stage.work(shared, key)
-    release_freed_memory()
     record: dict[str, Any] = {
         "key": key,
         "seconds": round(time.monotonic() - started, 1),
