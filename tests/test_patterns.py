@@ -100,7 +100,7 @@ def test_patches_come_row_by_row_from_the_lower_triangle():
     found = patterns.patchify(pattern, 2)
     assert found.tolist() == [[0, 1, 4, 5], [8, 9, 12, 13], [10, 11, 14, 15]]
     assert patterns.patchify(pattern, 2, causal=False)[1].tolist() == [2, 3, 6, 7]
-    assert patterns.causal_patch_indices(2) == (0, 2, 3)
+    assert patterns.causal_patch_indices(2).tolist() == [0, 2, 3]
     assert len(patterns.causal_patch_indices(8)) == 36
 
 

@@ -13,7 +13,6 @@ K = G (G + 1) / 2 lower-triangle patches.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -74,10 +73,10 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     return (log_probs_TT / -lowest.where(lowest < 0, -1.0)).add_(1).clamp_(min=0)
 
 
-@lru_cache(maxsize=64)
-def causal_patch_indices(grid: int) -> tuple[int, ...]:
-    """Flat indices, into a grid x grid of patches, of the lower triangle with its diagonal."""
-    return tuple(row * grid + column for row in range(grid) for column in range(row + 1))
+def causal_patch_indices(grid: int, device: torch.device | None = None) -> Tensor:
+    """(K,) int64: indices, into a flat grid x grid of patches, of the lower triangle with its diagonal."""
+    rows, columns = torch.tril_indices(grid, grid, device=device).unbind()
+    return rows * grid + columns
 
 
 def patchify(patterns_NTT: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
@@ -101,7 +100,7 @@ def patchify(patterns_NTT: Tensor, patch_size: int, *, causal: bool = True) -> T
     patches = cells.reshape(*lead, grid * grid, patch_size * patch_size)
     if not causal:
         return patches
-    return patches[..., list(causal_patch_indices(grid)), :]
+    return patches[..., causal_patch_indices(grid, patches.device), :]
 
 
 def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
@@ -117,7 +116,7 @@ def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> 
     if causal:
         grid = int(((8 * count + 1) ** 0.5 - 1) / 2)
         full = patches_NKP.new_zeros(*lead, grid * grid, area)
-        full[..., list(causal_patch_indices(grid)), :] = patches_NKP
+        full[..., causal_patch_indices(grid, full.device), :] = patches_NKP
     else:
         grid, full = int(count**0.5), patches_NKP
     cells = full.reshape(*lead, grid, grid, patch_size, patch_size).transpose(-3, -2)

@@ -10,10 +10,9 @@ from transformers import AutoModel
 
 from apmae.errors import ApmaeError
 from apmae.model import APMAEConfig, APMAEModel
-from apmae.model.modeling_apmae import causal_places
 from apmae.model.released import is_released_config, translate_config
 from apmae.model.tokens import mask_tokens
-from apmae.patterns import log_softmax_masked, patchify, scale
+from apmae.patterns import causal_patch_indices, log_softmax_masked, patchify, scale
 
 CHECKPOINT = Path(__file__).parent / "release_checkpoint"
 GRID = 8
@@ -42,7 +41,7 @@ def noise(expected):
     """Noise whose order is the release's: visible patches first, then the masked ones."""
     order = torch.cat([expected["visible_indices"], expected["masked_indices"]], dim=1)
     rank_in_grid = torch.zeros(len(order), GRID * GRID).scatter(1, order, torch.arange(36.0).expand(3, -1))
-    return rank_in_grid[:, causal_places(GRID, order.device)]
+    return rank_in_grid[:, causal_patch_indices(GRID, order.device)]
 
 
 def test_attention_and_scaled_pattern(expected, patterns):
@@ -54,7 +53,7 @@ def test_attention_and_scaled_pattern(expected, patterns):
 
 def test_masked_and_visible_indices(model, expected, noise):
     masking = mask_tokens(noise, model.config)
-    places = causal_places(GRID, noise.device)
+    places = causal_patch_indices(GRID, noise.device)
     assert torch.equal(places[masking.masked], expected["masked_indices"])
     assert torch.equal(places[masking.visible], expected["visible_indices"])
 

@@ -30,7 +30,7 @@ from apmae.model.checkpoint import HUB_OPTIONS, load_config, load_state
 from apmae.model.configuration_apmae import APMAEConfig, Readout
 from apmae.model.layers import TokenEmbedding, Transformer, TransformerSize
 from apmae.model.tokens import Masking, PatternTokens, check_tokens, gather, mask_tokens, tokenize
-from apmae.patterns import unpatchify
+from apmae.patterns import causal_patch_indices, unpatchify
 
 INIT_STD = 0.02
 
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
             (N, S, D); with `whole_grid` (N, S + G (G - 1) / 2, D), all patches in row-major order.
         """
         patches, positions = tokens.patches, self.positions[:, 1:]
-        places = causal_places(self.grid_size, patches.device)
+        places = causal_patch_indices(self.grid_size, patches.device)
         if whole_grid:
             grid = patches.new_zeros(len(patches), self.grid_size**2, patches.shape[-1])
             patches = grid.index_copy(1, places, patches)
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
     def _positions(self) -> Tensor:
         """Positions of [CLS], the S tokens and, for `cls`, the places above the diagonal."""
         grid = self.positions[:, 1:]
-        places = causal_places(self.grid_size, grid.device)
+        places = causal_patch_indices(self.grid_size, grid.device)
         parts = [self.positions[:, :1], grid[:, places]]
         if self.row_positions is not None:
             parts.append(self.row_positions)
@@ -301,12 +301,6 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
                     # A constant patch is 0 after the first LayerNorm; with a zero bias the second one
                     # would divide 0 by sqrt(layer_norm_eps), and its gradient would be 1e6 too large.
                     init.trunc_normal_(child.linear.bias, std=INIT_STD)
-
-
-def causal_places(grid_size: int, device: torch.device) -> Tensor:
-    """(K,) int64: numbers of the lower-triangle patches in the row-major grid."""
-    rows, columns = torch.tril_indices(grid_size, grid_size, device=device).unbind()
-    return rows * grid_size + columns
 
 
 def _put(tokens_NSD: Tensor, index_NM: Tensor, values_NMD: Tensor) -> Tensor:
