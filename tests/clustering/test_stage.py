@@ -7,6 +7,7 @@ from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering
 from apmae.errors import ApmaeError
+from apmae.progress import silent
 from apmae.study import CLUSTERS_SCHEMA, ENCODINGS
 
 UMAP = {
@@ -18,16 +19,12 @@ UMAP = {
 }
 
 
-def track(items, description, total=None):
-    return items
-
-
 def patterns_of(prompt_id, heads):
     """Patterns that name where they come from."""
     return np.stack([np.full((16, 16), prompt_id + layer / 4 + head / 16) for layer, head in heads])
 
 
-def run(study, key="k", track=track):
+def run(study, key="k", track=silent):
     return clustering.run(study, key, track, patterns_of)
 
 

@@ -8,6 +8,7 @@ from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 from apmae import clustering, prediction
 from apmae.prediction.classifiers import FEATURE_SETS, as_pool
 from apmae.prediction.features import load_blocks
+from apmae.progress import silent
 from apmae.study import (
     CLUSTERS,
     IMPORTANCE_SCHEMA,
@@ -21,17 +22,13 @@ from apmae.study import (
 TASKS = ("eol", "noise")
 
 
-def track(items, description, total=None):
-    return items
-
-
 def clustered(directory, *, processes=1, folds=4, **options) -> Study:
     config = {
         "clustering": {"n_clusters": 2, "processes": 1},
         "prediction": {"iterations": 20, "folds": folds, "processes": processes},
     }
     study = synthetic_study(directory, config=config, **{"tasks": TASKS, **options})
-    clustering.run(study, "k", track, lambda prompt, heads: np.zeros((len(heads), 16, 16)))
+    clustering.run(study, "k", silent, lambda prompt, heads: np.zeros((len(heads), 16, 16)))
     return study
 
 
@@ -42,7 +39,7 @@ def value(study: Study, protocol: str, features: str, metric: str = "auroc") -> 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     study = clustered(tmp_path_factory.mktemp("finished") / "s", per_task=120)
-    counts = prediction.run(study, "k", track)
+    counts = prediction.run(study, "k", silent)
     return study, counts
 
 
@@ -121,7 +118,7 @@ def test_blocks_are_those_of_their_prompts(finished):
 
 def test_outcomes_that_nothing_tells_are_predicted_at_chance(tmp_path):
     study = clustered(tmp_path / "s", per_task=200, informative=False)
-    prediction.run(study, "k", track)
+    prediction.run(study, "k", silent)
     for features in ("clusters", "row_statistics", "confidence+row_statistics"):
         assert abs(value(study, "cross_validation", features) - 0.5) < 0.15
 
@@ -129,7 +126,7 @@ def test_outcomes_that_nothing_tells_are_predicted_at_chance(tmp_path):
 def test_number_of_processes_does_not_matter(tmp_path):
     studies = [clustered(tmp_path / str(n), processes=n, folds=2) for n in (1, 2)]
     for study in studies:
-        prediction.run(study, "k", track)
+        prediction.run(study, "k", silent)
     for table in ("predictions", "metrics", "importance"):
         assert_frame_equal(*(getattr(study, table) for study in studies))
 
@@ -147,7 +144,7 @@ def test_killed_and_resumed_equals_unkilled(tmp_path, finished):
         prediction.run(study, "k", killed)
     kept = {path: path.stat().st_mtime_ns for path in study.work_directory("predict", "k").glob("*.parquet")}
     assert 5 <= len(kept) < 12
-    prediction.run(study, "k", track)
+    prediction.run(study, "k", silent)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     for table in ("predictions", "metrics", "importance"):
         assert_frame_equal(getattr(study, table), getattr(unkilled, table))
@@ -160,7 +157,7 @@ def changed(study: Study, artifact: str, **columns: pl.Expr) -> None:
 def test_one_outcome_only_goes_on_and_says_so(tmp_path):
     study = clustered(tmp_path / "s", per_task=24)
     changed(study, PROMPTS, correct=pl.when(pl.col("task") == "eol").then(True))
-    counts = prediction.run(study, "k", track)
+    counts = prediction.run(study, "k", silent)
     assert counts["notes"] == [
         "eol: 0 folds instead of 4, for want of right or wrong prompts",
         "eol: no wrong prompt in the train split",
@@ -176,7 +173,7 @@ def test_one_outcome_only_goes_on_and_says_so(tmp_path):
 def test_heads_of_one_cluster_predict_the_prior(tmp_path):
     study = clustered(tmp_path / "s", per_task=24)
     changed(study, CLUSTERS, cluster=pl.lit(-1, pl.Int16), cluster_held_out=pl.lit(-1, pl.Int16))
-    counts = prediction.run(study, "k", track)
+    counts = prediction.run(study, "k", silent)
     assert counts["notes"] == ["eol: no predictor, for want of outcomes or clusters to tell apart"]
     assert value(study, "held_out", "clusters") == 0.5
 
@@ -184,7 +181,7 @@ def test_heads_of_one_cluster_predict_the_prior(tmp_path):
 def test_a_task_without_training_prompts_goes_on(tmp_path):
     study = clustered(tmp_path / "s", per_task=24)
     changed(study, PROMPTS, split=pl.lit("test"))
-    counts = prediction.run(study, "k", track)
+    counts = prediction.run(study, "k", silent)
     assert counts["notes"][:2] == [f"eol: no {kind} prompt in the train split" for kind in ("right", "wrong")]
     row = study.metrics.filter(protocol="held_out", features="clusters", metric="auroc").row(0, named=True)
     assert np.isnan([row["value"], row["low"], row["high"]]).all()

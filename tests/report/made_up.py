@@ -38,10 +38,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-def passthrough(items: Any, description: str, total: int | None = None) -> Any:
-    return items
-
-
 def build_study(
     directory: Path,
     *,

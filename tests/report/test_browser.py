@@ -10,8 +10,9 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from made_up import make_reconstructions, passthrough
+from made_up import make_reconstructions
 
+from apmae.progress import silent
 from apmae.report import run
 from apmae.study import REPORT_INDEX, Study
 
@@ -86,7 +87,7 @@ def probe(html: str, directory: Path) -> dict[int, dict]:
 
 
 def test_report_fits_its_window_and_loads_nothing(made_up_study: Study, tmp_path: Path) -> None:
-    run(made_up_study, "key", passthrough, lambda: make_reconstructions(2))
+    run(made_up_study, "key", silent, lambda: make_reconstructions(2))
     results = probe(made_up_study.path(REPORT_INDEX).read_text(encoding="utf-8"), tmp_path)
     assert set(results) == set(WIDTHS)
     for width, result in results.items():

@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 
 import polars as pl
 import pytest
-from made_up import SMALL, build_study, make_reconstructions, passthrough
+from made_up import SMALL, build_study, make_reconstructions
 
 from apmae import study as files
 from apmae.errors import ApmaeError
+from apmae.progress import silent
 from apmae.report import run
 from apmae.study import Study
 
@@ -50,7 +51,7 @@ class Page(HTMLParser):
 
 def make(study: Study, reconstructions: int = 1) -> tuple[dict[str, object], Page, set[str]]:
     items = make_reconstructions(reconstructions, tokens=64) if reconstructions else None
-    counts = run(study, "0123456789abcdef", passthrough, lambda: items)
+    counts = run(study, "0123456789abcdef", silent, lambda: items)
     figures = {path.name for path in study.path("report/figures").iterdir()}
     return counts, Page(study.path(files.REPORT_INDEX).read_text(encoding="utf-8")), figures
 
