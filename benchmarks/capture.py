@@ -23,7 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from apmae.patterns import patchify, row_statistics, scale
+from apmae.patterns import last_row_tokens, row_statistics, scale
 from apmae.target import Target
 
 LENGTH_TOKENS = 256
@@ -47,9 +47,11 @@ def main() -> None:
     ways: dict[str, Callable[[], object]] = {
         PLAIN: lambda: _batches(input_ids, target.logits),
         f"capture {len(quarter) / len(target.heads):.0%} of the heads": lambda: _batches(
-            input_ids, lambda ids: target.capture(ids, _reduce, quarter)
+            input_ids, lambda ids: target.capture(ids, _reduce, quarter, patch_size=PATCH_SIZE)
         ),
-        "capture all heads": lambda: _batches(input_ids, lambda ids: target.capture(ids, _reduce)),
+        "capture all heads": lambda: _batches(
+            input_ids, lambda ids: target.capture(ids, _reduce, patch_size=PATCH_SIZE)
+        ),
         REFERENCE: lambda: [_reference(reference, ids[None]) for ids in input_ids[:REFERENCE_PROMPTS]],
     }
     prompts = dict.fromkeys(ways, arguments.prompts) | {REFERENCE: REFERENCE_PROMPTS}
@@ -73,9 +75,9 @@ def _batches(input_ids: Tensor, run: Callable[[Tensor], object]) -> None:
         run(batch)
 
 
-def _reduce(_layer: int, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    patches = patchify(scale(log_probs, "min_normalized"), PATCH_SIZE).half()
-    return patches, row_statistics(log_probs)
+def _reduce(_layer: int, log_patches: Tensor) -> tuple[Tensor, Tensor]:
+    statistics = row_statistics(last_row_tokens(log_patches, PATCH_SIZE).flatten(-2))
+    return scale(log_patches, "min_normalized").half(), statistics
 
 
 def _reference(model: torch.nn.Module, input_ids: Tensor) -> Tensor:

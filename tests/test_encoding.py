@@ -36,7 +36,7 @@ def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
         for name, vector in expected.items():
             found = arrays[name][layer * 4 + head, prompt_id]
             np.testing.assert_allclose(found, vector.numpy(), atol=5e-3)
-        _, layers = llama.capture(ids, lambda _, log_probs: row_statistics(log_probs))
+        _, layers = llama.capture(ids, lambda _, log_probs: row_statistics(log_probs[..., -1, :]))
         statistics = arrays["row_statistics"][layer * 4 + head, prompt_id]
         np.testing.assert_allclose(statistics, layers[layer][0, head].numpy(), atol=1e-5)
 

@@ -17,8 +17,8 @@ import torch
 import zarr
 from torch import Tensor
 
-from apmae.model import APMAEModel, Readout, autocasting
-from apmae.patterns import ROW_STATISTICS, row_statistics, scale
+from apmae.model import APMAEModel, Readout, autocasting, tokens_of
+from apmae.patterns import ROW_STATISTICS, last_row_tokens, row_statistics, scale
 from apmae.progress import Tracker
 from apmae.study import ENCODER, ENCODINGS, Study, replacing
 from apmae.target import Head, Target
@@ -65,17 +65,20 @@ def encode_prompts(
     """
     autocast = autocasting(target.device, precision)
 
-    def reduce(_layer: int, log_probs_BHTT: Tensor) -> dict[str, Tensor]:
-        patterns = scale(log_probs_BHTT, model.config.scaling)
+    patch_size = model.config.patch_size
+
+    def reduce(_layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
+        statistics = row_statistics(last_row_tokens(log_patches_BHKP, patch_size).flatten(-2))
+        patches = scale(log_patches_BHKP, model.config.scaling)
         with autocast():
-            encoded = model.encode_readouts(patterns.flatten(0, 1), READOUTS)
-        shape = log_probs_BHTT.shape[:2]
+            encoded = model.encode_readouts(tokens_of(patches.flatten(0, 1), model.config), READOUTS)
+        shape = patches.shape[:2]
         found = {name: values.half().reshape(*shape, -1) for name, values in encoded.items()}
-        return {**found, STATISTICS: row_statistics(log_probs_BHTT)}
+        return {**found, STATISTICS: statistics}
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
-        _, layers = target.capture(batch["input_ids"].to_list(), reduce)
+        _, layers = target.capture(batch["input_ids"].to_list(), reduce, patch_size=patch_size)
         batches.append(
             {name: _heads_first([layers[layer][name] for layer in sorted(layers)]) for name in layers[0]}
         )

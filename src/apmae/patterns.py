@@ -35,17 +35,22 @@ ROW_STATISTICS = (
 """Names of the last axis of `row_statistics`."""
 
 
-def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor) -> Tensor:
-    """Log-softmax over the last axis, in float32, -inf where `allowed` is False.
+def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor | None = None) -> Tensor:
+    """Log-softmax over the last axis, -inf where nothing is let through.
 
     Taken from the scores, never as the log of a softmax that may have underflowed. A row in which
     nothing is allowed (padding) is -inf throughout.
 
     Args:
-        scores_TT: (..., T, T) attention scores, any float dtype.
-        allowed_TT: bool, broadcastable to scores.
+        scores_TT: (..., Q, T) float32 attention scores; overwritten with -inf where not allowed.
+        allowed_TT: bool, broadcastable to scores; None for causality, the last query at the last key.
     """
-    log_probs = scores_TT.float().masked_fill(~allowed_TT, -torch.inf).log_softmax(-1)
+    if allowed_TT is None:
+        queries = scores_TT.shape[-2]
+        above_diagonal = torch.full((queries, queries), -torch.inf, device=scores_TT.device).triu(1)
+        scores_TT[..., -queries:] += above_diagonal
+        return scores_TT.log_softmax(-1)
+    log_probs = scores_TT.masked_fill_(~allowed_TT, -torch.inf).log_softmax(-1)
     empty_rows = ~allowed_TT.any(-1, keepdim=True)
     return log_probs.masked_fill_(empty_rows, -torch.inf) if empty_rows.any() else log_probs
 
@@ -58,10 +63,11 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     for every pattern, so that the size of the attention survives. `probability` is `exp(x)`.
 
     Args:
-        log_probs_TT: (..., T, T) float32, -inf where not allowed.
+        log_probs_TT: (..., T, T) or lower-triangle patches (..., K, P * P); float32, -inf where not
+            allowed.
 
     Returns:
-        (..., T, T) float32.
+        The same shape, float32.
     """
     if scaling == "probability":
         return log_probs_TT.exp()
@@ -114,7 +120,7 @@ def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> 
     """
     *lead, count, area = patches_NKP.shape
     if causal:
-        grid = int(((8 * count + 1) ** 0.5 - 1) / 2)
+        grid = _grid_of(count)
         full = patches_NKP.new_zeros(*lead, grid * grid, area)
         full[..., causal_patch_indices(grid, full.device), :] = patches_NKP
     else:
@@ -123,26 +129,29 @@ def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> 
     return cells.reshape(*lead, grid * patch_size, grid * patch_size)
 
 
-def last_row_tokens(patterns_NTT: Tensor, patch_size: int) -> Tensor:
-    """The predicting position's row, cut into G tokens of `patch_size` values: (..., G, P)."""
-    row = patterns_NTT[..., -1, :]
-    return row.reshape(*row.shape[:-1], -1, patch_size)
+def last_row_tokens(patches_NKP: Tensor, patch_size: int) -> Tensor:
+    """The predicting position's row, cut into G tokens of `patch_size` values: (..., G, P).
+
+    Args:
+        patches_NKP: (..., K, P * P), the lower-triangle patches, of which the last G end in that row.
+    """
+    grid = _grid_of(patches_NKP.shape[-2])
+    return patches_NKP[..., -grid:, -patch_size:]
 
 
-def row_statistics(log_probs_TT: Tensor) -> Tensor:
-    """What the last row attends to, as the seven numbers of `ROW_STATISTICS`.
+def row_statistics(log_row_T: Tensor) -> Tensor:
+    """What a row attends to, as the seven numbers of `ROW_STATISTICS`.
 
     Entropy is in nats; masses and weights are probabilities.
 
     Args:
-        log_probs_TT: (..., T, T) float32, -inf where not allowed.
+        log_row_T: (..., T) float32, -inf where not allowed: the predicting position's row.
 
     Returns:
         (..., 7) float32.
     """
-    log_row = log_probs_TT[..., -1, :]
-    row = log_row.exp()
-    entropy = -(row * log_row.masked_fill(row == 0, 0)).sum(-1)
+    row = log_row_T.exp()
+    entropy = -(row * log_row_T.masked_fill(row == 0, 0)).sum(-1)
     largest = row.topk(2, dim=-1).values
     return torch.stack(
         [
@@ -156,3 +165,8 @@ def row_statistics(log_probs_TT: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def _grid_of(causal_patches: int) -> int:
+    """G, of K = G (G + 1) / 2."""
+    return int(((8 * causal_patches + 1) ** 0.5 - 1) / 2)

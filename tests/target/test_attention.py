@@ -8,8 +8,8 @@ from tiny import tiny_llama
 from transformers import Gemma2Config, Gemma2ForCausalLM, GptOssConfig, GptOssForCausalLM
 
 from apmae.errors import ApmaeError
-from apmae.patterns import scale
-from apmae.target import Target
+from apmae.patterns import patchify, scale
+from apmae.target import Target, log_probs
 from apmae.target.attention import ATTENTION_NAME
 
 IDS = torch.randint(0, 512, (3, 24), generator=torch.Generator().manual_seed(1))
@@ -111,6 +111,28 @@ def test_layers_without_a_chosen_head_are_not_reduced(llama):
         IDS, lambda layer, log_probs: seen.append((layer, log_probs.shape[1])), heads=[(1, 0), (1, 2)]
     )
     assert seen == [(1, 2)]
+
+
+@pytest.mark.parametrize("make", [tiny_llama, gemma2, gpt_oss], ids=["llama", "soft cap", "sinks"])
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("band_values", [1, 1 << 20])
+def test_patches_are_those_of_the_whole_patterns(make, padding, band_values, monkeypatch):
+    monkeypatch.setattr(log_probs, "BAND_VALUES", band_values)
+    model = make()
+    model.set_attn_implementation(ATTENTION_NAME)
+    mask = torch.ones_like(IDS)
+    mask[1, :padding] = 0
+    target = Target(model, None, "tiny")
+    heads = [(0, 3), (1, 0), (1, 3)]
+    _, whole = target.capture(IDS, lambda _, values: patchify(values, 4), heads, mask)
+    _, patches = target.capture(IDS, lambda _, values: values, heads, mask, patch_size=4)
+    for layer in (0, 1):
+        torch.testing.assert_close(patches[layer].exp(), whole[layer].exp(), atol=1e-6, rtol=0)
+
+
+def test_tokens_that_do_not_fill_the_patches_are_refused(llama):
+    with pytest.raises(ApmaeError, match="24 tokens have no whole patches of side 5"):
+        llama.capture(IDS, lambda _, values: values, patch_size=5)
 
 
 def test_run_scales_as_the_pattern_functions_do(llama):

@@ -8,9 +8,18 @@ from transformers import AutoConfig, AutoModel
 from apmae.model.configuration_apmae import APMAEConfig, Readout
 from apmae.model.modeling_apmae import APMAEModel, APMAEOutput
 from apmae.model.precision import autocasting
-from apmae.model.tokens import PatternTokens, tokenize
+from apmae.model.tokens import PatternTokens, tokenize, tokens_of
 
 AutoConfig.register(APMAEConfig.model_type, APMAEConfig)
 AutoModel.register(APMAEConfig, APMAEModel)
 
-__all__ = ["APMAEConfig", "APMAEModel", "APMAEOutput", "PatternTokens", "Readout", "autocasting", "tokenize"]
+__all__ = [
+    "APMAEConfig",
+    "APMAEModel",
+    "APMAEOutput",
+    "PatternTokens",
+    "Readout",
+    "autocasting",
+    "tokenize",
+    "tokens_of",
+]

@@ -53,8 +53,13 @@ def tokenize(patterns_NTT: Tensor, config: APMAEConfig) -> PatternTokens:
         raise ApmaeError(
             f"patterns have shape {tuple(patterns_NTT.shape)}; this model reads (N, {size}, {size})"
         )
-    rows = last_row_tokens(patterns_NTT, config.patch_size) if config.row_tokens else None
-    return PatternTokens(patchify(patterns_NTT, config.patch_size), rows)
+    return tokens_of(patchify(patterns_NTT, config.patch_size), config)
+
+
+def tokens_of(patches_NKP: Tensor, config: APMAEConfig) -> PatternTokens:
+    """The tokens of patterns whose lower-triangle patches are given, (N, K, P * P)."""
+    rows = last_row_tokens(patches_NKP, config.patch_size) if config.row_tokens else None
+    return PatternTokens(patches_NKP, rows)
 
 
 def check_tokens(tokens: PatternTokens, config: APMAEConfig) -> None:

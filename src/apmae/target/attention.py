@@ -28,12 +28,15 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from apmae.patterns import log_softmax_masked
+from apmae.target.log_probs import Attention, log_patches, log_probs
 
 ATTENTION_NAME = "apmae"
 
 Reduce = Callable[[int, Tensor], Any]
-"""Called with (layer, log_probs (B, S, T, T) float32, -inf where masked); returns what to keep."""
+"""Called with (layer, log probabilities), float32 and -inf where masked; returns what to keep.
+
+The log probabilities are (B, S, T, T), or (B, S, K, P * P) where patches of side P were asked for.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Capture:
     Attributes:
         reduce: turns one layer's log probabilities into what is kept.
         heads: head indices per layer, or None for every head; layers without one are not reduced.
+        patch_size: cut the patterns into their lower-triangle patches of this side, if given.
         results: what `reduce` returned, by layer.
     """
 
     reduce: Reduce
     heads: Mapping[int, Sequence[int]] | None
+    patch_size: int | None = None
     results: dict[int, Any] = field(default_factory=dict)
 
 
@@ -115,12 +120,14 @@ def attention_forward(
     if calls is not None:
         calls.append((module, query.shape[1]))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    assert attention_mask is None or attention_mask.dtype == torch.bool, "our mask function's are boolean"
+    allowed = None if attention_mask is None else attention_mask[..., : key.shape[2]]
 
-    def log_probs(heads: Sequence[int] | None) -> Tensor:
-        scores = _scores(query, key, heads, scaling, softcap)
-        allowed = _allowed(attention_mask, scores)
-        sinks = None if s_aux is None else s_aux.float()[_index(heads)].view(1, -1, 1, 1)
-        return _log_softmax(scores, allowed, sinks)
+    def attention(heads: Sequence[int] | None) -> Attention:
+        chosen = list(range(query.shape[1]) if heads is None else heads)
+        keys = [head * key.shape[1] // query.shape[1] for head in chosen]
+        sinks = None if s_aux is None else s_aux[chosen]
+        return Attention(query[:, chosen], key[:, keys], allowed, scaling, softcap, sinks)
 
     if softcap is None and s_aux is None:
         output, _ = sdpa_attention_forward(
@@ -128,7 +135,7 @@ def attention_forward(
         )
     else:
         groups = query.shape[1] // value.shape[1]
-        weights = log_probs(None).exp().to(value.dtype)
+        weights = log_probs(attention(None)).exp().to(value.dtype)
         output = (weights @ value.repeat_interleave(groups, dim=1)).transpose(1, 2).contiguous()
 
     for state in _active.get():
@@ -136,47 +143,22 @@ def attention_forward(
         if layer is None:
             continue
         if state.capture is not None:
-            _reduce_layer(state.capture, layer, log_probs)
+            _reduce_layer(state.capture, layer, attention)
         if state.factors is not None:
             factors_BH = state.factors[:, layer].to(output)
             output = output * factors_BH[:, None, :, None]
     return output, None
 
 
-def _reduce_layer(capture: Capture, layer: int, log_probs: Callable[[Sequence[int] | None], Tensor]) -> None:
+def _reduce_layer(
+    capture: Capture, layer: int, attention: Callable[[Sequence[int] | None], Attention]
+) -> None:
     heads = None if capture.heads is None else capture.heads.get(layer, ())
-    if heads is None or len(heads):
-        capture.results[layer] = capture.reduce(layer, log_probs(heads))
-
-
-def _scores(
-    query: Tensor, key: Tensor, heads: Sequence[int] | None, scaling: float, softcap: float | None
-) -> Tensor:
-    groups = query.shape[1] // key.shape[1]
-    chosen = torch.arange(query.shape[1], device=query.device)[_index(heads)]
-    scores = (query[:, chosen].float() * scaling) @ key[:, chosen // groups].float().transpose(-1, -2)
-    return scores if softcap is None else torch.tanh(scores / softcap) * softcap
-
-
-def _index(heads: Sequence[int] | None) -> list[int] | slice:
-    return slice(None) if heads is None else list(heads)
-
-
-def _allowed(attention_mask: Tensor | None, scores: Tensor) -> Tensor:
-    queries, keys = scores.shape[-2:]
-    if attention_mask is None:
-        return torch.ones(queries, keys, dtype=torch.bool, device=scores.device).tril(keys - queries)
-    assert attention_mask.dtype == torch.bool, "the registered mask function makes boolean masks"
-    return attention_mask[..., :keys]
-
-
-def _log_softmax(scores: Tensor, allowed: Tensor, sinks: Tensor | None) -> Tensor:
-    log_probs = log_softmax_masked(scores, allowed)
-    if sinks is None:
-        return log_probs
-    # With a sink s the denominator is sum(exp(scores)) + exp(s): rows then sum to less than one.
-    total = scores.masked_fill(~allowed, -torch.inf).logsumexp(-1, keepdim=True)
-    return log_probs - (torch.logaddexp(total, sinks) - total).nan_to_num(posinf=0)
+    if heads is not None and not heads:
+        return
+    chosen = attention(heads)
+    values = log_probs(chosen) if capture.patch_size is None else log_patches(chosen, capture.patch_size)
+    capture.results[layer] = capture.reduce(layer, values)
 
 
 AttentionInterface.register(ATTENTION_NAME, attention_forward)

@@ -118,18 +118,21 @@ class Target:
         reduce: Reduce,
         heads: Iterable[Head] | None = None,
         attention_mask: Tensor | None = None,
+        patch_size: int | None = None,
     ) -> tuple[Tensor, dict[int, Any]]:
         """Run the model and reduce the patterns layer by layer.
 
         Args:
-            reduce: called with (layer, log_probs (B, S, T, T) float32), see `Capture`. S are the
+            reduce: called with (layer, log_probs (B, S, T, T) float32, -inf where masked). S are the
                 layer's heads in ascending order.
             heads: which heads; every one by default.
+            patch_size: P, to give `reduce` the lower-triangle patches (B, S, K, P * P), as `patchify`
+                cuts them, in place of the patterns; about ten times as fast.
 
         Returns:
             Logits (B, V), and what `reduce` returned, by layer.
         """
-        capture = Capture(reduce, None if heads is None else self._by_layer(heads))
+        capture = Capture(reduce, None if heads is None else self._by_layer(heads), patch_size)
         with activated(self._layers, capture=capture):
             logits = self.logits(input_ids, attention_mask)
         expected = self.n_layers if capture.heads is None else len(capture.heads)

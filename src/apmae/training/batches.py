@@ -17,7 +17,7 @@ from torch import Tensor
 
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
-from apmae.model import APMAEConfig, PatternTokens, tokenize
+from apmae.model import APMAEConfig, PatternTokens, tokens_of
 from apmae.patterns import scale
 from apmae.seeding import numpy_generator, torch_generator
 from apmae.target import Head, Target
@@ -127,11 +127,10 @@ def capture_tokens(
 ) -> PatternTokens:
     """Capture patterns as float16 tokens, ordered by layer, prompt, head."""
 
-    def reduce(_layer: int, log_probs_BHTT: Tensor) -> PatternTokens:
-        tokens = tokenize(scale(log_probs_BHTT.flatten(0, 1), config.scaling), config)
-        return PatternTokens(tokens.patches.half(), None if tokens.rows is None else tokens.rows.half())
+    def reduce(_layer: int, log_patches_BHKP: Tensor) -> PatternTokens:
+        return tokens_of(scale(log_patches_BHKP.flatten(0, 1), config.scaling).half(), config)
 
-    _, by_layer = target.capture(input_ids, reduce, heads)
+    _, by_layer = target.capture(input_ids, reduce, heads, patch_size=config.patch_size)
     return concatenate([by_layer[layer] for layer in sorted(by_layer)])
 
 

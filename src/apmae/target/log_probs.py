@@ -1,0 +1,96 @@
+"""Log probabilities of attention, in float32, from a layer's queries and keys.
+
+`log_patches` makes them in bands: a patch high, and no wider than what causality lets through. That
+halves the work, and a band stays in the processor's cache from the scores to its patches.
+
+Shape suffixes: B prompts, S heads, Q queries, T keys, D head size, P patch side, G = T / P patches a
+side, K = G (G + 1) / 2 lower-triangle patches.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from apmae.errors import ApmaeError
+from apmae.patterns import log_softmax_masked
+
+BAND_VALUES = 1 << 20
+"""Attention values made at once: 4 MiB of float32, about what a core's share of the cache holds."""
+
+
+class Attention(NamedTuple):
+    """What a layer's attention probabilities are made of.
+
+    Attributes:
+        query: (B, S, Q, D), any float dtype.
+        key: (B, S, T, D): every head its own, so repeated where heads share keys.
+        allowed: bool, broadcastable to (B, S, Q, T); None for plain causality, the last query at the
+            last key.
+        scaling: factor of the scores.
+        softcap: scores become `softcap * tanh(scores / softcap)`, if given (Gemma 2).
+        sinks: (S,) a further score in every row's denominator, if given (GPT-OSS).
+    """
+
+    query: Tensor
+    key: Tensor
+    allowed: Tensor | None
+    scaling: float
+    softcap: float | None
+    sinks: Tensor | None
+
+
+def log_probs(attention: Attention) -> Tensor:
+    """Log-softmax of the scores: (B, S, Q, T) float32, -inf where nothing is let through.
+
+    With sinks the rows sum to less than one.
+    """
+    query, key, allowed, scaling, softcap, sinks = attention
+    scores = (query.float() * scaling) @ key.float().transpose(-1, -2)
+    if softcap is not None:
+        scores = scores.div_(softcap).tanh_().mul_(softcap)
+    values = log_softmax_masked(scores, allowed)
+    if sinks is None:
+        return values
+    # A sink s is a further place in the row: the denominator is sum(exp(scores)) + exp(s).
+    total = scores.logsumexp(-1, keepdim=True)
+    denominator = torch.logaddexp(total, sinks.float().view(-1, 1, 1))
+    return values - (denominator - total).nan_to_num(posinf=0)
+
+
+def log_patches(attention: Attention, patch_size: int) -> Tensor:
+    """The lower-triangle patches of `log_probs`: (B, S, K, P * P) float32, as `patchify` cuts them.
+
+    Raises:
+        ApmaeError: the number of tokens is no multiple of `patch_size`.
+    """
+    prompts, heads, tokens = attention.query.shape[:3]
+    assert attention.key.shape[2] == tokens, "patterns are square: run without a cache"
+    if tokens % patch_size:
+        raise ApmaeError(f"patterns of {tokens} tokens have no whole patches of side {patch_size}")
+    grid = tokens // patch_size
+    patches = attention.query.new_empty(
+        prompts, heads, grid * (grid + 1) // 2, patch_size, patch_size, dtype=torch.float32
+    )
+    wide = attention._replace(query=attention.query.float(), key=attention.key.float())
+    step = max(1, BAND_VALUES // (heads * patch_size * tokens))
+    for start in range(0, prompts, step):
+        some = slice(start, start + step)
+        for row in range(grid):
+            band = log_probs(_band(wide, some, row * patch_size, (row + 1) * patch_size))
+            first = row * (row + 1) // 2
+            cells = band.view(*band.shape[:-1], row + 1, patch_size).transpose(-3, -2)
+            patches[some, :, first : first + row + 1] = cells
+    return patches.flatten(-2)
+
+
+def _band(attention: Attention, prompts: slice, start: int, stop: int) -> Attention:
+    """The queries `start` to `stop` of some prompts; later keys are closed to them by causality."""
+    allowed = attention.allowed
+    if allowed is not None:
+        allowed = allowed[prompts if allowed.shape[0] > 1 else slice(None), :, start:stop, :stop]
+    return attention._replace(
+        query=attention.query[prompts, :, start:stop], key=attention.key[prompts, :, :stop], allowed=allowed
+    )
