@@ -74,7 +74,7 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     # Where the mask lets nothing through, log_probs is -inf and so the clamp leaves 0.
     if scaling == "absolute":
         return log_probs_TT.clamp(min=ABSOLUTE_FLOOR).div_(-ABSOLUTE_FLOOR).add_(1)
-    lowest = log_probs_TT.masked_fill(log_probs_TT == -torch.inf, 0).amin((-2, -1), keepdim=True)
+    lowest = log_probs_TT.nan_to_num(neginf=0).amin((-2, -1), keepdim=True)
     # Without any spread every allowed value is 0, and 1 - 0 / -1 is the one that we want.
     return (log_probs_TT / -lowest.where(lowest < 0, -1.0)).add_(1).clamp_(min=0)
 

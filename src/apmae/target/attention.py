@@ -127,7 +127,8 @@ def attention_forward(
         chosen = list(range(query.shape[1]) if heads is None else heads)
         keys = [head * key.shape[1] // query.shape[1] for head in chosen]
         sinks = None if s_aux is None else s_aux[chosen]
-        return Attention(query[:, chosen], key[:, keys], allowed, scaling, softcap, sinks)
+        queries = query if heads is None else query[:, chosen]
+        return Attention(queries, key[:, keys], allowed, scaling, softcap, sinks)
 
     if softcap is None and s_aux is None:
         output, _ = sdpa_attention_forward(
