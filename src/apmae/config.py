@@ -110,7 +110,7 @@ class PromptsConfig(Section):
     """Tokens per prompt."""
     format: Literal["auto", "causal", "fim"] = "auto"
     """`fim`: fill in the middle with the model's own sentinels; `auto`: `fim` where the tokenizer
-    has them, else `causal`."""
+    has them, else `causal`. See docs/prompt-formats.md."""
     test_fraction: Fraction = 0.25
     """Fraction of the groups (packages, projects) held out from fitting."""
 

@@ -1,6 +1,7 @@
 """What is asked of the target model: holes in source code, and prompts made from them."""
 
-from apmae.tasks.formats import Document, Prompt, PromptFormatter, Skip, choose_format, random_span
+from apmae.tasks.documents import Document, Prompt, Skip, random_span
+from apmae.tasks.formats import PromptFormatter, choose_format
 from apmae.tasks.spans import Span, find_spans, span_tasks
 
 __all__ = [
