@@ -51,7 +51,7 @@ FIM_FAMILIES = {
     ),
     "code-llama": FimFamily(
         ("▁<PRE>", Side.LEFT, "▁<SUF>", Side.RIGHT, "▁<MID>"),
-        "Code Llama 7B, 13B and 70B",
+        "Code Llama 7B and 13B",
     ),
     "deepseek-coder": FimFamily(
         ("<｜fim▁begin｜>", Side.LEFT, "<｜fim▁hole｜>", Side.RIGHT, "<｜fim▁end｜>"),  # noqa: RUF001
