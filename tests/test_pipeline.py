@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 from miniature import write_corpus, write_study, write_target
 
-from apmae import pipeline
+from apmae import corpus, pipeline
 from apmae.config import load_config
+from apmae.corpus import open_corpus
 from apmae.errors import ApmaeError
+from apmae.progress import silent
 from apmae.study import Study
 
 TABLES = ("prompts", "tasks", "clusters", "predictions", "metrics", "importance", "interventions")
@@ -132,7 +134,7 @@ def test_a_second_run_does_nothing_and_says_so(finished):
 def test_a_changed_config_makes_stale_what_depends_on_it(finished, override, stale):
     path, study = finished
     changed = Study(load_config(path, [override]), study.directory)
-    keys = pipeline.stage_keys(changed)
+    keys = pipeline.stage_keys(pipeline.Run(changed, silent))
     assert {name for name in pipeline.STAGE_NAMES if pipeline.state(changed, name, keys) == "stale"} == stale
 
 
@@ -154,6 +156,15 @@ def test_a_directory_of_another_study_is_left_alone(finished):
     path, _ = finished
     with pytest.raises(ApmaeError, match="belongs to the study 'miniature', not 'other'"):
         pipeline.run(load_config(path, ["name=other"]))
+
+
+def test_the_corpus_is_listed_once(parts, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(corpus, "open_corpus", lambda *arguments: opened.append(0) or open_corpus(*arguments))
+    path = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run")
+    study = pipeline.run(load_config(path), only="prompts")
+    assert len(opened) == 1
+    assert study.marker("prompts")["corpus"].startswith("directory:40:")
 
 
 @pytest.mark.slow

@@ -100,12 +100,13 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
     from rich.table import Table
 
     from apmae.config import load_config
-    from apmae.pipeline import STAGE_NAMES, stage_keys, state
+    from apmae.pipeline import STAGE_NAMES, Run, stage_keys, state
+    from apmae.progress import silent
     from apmae.study import Study
 
     config = load_config(study, overrides)
     there = Study(config, config.study_directory)
-    keys = stage_keys(there)
+    keys = stage_keys(Run(there, silent))
     table = Table("stage", "state", "seconds", "peak MiB", title=f"{config.name} in {there.directory}")
     for name in STAGE_NAMES:
         marker = there.marker(name) or {}

@@ -74,6 +74,11 @@ class CorpusConfig(Section):
     """Larger files are skipped (and counted)."""
     max_files: Positive | None = None
     """Stop after this many files; all of them by default."""
+    drop: tuple[Literal["no code", "generated", "minified"], ...] = ("no code", "generated", "minified")
+    """Kinds of files that are skipped (and counted), see docs/corpus.md."""
+    near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """Of files whose code is at least this similar (Jaccard similarity of five-token shingles, estimated
+    with MinHash) one is kept; exact duplicates are always skipped."""
     hub_config: str | None = None
     """Hub only: the data set's configuration name."""
     hub_split: str = "train"

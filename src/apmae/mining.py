@@ -1,7 +1,8 @@
 """The prompts stage: mine prompts from source files and record what the target made of them.
 
-1. Files are read in the corpus's seeded order, in rounds. A round ends when it has candidates for
-   a few batches, or has tried what a task that lacks few prompts is worth, or has read enough files.
+1. Files are read in the corpus's seeded order, in rounds; those that the corpus's hygiene drops are
+   counted. A round ends when it has candidates for a few batches, or has tried what a task that lacks
+   few prompts is worth, or has read enough files.
 2. From each file, every quota that still lacks prompts gets a few holes at seeded random places.
 3. The target runs on the round's candidates in batches.
 4. When every task has its half right and half wrong, or the corpus ends, the balanced prompts are
@@ -14,16 +15,18 @@ lie in the work directory. Tasks and balance: paper section 5.1; encoder prompts
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 
 from apmae.config import StudyConfig
-from apmae.corpus import Corpus, SkippedFile, SourceFile, open_corpus
+from apmae.corpus import Corpus, SkippedFile, SourceFile
+from apmae.corpus.duplicates import Fingerprint
+from apmae.corpus.hygiene import Hygiene
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed, numpy_generator
@@ -40,14 +43,12 @@ ENCODER = "encoder"
 EVALUATED_SCHEMA = pl.Schema({name: dtype for name, dtype in PROMPTS_SCHEMA.items() if name != "prompt_id"})
 FILES_SCHEMA = pl.Schema(
     {
-        "digest": pl.String(),
+        "digest": pl.Binary(),  # of a file that was kept, with `signature` its fingerprint
+        "signature": pl.Binary(),
         "skipped": pl.String(),  # why the file gave no prompt; null otherwise
         "holes_skipped": pl.List(pl.String()),  # why holes of it gave none, one entry a hole
     }
 )
-
-
-File: TypeAlias = SourceFile | SkippedFile
 
 
 class Quota(NamedTuple):
@@ -75,81 +76,75 @@ class Candidate(NamedTuple):
     prompt: Prompt
 
 
-def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, object]:
+def run(study: Study, key: str, track: Tracker, target: Target, corpus: Corpus) -> dict[str, object]:
     """Mine the study's prompts; returns counts for the stage's marker.
 
     Raises:
         ApmaeError: no prompt at all could be made.
     """
     config = study.config
-    corpus = open_corpus(config.corpus, config.seed)
     miner = Miner(config, target)
     work = study.work_directory("prompts", key)
     for _ in track(miner.collect(corpus, work), "prompts", miner.total, status=miner.status):
         pass
-    if miner.evaluated.is_empty():
+    files_skipped, holes_skipped = _most_common(miner.files_skipped), _most_common(miner.holes_skipped)
+    if not miner.evaluated.total():
         raise ApmaeError(
             f"no prompt could be made from {corpus.description}: "
-            f"files skipped {_counts(miner.files['skipped'])}, "
-            f"holes skipped {_counts(miner.files['holes_skipped'].explode())}; "
+            f"files skipped {files_skipped}, holes skipped {holes_skipped}; "
             "lower prompts.length_tokens or name another corpus"
         )
-    prompts = select_balanced(miner.evaluated, config)
+    prompts = numbered(miner.kept, config)
     tasks = task_table(miner.evaluated, prompts, config)
     study.write_table(TASKS, tasks, TASKS_SCHEMA)
     study.write_table(PROMPTS, prompts, PROMPTS_SCHEMA)
     return {
         "corpus": corpus.description,
         "format": miner.formatter.format,
-        "files_read": miner.files.height,
-        "files_skipped": _counts(miner.files["skipped"]),
-        "holes_skipped": _counts(miner.files["holes_skipped"].explode()),
-        "prompts_evaluated": miner.evaluated.height,
+        "files_read": miner.files_read,
+        "files_skipped": files_skipped,
+        "holes_skipped": holes_skipped,
+        "prompts_evaluated": miner.evaluated.total(),
         "prompts_kept": prompts.height,
-        "notes": notes(miner.files, tasks, config),
+        "notes": [
+            *skip_notes("files", files_skipped),
+            *skip_notes("holes", holes_skipped),
+            *shortfall_notes(tasks, config),
+        ],
     }
 
 
-def select_balanced(evaluated: pl.DataFrame, config: StudyConfig) -> pl.DataFrame:
-    """Keep half right and half wrong prompts per task, and number them, study prompts first.
-
-    A task with fewer right or wrong ones than its half keeps all that there are.
-    """
-    half = config.prompts.per_task // 2
+def numbered(kept: pl.DataFrame, config: StudyConfig) -> pl.DataFrame:
+    """Number the prompts that are kept: by task in the config's order, as they came; encoder prompts last."""
     order = {task: index for index, task in enumerate(config.prompts.tasks)}
-    ranked = evaluated.with_row_index("seen").with_columns(
-        rank=pl.int_range(pl.len()).over("purpose", "task", "correct"),
-        order=pl.col("task").replace_strict(order, default=len(order)),
-    )
-    limit = pl.when(pl.col("task") == "noise").then(config.prompts.per_task).otherwise(half)
-    kept = ranked.filter((pl.col("rank") < limit) | (pl.col("purpose") == ENCODER))
-    kept = kept.sort(pl.col("purpose") == ENCODER, "order", "seen")
-    return kept.drop("seen", "rank", "order").with_row_index("prompt_id")
+    by_task = pl.col("task").replace_strict(order, default=len(order))
+    ordered = kept.sort(pl.col("purpose") == ENCODER, by_task, maintain_order=True)
+    return ordered.with_row_index("prompt_id")
 
 
-def task_table(evaluated: pl.DataFrame, prompts: pl.DataFrame, config: StudyConfig) -> pl.DataFrame:
+def task_table(evaluated: Counter[Wanted], prompts: pl.DataFrame, config: StudyConfig) -> pl.DataFrame:
     """What the target did on every task, `TASKS_SCHEMA`, in the config's order."""
     rows = []
     for task in config.prompts.tasks:
-        of_task = (pl.col("task") == task) & (pl.col("purpose") == STUDY)
-        seen, kept = evaluated.filter(of_task)["correct"], prompts.filter(of_task)["correct"]
-        right = int(seen.sum() or 0)
-        rated = seen.count()
-        rows.append(
-            (task, seen.len(), right, right / rated if rated else float("nan"), kept.sum(), (~kept).sum())
-        )
+        quota = Quota(STUDY, task)
+        right, wrong, unknown = (evaluated[Wanted(quota, correct)] for correct in (True, False, None))
+        rate = right / (right + wrong) if right + wrong else float("nan")
+        kept = prompts.filter((pl.col("task") == task) & (pl.col("purpose") == STUDY))["correct"]
+        rows.append((task, right + wrong + unknown, right, rate, kept.sum(), (~kept).sum()))
     return pl.DataFrame(rows, schema=list(TASKS_SCHEMA), orient="row")
 
 
-def notes(files: pl.DataFrame, tasks: pl.DataFrame, config: StudyConfig) -> list[str]:
-    """What was skipped and why, and which tasks have fewer prompts than asked for, in words."""
+def skip_notes(what: str, skipped: Mapping[str, int]) -> list[str]:
+    """What was skipped and why, in a line of words; none where nothing was."""
+    if not skipped:
+        return []
+    return [f"{what} skipped: " + ", ".join(f"{count} {reason}" for reason, count in skipped.items())]
+
+
+def shortfall_notes(tasks: pl.DataFrame, config: StudyConfig) -> list[str]:
+    """Which tasks have fewer prompts than asked for, in words."""
     half = config.prompts.per_task // 2
     said = []
-    for what, reasons in {"files": files["skipped"], "holes": files["holes_skipped"].explode()}.items():
-        if counts := _counts(reasons):
-            said.append(
-                f"{what} skipped: " + ", ".join(f"{count} {reason}" for reason, count in counts.items())
-            )
     for row in tasks.filter(pl.col("task") != "noise").iter_rows(named=True):
         right, wrong = row["kept_correct"], row["kept_wrong"]
         if min(right, wrong) < half:
@@ -166,9 +161,15 @@ def split_of(group: str, config: StudyConfig) -> str:
 class Miner:
     """Makes candidates from files, runs the target on them, and counts.
 
+    What it holds grows with the prompts that are kept and with the fingerprints of the files that are;
+    all else is counted.
+
     Attributes:
-        evaluated: every candidate with its outcome, in order (`EVALUATED_SCHEMA`).
-        files: every file read, in order (`FILES_SCHEMA`).
+        kept: the prompts that were lacking when they came, in order (`EVALUATED_SCHEMA`).
+        evaluated: candidates that the target ran on, by quota and outcome.
+        files_read: files read, skipped ones too.
+        files_skipped: files that gave no prompt, by reason.
+        holes_skipped: holes that gave none, by reason.
         total: prompts to keep.
     """
 
@@ -177,9 +178,12 @@ class Miner:
         self.config = config
         self.target = target
         self.formatter = PromptFormatter(target.tokenizer, prompts.format, prompts.length_tokens)
-        self.evaluated = pl.DataFrame(schema=EVALUATED_SCHEMA)
-        self.files = pl.DataFrame(schema=FILES_SCHEMA)
-        self._digests: set[str] = set()
+        self.kept = pl.DataFrame(schema=EVALUATED_SCHEMA)
+        self.evaluated: Counter[Wanted] = Counter()
+        self.files_read = 0
+        self.files_skipped: Counter[str] = Counter()
+        self.holes_skipped: Counter[str] = Counter()
+        self._hygiene = Hygiene(config.corpus, config.seed)
         self._lacking = _quotas(config)
         self.total = sum(self._lacking.values())
 
@@ -193,9 +197,11 @@ class Miner:
         while (work / f"files-{number:05d}.parquet").exists():
             evaluated = pl.read_parquet(work / f"evaluated-{number:05d}.parquet")
             files = pl.read_parquet(work / f"files-{number:05d}.parquet")
+            for fingerprint in files.select("digest", "signature").drop_nulls().iter_rows():
+                self._hygiene.keep(Fingerprint(*fingerprint))
             yield from self._add(evaluated, files)
             number += 1
-        source = iter(corpus.files(self.files.height))
+        source = iter(corpus.files(self.files_read))
         while any(self._lacking.values()):
             evaluated, files = self._round(source, first=number == 0)
             if files.is_empty():
@@ -208,34 +214,44 @@ class Miner:
     def status(self) -> str:
         """How far the corpus is read, and which tasks still lack prompts."""
         lacking = sorted({wanted.quota.task for wanted, count in self._lacking.items() if count})
-        return f"file {self.files.height}" + (f", lacking {', '.join(lacking)}" if lacking else "")
+        return f"file {self.files_read}" + (f", lacking {', '.join(lacking)}" if lacking else "")
 
     def _add(self, evaluated: pl.DataFrame, files: pl.DataFrame) -> Iterator[None]:
-        self.evaluated.extend(evaluated)
-        self.files.extend(files)
-        self._digests.update(files["digest"].drop_nulls())
-        for purpose, task, correct in evaluated.select("purpose", "task", "correct").iter_rows():
-            wanted = Wanted(Quota(purpose, task), None if purpose == ENCODER else correct)
-            if self._lacking[wanted]:
-                self._lacking[wanted] -= 1
-                yield
+        self.files_read += files.height
+        self.files_skipped.update(files["skipped"].drop_nulls())
+        self.holes_skipped.update(files["holes_skipped"].explode().drop_nulls())
+        keep = [self._take(*row) for row in evaluated.select("purpose", "task", "correct").iter_rows()]
+        self.kept.extend(evaluated.filter(keep))
+        yield from (None for kept in keep if kept)
 
-    def _round(self, source: Iterator[tuple[int, File]], *, first: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _take(self, purpose: str, task: str, correct: bool | None) -> bool:
+        """Count an evaluated candidate; whether it was lacking."""
+        wanted = Wanted(Quota(purpose, task), None if purpose == ENCODER else correct)
+        self.evaluated[wanted] += 1
+        lacking = self._lacking[wanted] > 0
+        self._lacking[wanted] -= lacking
+        return lacking
+
+    def _round(
+        self, source: Iterator[tuple[int, SourceFile | SkippedFile]], *, first: bool
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Read files until there is enough for a few batches; outcomes of their candidates, and the files."""
         limits = self._round_limits()
         candidates = list(self._noise()) if first else []
-        rows: list[tuple[str | None, str | None, list[str]]] = []
+        rows: list[tuple[bytes | None, bytes | None, str | None, list[str]]] = []
         enough = len(candidates) + ROUND_BATCHES * self.config.target.batch_size
         for _, file in source:
-            holes_skipped: list[str] = []
-            reason = self._reason_to_skip(file)
-            if reason is None:
+            judged = file.reason if isinstance(file, SkippedFile) else self._hygiene.judge(file)
+            if isinstance(judged, Fingerprint):
                 assert isinstance(file, SourceFile)
+                self._hygiene.keep(judged)
+                holes_skipped: list[str] = []
                 made = list(self._candidates(file, limits, holes_skipped))
                 candidates.extend(made)
                 limits.subtract(candidate.quota for candidate in made)
-                self._digests.add(file.digest)
-            rows.append((file.digest if isinstance(file, SourceFile) else None, reason, holes_skipped))
+                rows.append((*judged, None, holes_skipped))
+            else:
+                rows.append((None, None, judged, []))
             spent = any(limit <= 0 for limit in limits.values())
             if spent or len(candidates) >= enough or len(rows) >= ROUND_FILES:
                 break
@@ -255,11 +271,6 @@ class Miner:
                     tries = max(2 * count, self.config.target.batch_size)
                 limits[wanted.quota] = max(limits[wanted.quota], tries)
         return limits
-
-    def _reason_to_skip(self, file: File) -> str | None:
-        if isinstance(file, SkippedFile):
-            return file.reason
-        return "duplicate" if file.digest in self._digests else None
 
     def _candidates(
         self, file: SourceFile, limits: Counter[Quota], holes_skipped: list[str]
@@ -343,5 +354,5 @@ def _quotas(config: StudyConfig) -> dict[Wanted, int]:
     return quotas
 
 
-def _counts(reasons: pl.Series) -> dict[str, int]:
-    return dict(Counter(reasons.drop_nulls().to_list()).most_common())
+def _most_common(counts: Counter[str]) -> dict[str, int]:
+    return dict(counts.most_common())

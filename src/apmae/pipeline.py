@@ -22,6 +22,7 @@ from apmae.study import Study, stage_key
 
 if TYPE_CHECKING:
     from apmae import reconstruction
+    from apmae.corpus import Corpus
     from apmae.target import Target
 
 StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
@@ -32,11 +33,22 @@ Counts = dict[str, object]
 
 
 class Run:
-    """What the stages of one run share: the study, the progress display, the loaded target."""
+    """What the stages of one run share: the study, the progress display, the corpus, the target."""
 
     def __init__(self, study: Study, track: Tracker) -> None:
         self.study = study
         self.track = track
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The source files, listed once.
+
+        Raises:
+            ApmaeError: they are not there.
+        """
+        from apmae.corpus import open_corpus
+
+        return open_corpus(self.study.config.corpus, self.study.config.seed)
 
     @cached_property
     def target(self) -> Target:
@@ -85,7 +97,7 @@ def run(
     study = Study.create(config)
     study.write_provenance()
     shared = Run(study, track)
-    keys = stage_keys(study)
+    keys = stage_keys(shared)
     for stage in STAGES:
         if only is not None and stage.name != only:
             continue
@@ -103,14 +115,14 @@ def run(
     return study
 
 
-def stage_keys(study: Study) -> dict[StageName, str]:
-    """The key that every stage of this study has under its config."""
+def stage_keys(shared: Run) -> dict[StageName, str]:
+    """The key that every stage of the study has under its config."""
     keys: dict[StageName, str] = {}
     for stage in STAGES:
         inputs: dict[str, str] = {name: keys[name] for name in stage.needs}
         if stage.name == "prompts":
-            inputs = {"corpus": _corpus_fingerprint(study)}
-        keys[stage.name] = stage_key(study.config, stage.sections, inputs)
+            inputs = {"corpus": _corpus_fingerprint(shared)}
+        keys[stage.name] = stage_key(shared.study.config, stage.sections, inputs)
     return keys
 
 
@@ -133,7 +145,7 @@ def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, Any]:
         "counts": counts,
     }
     if stage.name == "prompts":
-        record["corpus"] = _corpus_fingerprint(shared.study)
+        record["corpus"] = shared.corpus.fingerprint
     shared.study.mark_done(stage.name, record)
     return record
 
@@ -148,14 +160,12 @@ def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> 
             )
 
 
-def _corpus_fingerprint(study: Study) -> str:
+def _corpus_fingerprint(shared: Run) -> str:
     """Identity of the source files; the recorded one where they are gone since prompts were made."""
-    from apmae.corpus import open_corpus
-
-    marker = study.marker("prompts")
     try:
-        return open_corpus(study.config.corpus, study.config.seed).fingerprint
+        return shared.corpus.fingerprint
     except ApmaeError:
+        marker = shared.study.marker("prompts")
         if marker is None:
             raise
         return str(marker["corpus"])
@@ -169,7 +179,7 @@ def _peak_memory_mib() -> float:
 def _prompts(shared: Run, key: str) -> Counts:
     from apmae import mining
 
-    return mining.run(shared.study, key, shared.track, shared.target)
+    return mining.run(shared.study, key, shared.track, shared.target, shared.corpus)
 
 
 def _train(shared: Run, key: str) -> Counts:

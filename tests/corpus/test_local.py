@@ -136,13 +136,6 @@ def test_descriptions_do_not_say_where_it_lies(config, tmp_path):
     assert "src" in description
 
 
-def test_equal_texts_have_equal_digests_whatever_their_line_ends():
-    unix, windows, mac = (SourceFile("a", "g", text) for text in ("a\nb", "a\r\nb", "a\rb"))
-    assert unix.digest == windows.digest == mac.digest
-    assert unix.digest != SourceFile("a", "g", "a\n\nb").digest
-    assert len(unix.digest) == 32
-
-
 def test_links_that_dangle_or_go_round_are_left_out(tmp_path):
     root = make_directory(tmp_path / "src", {"A.java": b"class A { }"})
     (root / "Gone.java").symlink_to("nowhere.java")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +9,18 @@ from typing import Literal, NamedTuple
 
 from apmae.seeding import numpy_generator
 
-SkipReason = Literal["not UTF-8", "empty", "too large", "unreadable", "flagged", "duplicate"]
+SkipReason = Literal[
+    "not UTF-8",
+    "empty",
+    "too large",
+    "unreadable",
+    "flagged",
+    "no code",
+    "generated",
+    "minified",
+    "duplicate",
+    "near duplicate",
+]
 
 
 class SourceFile(NamedTuple):
@@ -21,12 +31,6 @@ class SourceFile(NamedTuple):
     group: str
     """Package or project; splits never cut through one."""
     text: str
-
-    @property
-    def digest(self) -> str:
-        """Hash of the text, the same whatever its line ends; equal ones are duplicates."""
-        text = self.text.replace("\r\n", "\n").replace("\r", "\n")
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class SkippedFile(NamedTuple):

@@ -1,0 +1,43 @@
+"""Which files of a corpus are worth mining: written by people, holding code, each one once."""
+
+from __future__ import annotations
+
+from apmae.config import CorpusConfig
+from apmae.corpus.duplicates import DuplicateIndex, Fingerprint, fingerprint
+from apmae.corpus.files import SkipReason, SourceFile
+from apmae.corpus.unfit import header, is_generated, is_minified
+from apmae.seeding import derive_seed
+
+
+class Hygiene:
+    """Judges a corpus's files in their order.
+
+    What it says of a file depends on the files kept before it, and on nothing else; `keep` with the
+    fingerprints of an earlier run brings it back to where that run was.
+    """
+
+    def __init__(self, config: CorpusConfig, seed: int) -> None:
+        self.config = config
+        self.seed = derive_seed(seed, "corpus", "duplicates")
+        self.kept = DuplicateIndex(config.near_duplicate_similarity, self.seed)
+
+    def judge(self, file: SourceFile) -> Fingerprint | SkipReason:
+        """The fingerprint of a file that is to be kept, else the first reason that applies."""
+        head = header(file.text, self.config.language)
+        code = file.text[len(head) :]
+        if reason := self._unfit(file.text, head, code):
+            return reason
+        found = fingerprint(file.text, code, self.seed)
+        return self.kept.find(found) or found
+
+    def keep(self, file: Fingerprint) -> None:
+        """Remember a file, so that later ones like it are duplicates."""
+        self.kept.add(file)
+
+    def _unfit(self, text: str, head: str, code: str) -> SkipReason | None:
+        drop = self.config.drop
+        if "no code" in drop and not code:
+            return "no code"
+        if "generated" in drop and is_generated(head, code):
+            return "generated"
+        return "minified" if "minified" in drop and is_minified(text) else None
