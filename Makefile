@@ -33,6 +33,7 @@ docs: $(INSTALLED)  ## regenerate docs/config.md
 
 bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/corpus.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
