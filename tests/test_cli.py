@@ -35,7 +35,18 @@ def java(tmp_path, text="class A { int a = 1; }\n"):
 
 
 WRONG = {
-    "unknown task": ({"prompts": {"tasks": ["poetry"]}}, "prompts.tasks.0: Input should be"),
+    "unknown task": (
+        {"prompts": {"tasks": ["poetry"]}},
+        "prompts.tasks: java has no task poetry; there are: assignment_operators, ",
+    ),
+    "unknown language": (
+        {"corpus": {"language": "cobol"}},
+        "unknown language 'cobol'; there are: cpp, java, javascript, python, tsx, typescript",
+    ),
+    "language that the source has not": (
+        {"corpus": {"language": "python"}},
+        "corpus.source: jdk has no python; set corpus.language: java",
+    ),
     "unknown key": ({"prompts": {"lenght": 3}}, "unknown key prompts.lenght"),
     "unknown section": ({"promts": {}}, "unknown key promts"),
     "unknown source": ({"corpus": {"source": "floppy"}}, "corpus.source: Input should be"),

@@ -12,20 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from apmae.errors import ApmaeError
+from apmae.languages import language_named
 
-TaskName = Literal[
-    "identifiers",
-    "string_literals",
-    "boolean_literals",
-    "numeric_literals",
-    "boolean_operators",
-    "mathematical_operators",
-    "assignment_operators",
-    "closing_bracket",
-    "eol",
-    "random",
-    "noise",
-]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -68,8 +56,8 @@ class CorpusConfig(Section):
     streamed Hugging Face data set."""
     path: str | None = None
     """A JDK's home or `src.zip` (optional), the directory, the archive, or the data set's id."""
-    language: Literal["java"] = "java"
-    """Language of the files and of the task queries."""
+    language: str = "java"
+    """Language of the files and of the task queries, see docs/languages.md."""
     max_file_bytes: Positive = 200_000
     """Larger files are skipped (and counted)."""
     max_files: Positive | None = None
@@ -99,12 +87,22 @@ class CorpusConfig(Section):
             raise ValueError(f"corpus.path is needed for corpus.source: {self.source}")
         return self
 
+    @model_validator(mode="after")
+    def _language_of_source(self) -> Self:
+        language_named(self.language)
+        only = {"jdk": "java"}.get(self.source, self.language)
+        if self.language != only:
+            raise ValueError(
+                f"corpus.source: {self.source} has no {self.language}; set corpus.language: {only}"
+            )
+        return self
+
 
 class PromptsConfig(Section):
     """Which prompts are mined, how many, and how they are split."""
 
-    tasks: tuple[TaskName, ...] = ("eol", "identifiers", "string_literals")
-    """Tasks to mine (paper section 5.1)."""
+    tasks: tuple[str, ...] = ("eol", "identifiers", "string_literals")
+    """Tasks to mine (paper section 5.1), of those that docs/languages.md lists for the language."""
     per_task: Annotated[int, Field(ge=4)] = 1_000
     """Prompts per task: half of them completed right, half wrong."""
     encoder_prompts: Positive = 1_000
@@ -291,6 +289,16 @@ class StudyConfig(Section):
             raise ValueError(
                 f"encoder.patch_size {self.encoder.patch_size} does not divide "
                 f"prompts.length_tokens {self.prompts.length_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _language_has_the_tasks(self) -> Self:
+        language = language_named(self.corpus.language)
+        if unknown := [task for task in self.prompts.tasks if task not in language.tasks]:
+            raise ValueError(
+                f"prompts.tasks: {language.name} has no task {', '.join(unknown)}; "
+                f"there are: {', '.join(language.tasks)}"
             )
         return self
 

@@ -35,6 +35,7 @@ from pydantic import ValidationError
 
 from apmae.config import StudyConfig, dump_config
 from apmae.errors import ApmaeError
+from apmae.languages import language_named
 
 if TYPE_CHECKING:
     import zarr
@@ -278,7 +279,7 @@ class Study:
     def write_provenance(self) -> None:
         """Record what made this study: versions, machine, commit and seed."""
         with self.writing(PROVENANCE) as path:
-            path.write_text(json.dumps(provenance(self.config.seed), indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(provenance(self.config), indent=2) + "\n", encoding="utf-8")
 
     def _table(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self._existing(name))
@@ -344,11 +345,12 @@ def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[st
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def provenance(seed: int) -> dict[str, Any]:
+def provenance(config: StudyConfig) -> dict[str, Any]:
     """Versions, machine and commit of this run."""
-    packages = ("apmae", "torch", "transformers", "tree-sitter", "tree-sitter-java", "catboost", "umap-learn")
+    grammar = language_named(config.corpus.language).grammar_package
+    packages = ("apmae", "torch", "transformers", "tree-sitter", grammar, "catboost", "umap-learn")
     return {
-        "seed": seed,
+        "seed": config.seed,
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),

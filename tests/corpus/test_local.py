@@ -9,7 +9,7 @@ from apmae.config import CorpusConfig
 from apmae.corpus import SkippedFile, SourceFile, open_corpus
 from apmae.corpus.files import shuffled
 from apmae.errors import ApmaeError
-from apmae.languages import LANGUAGES
+from apmae.languages import language_named
 
 FILES = {
     "A.java": b"class A { }",
@@ -114,7 +114,7 @@ def test_a_tar_archive_keeps_its_own_order(tmp_path):
     path = make_tar(tmp_path / "a.tar.gz", "w:gz")
     config = CorpusConfig(source="archive", path=str(path))
     paths = [file.path for _, file in open_corpus(config, 3).files()]
-    assert paths == [name for name in FILES if LANGUAGES["java"].is_source(name)]
+    assert paths == [name for name in FILES if language_named("java").is_source(name)]
 
 
 def test_the_fingerprint_changes_with_the_files(config, tmp_path):

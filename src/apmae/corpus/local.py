@@ -40,7 +40,7 @@ def directory_corpus(config: CorpusConfig, seed: int) -> Corpus:
     size, newest = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
     return Corpus(
         fingerprint=f"directory:{len(paths)}:{size}:{newest}",
-        description=f"directory {root.resolve().name}: {len(paths):,} {language.suffix} files",
+        description=f"directory {root.resolve().name}: {len(paths):,} {language.file_kind} files",
         read=partial(_read_directory, root, paths, config.max_file_bytes),
         max_files=config.max_files,
     )
@@ -79,7 +79,7 @@ def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
     _require(names, path, language)
     return Corpus(
         fingerprint=file_fingerprint(path),
-        description=f"archive {path.name}: {len(names):,} {language.suffix} files",
+        description=f"archive {path.name}: {len(names):,} {language.file_kind} files",
         read=partial(_read_zip, path, names, config.max_file_bytes),
         max_files=config.max_files,
     )
@@ -101,7 +101,7 @@ def _existing(config: CorpusConfig) -> Path:
 
 def _require(files: Sized, where: Path, language: Language) -> None:
     if not len(files):
-        raise ApmaeError(f"{where} holds no {language.suffix} file")
+        raise ApmaeError(f"{where} holds no {language.file_kind} file")
 
 
 def _list_directory(root: Path, language: Language) -> list[str]:

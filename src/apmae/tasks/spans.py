@@ -3,28 +3,27 @@
 1. Parse a file once with tree-sitter.
 2. Run the language's query, `queries/<language>.scm`: its captures are the tasks' holes.
 3. `eol` needs no capture: its holes are the line breaks that follow code.
-4. Drop what lies in a syntax error.
+4. Drop what lies in a comment or a syntax error.
 
 tree-sitter counts bytes of UTF-8; every position that leaves this module counts characters.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
-from tree_sitter import Language, Parser, Query, QueryCursor
+from tree_sitter import Parser, Query, QueryCursor
 
+from apmae.errors import ApmaeError
 from apmae.languages import language_named
 
-LINE_END = re.compile(r"(?<=\S)[ \t\f]*\r?\n")
+LINE_END = re.compile(r"(?<=[^\s\\])[ \t\f]*\r?\n")
 
 
 class Span(NamedTuple):
@@ -35,7 +34,7 @@ class Span(NamedTuple):
     end: int
 
 
-class _Grammar(NamedTuple):
+class _Query(NamedTuple):
     parser: Parser
     query: Query
     contents: dict[int, re.Pattern[str]]  # by index of the query's pattern
@@ -63,41 +62,41 @@ def span_tasks(language: str) -> tuple[str, ...]:
     Raises:
         ApmaeError: the language is unknown.
     """
-    query = _grammar(language).query
-    captures = {query.capture_name(index) for index in range(query.capture_count)}
-    return tuple(sorted({name for name in captures if not name.startswith("_")} | {"eol"}))
+    return language_named(language).span_tasks
 
 
 def find_spans(source: str, language: str, tasks: Sequence[str]) -> dict[str, list[Span]]:
     """Find the holes of the given tasks, each task's in the order of the text.
 
     An `eol` hole reaches from the end of a line's code to and including its line break. A line has
-    none where it is blank, ends in a comment, goes on in a text block or has no line break. A file
-    with syntax errors keeps the holes outside of them.
+    none where it is blank, ends in a comment or a backslash, goes on in a string or has no line break.
+    A file with syntax errors keeps the holes outside of them.
 
     Args:
         source: a whole file.
         tasks: names from `span_tasks(language)`.
 
     Raises:
-        ApmaeError: the language is unknown.
+        ApmaeError: the language is unknown, or has no such task.
     """
-    grammar = _grammar(language)
-    found = _captures(source, grammar)
-    errors = _Ranges(found["_error"])
+    known = span_tasks(language)
+    if unknown := sorted(set(tasks) - set(known)):
+        raise ApmaeError(f"{language} has no task {', '.join(unknown)}; there are: {', '.join(known)}")
+    found = _captures(source, _query(language))
+    excluded = _Ranges(sorted(found["_comment"] + found["_excluded"], key=_outer_first))
     if "eol" in tasks:
-        found["eol"] = _line_ends(source, _Ranges(found["_comment"]), _Ranges(found["_text"]), errors)
-    return {task: [Span(task, *hole) for hole in found[task] if hole[0] not in errors] for task in tasks}
+        found["eol"] = _line_ends(source, _Ranges(found["_text"]), excluded)
+    return {task: [Span(task, *hole) for hole in found[task] if hole[0] not in excluded] for task in tasks}
 
 
-def _captures(source: str, grammar: _Grammar) -> dict[str, list[tuple[int, int]]]:
+def _captures(source: str, query: _Query) -> dict[str, list[tuple[int, int]]]:
     """Ranges of the query's captures by name, sorted, the longer first where two start together."""
     encoded = source.encode()
     characters = _characters_before(encoded)
-    found = defaultdict(list)
-    root = grammar.parser.parse(encoded).root_node
-    for pattern, captured in QueryCursor(grammar.query).matches(root):
-        content = grammar.contents.get(pattern)
+    found = defaultdict(set)
+    root = query.parser.parse(encoded).root_node
+    for pattern, captured in QueryCursor(query.query).matches(root):
+        content = query.contents.get(pattern)
         for name, nodes in captured.items():
             for node in nodes:
                 start, end = characters[node.start_byte], characters[node.end_byte]
@@ -105,19 +104,17 @@ def _captures(source: str, grammar: _Grammar) -> dict[str, list[tuple[int, int]]
                     match = content.fullmatch(source, start, end)
                     start, end = match.span(1) if match else (end, end)
                 if start < end:  # tokens missing from the source and empty literals have no text
-                    found[name].append((start, end))
-    for ranges in found.values():
-        ranges.sort(key=lambda hole: (hole[0], -hole[1]))
-    return found
+                    found[name].add((start, end))
+    return defaultdict(list, {name: sorted(ranges, key=_outer_first) for name, ranges in found.items()})
 
 
-def _line_ends(source: str, comments: _Ranges, texts: _Ranges, errors: _Ranges) -> list[tuple[int, int]]:
+def _outer_first(hole: tuple[int, int]) -> tuple[int, int]:
+    return hole[0], -hole[1]
+
+
+def _line_ends(source: str, texts: _Ranges, excluded: _Ranges) -> list[tuple[int, int]]:
     holes = (match.span() for match in LINE_END.finditer(source))
-    return [
-        (start, end)
-        for start, end in holes
-        if start - 1 not in comments and start - 1 not in errors and end - 1 not in texts
-    ]
+    return [(start, end) for start, end in holes if start - 1 not in excluded and end - 1 not in texts]
 
 
 def _characters_before(encoded: bytes) -> Sequence[int]:
@@ -130,13 +127,11 @@ def _characters_before(encoded: bytes) -> Sequence[int]:
 
 
 @lru_cache
-def _grammar(name: str) -> _Grammar:
-    language = Language(importlib.import_module(language_named(name).grammar).language())
-    text = resources.files(__package__).joinpath("queries", f"{name}.scm").read_text(encoding="utf-8")
-    query = Query(language, text)
+def _query(name: str) -> _Query:
+    language = language_named(name)
     contents = {
         pattern: re.compile(str(settings["content"]), re.DOTALL)
-        for pattern in range(query.pattern_count)
-        if (settings := query.pattern_settings(pattern))
+        for pattern in range(language.query.pattern_count)
+        if (settings := language.query.pattern_settings(pattern))
     }
-    return _Grammar(Parser(language), query, contents)
+    return _Query(Parser(language.grammar), language.query, contents)

@@ -1,6 +1,8 @@
-; Java's holes. A capture is a task; `content` narrows a hole to group 1 of a regular expression that
-; has to match the whole node (dot matches line breaks too), and a node that it does not match has no
-; hole. Captures with a leading underscore are no tasks: they mark text for apmae.tasks.spans.
+; suffixes: .java
+; grammar: tree_sitter_java.language
+; declaration_files: package-info.java module-info.java
+
+; Java's holes; docs/languages.md says what a query may hold.
 
 ; Names of variables, methods, fields, declared types and labels. Uses of types are type_identifier.
 (identifier) @identifiers
@@ -37,9 +39,20 @@
 
 [")" "]" "}"] @closing_bracket
 
-; No line that ends in a comment has an `eol` hole, and no line break within a text block is one.
+; Reserved words, and contextual ones where they act as such; no types, no values.
+[
+  "abstract" "assert" "break" "case" "catch" "class" "continue" "default" "do" "else" "enum" "extends"
+  "final" "finally" "for" "if" "implements" "import" "instanceof" "interface" "@interface" "native" "new"
+  "non-sealed" "package" "permits" "private" "protected" "public" "record" "return" "sealed" "static"
+  "strictfp" "switch" "synchronized" "throw" "throws" "transient" "try" "volatile" "when" "while" "yield"
+] @keywords
+
+(method_invocation name: (identifier) @function_call)
+
+(method_declaration name: (identifier) @function_name)
+(constructor_declaration name: (identifier) @function_name)
+(compact_constructor_declaration name: (identifier) @function_name)
+
 [(line_comment) (block_comment)] @_comment
 (string_literal) @_text
-
-; Nothing that the parser did not understand is a hole.
-(ERROR) @_error
+(ERROR) @_excluded

@@ -1,0 +1,94 @@
+; suffixes: .cpp .cc .cxx .hpp .hh .hxx .h
+; grammar: tree_sitter_cpp.language
+
+; C++'s holes; docs/languages.md says what a query may hold. Bodies of macros are opaque to the grammar
+; and have none.
+
+; Names of variables, functions, fields, namespaces, declared types, macros and labels. Uses of types are
+; type_identifier.
+[(identifier) (field_identifier) (namespace_identifier) (statement_identifier)] @identifiers
+(class_specifier name: (type_identifier) @identifiers body: (_))
+(struct_specifier name: (type_identifier) @identifiers body: (_))
+(union_specifier name: (type_identifier) @identifiers body: (_))
+(enum_specifier name: (type_identifier) @identifiers body: (_))
+(alias_declaration name: (type_identifier) @identifiers)
+
+; What is between the quotes of a string or a character, and in a raw string.
+((string_literal) @string_literals (#set! content "(?:u8|[uUL])?\"(.+)\""))
+((char_literal) @string_literals (#set! content "(?:u8|[uUL])?'(.+)'"))
+((raw_string_content) @string_literals (#set! content "(?:\\s*\\n\\s*(?=\\S))?([^\\r\\n].*)"))
+
+[(true) (false)] @boolean_literals
+
+; The grammar takes a sign into the number where no operand precedes it.
+((number_literal) @numeric_literals (#set! content "[-+]?(.+)"))
+
+; Operators whose result is a boolean. The < and > of templates belong to other nodes.
+(binary_expression operator: ["&&" "||" "and" "or" "==" "!=" "not_eq" "<" ">" "<=" ">="] @boolean_operators)
+(unary_expression operator: ["!" "not"] @boolean_operators)
+
+; Arithmetic and signs; not ++ and --, not shifts and bits.
+(binary_expression operator: ["+" "-" "*" "/" "%"] @mathematical_operators)
+(unary_expression operator: ["+" "-"] @mathematical_operators)
+((number_literal) @mathematical_operators (#set! content "([-+]).+"))
+
+; Assignments, plain and compound, and initialisers of variables, fields and captures; not defaults,
+; and not what makes a function pure.
+(assignment_expression
+  operator: ["=" "+=" "-=" "*=" "/=" "%=" "&=" "|=" "^=" "<<=" ">>="] @assignment_operators)
+(init_declarator "=" @assignment_operators)
+(declaration "=" @assignment_operators)
+(field_declaration
+  declarator: [
+    (field_identifier)
+    (array_declarator)
+    (pointer_declarator declarator: (field_identifier))
+  ]
+  "=" @assignment_operators)
+(lambda_capture_initializer "=" @assignment_operators)
+
+[")" "]" "}"] @closing_bracket
+
+; Reserved words, and contextual ones where they act as such; no types, no values, no operators that
+; boolean_operators has, no directives.
+[
+  "alignas" "alignof" "break" "case" "catch" "class" "co_await" "co_return" "co_yield" "concept" "const"
+  "consteval" "constexpr" "constinit" "continue" "decltype" "default" "delete" "do" "else" "enum" "explicit"
+  "extern" "final" "for" "friend" "goto" "if" "inline" "mutable" "namespace" "new" "noexcept" "operator"
+  "override" "private" "protected" "public" "register" "requires" "return" "sizeof" "static"
+  "static_assert" "struct" "switch" "template" "thread_local" "throw" "try" "typedef" "typename" "union"
+  "using" "virtual" "volatile" "while"
+] @keywords
+
+; A name may be qualified: `f`, `a::f`, `a::b::f`, `a::b::c::f`.
+(call_expression function: (identifier) @function_call)
+(call_expression function: (template_function name: (identifier) @function_call))
+(call_expression function: (field_expression field: (field_identifier) @function_call))
+(call_expression function: (field_expression field: [
+  (template_method name: (field_identifier) @function_call)
+  (dependent_name (template_method name: (field_identifier) @function_call))]))
+(call_expression function: (qualified_identifier name: [
+  (identifier) @function_call
+  (template_function name: (identifier) @function_call)
+  (qualified_identifier name: [
+    (identifier) @function_call
+    (template_function name: (identifier) @function_call)
+    (qualified_identifier name: [
+      (identifier) @function_call
+      (template_function name: (identifier) @function_call)])])]))
+
+(function_declarator declarator: [(identifier) (field_identifier)] @function_name)
+(function_declarator declarator: (template_function name: (identifier) @function_name))
+(function_declarator declarator: (qualified_identifier name: [
+  (identifier) @function_name
+  (template_function name: (identifier) @function_name)
+  (qualified_identifier name: [
+    (identifier) @function_name
+    (template_function name: (identifier) @function_name)])]))
+
+(comment) @_comment
+(raw_string_content) @_text
+(raw_string_literal ["(" ")"] @_excluded)
+; The grammar takes casts for functions.
+((identifier) @_excluded (#match? @_excluded "^(const|dynamic|reinterpret|static)_cast$"))
+(ERROR) @_excluded

@@ -1,0 +1,3 @@
+; suffixes: .tsx
+; grammar: tree_sitter_typescript.language_tsx
+; inherits: typescript
