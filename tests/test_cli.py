@@ -44,8 +44,12 @@ WRONG = {
         "unknown language 'cobol'; there are: cpp, java, javascript, python, tsx, typescript",
     ),
     "language that the source has not": (
-        {"corpus": {"language": "python"}},
-        "corpus.source: jdk has no python; set corpus.language: java",
+        {"corpus": {"source": "python-stdlib"}},
+        "corpus.source: python-stdlib has no java; set corpus.language: python",
+    ),
+    "path that means nothing": (
+        {"corpus": {"source": "python-stdlib", "language": "python", "path": "/usr/lib"}},
+        "corpus.path has no meaning with corpus.source: python-stdlib",
     ),
     "unknown key": ({"prompts": {"lenght": 3}}, "unknown key prompts.lenght"),
     "unknown section": ({"promts": {}}, "unknown key promts"),

@@ -51,9 +51,9 @@ class TargetConfig(Section):
 class CorpusConfig(Section):
     """Where source files come from."""
 
-    source: Literal["jdk", "directory", "archive", "hub"] = "jdk"
-    """`jdk`: the `src.zip` of an installed JDK; `directory`; `archive` (.zip, .tar.*); `hub`: a
-    streamed Hugging Face data set."""
+    source: Literal["jdk", "python-stdlib", "directory", "archive", "hub"] = "jdk"
+    """`jdk`: the `src.zip` of an installed JDK; `python-stdlib`: the standard library of the Python that
+    runs; `directory`; `archive` (.zip, .tar.*); `hub`: a streamed Hugging Face data set."""
     path: str | None = None
     """A JDK's home or `src.zip` (optional), the directory, the archive, or the data set's id."""
     language: str = "java"
@@ -83,14 +83,17 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _path_given(self) -> Self:
-        if self.source != "jdk" and not self.path:
+        if self.source == "python-stdlib":
+            if self.path:
+                raise ValueError("corpus.path has no meaning with corpus.source: python-stdlib")
+        elif self.source != "jdk" and not self.path:
             raise ValueError(f"corpus.path is needed for corpus.source: {self.source}")
         return self
 
     @model_validator(mode="after")
     def _language_of_source(self) -> Self:
         language_named(self.language)
-        only = {"jdk": "java"}.get(self.source, self.language)
+        only = {"jdk": "java", "python-stdlib": "python"}.get(self.source, self.language)
         if self.language != only:
             raise ValueError(
                 f"corpus.source: {self.source} has no {self.language}; set corpus.language: {only}"

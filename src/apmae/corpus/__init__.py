@@ -1,4 +1,4 @@
-"""Where source files come from: a JDK's `src.zip`, a directory, an archive or a hub data set."""
+"""Where source files come from: a JDK, Python's standard library, a directory, an archive, a data set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from apmae.corpus.files import Corpus, SkippedFile, SkipReason, SourceFile
 from apmae.corpus.hub import hub_corpus
 from apmae.corpus.jdk import fetch_jdk_sources, find_or_fetch_jdk_sources, jdk_cache, jdk_corpus
 from apmae.corpus.local import archive_corpus, directory_corpus
+from apmae.corpus.python_stdlib import python_stdlib_corpus
 
 __all__ = [
     "Corpus",
@@ -32,6 +33,7 @@ def open_corpus(config: CorpusConfig, seed: int) -> Corpus:
     """
     opened = {
         "jdk": jdk_corpus,
+        "python-stdlib": python_stdlib_corpus,
         "directory": directory_corpus,
         "archive": archive_corpus,
         "hub": hub_corpus,

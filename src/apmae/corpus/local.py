@@ -7,7 +7,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,14 +34,33 @@ def directory_corpus(config: CorpusConfig, seed: int) -> Corpus:
     if not root.is_dir():
         raise ApmaeError(f"{root} is no directory; for an archive set corpus.source: archive")
     language = language_named(config.language)
-    paths = shuffled(_list_directory(root, language), seed)
+    return tree_corpus(root, language, config, seed, name=f"directory {root.resolve().name}")
+
+
+def tree_corpus(
+    root: Path,
+    language: Language,
+    config: CorpusConfig,
+    seed: int,
+    *,
+    name: str,
+    left_out: frozenset[str] = frozenset(),
+    group_of: Callable[[str], str | None] = lambda path: None,
+) -> Corpus:
+    """All files of a language below `root`, but in directories of the names that are left out.
+
+    Args:
+        name: what this is, for the corpus' description.
+        group_of: group of a path; None for its directory.
+    """
+    paths = shuffled(_list_directory(root, language, left_out), seed)
     _require(paths, root, language)
     stats = [(root / path).stat() for path in paths]
     size, newest = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
     return Corpus(
         fingerprint=f"directory:{len(paths)}:{size}:{newest}",
-        description=f"directory {root.resolve().name}: {len(paths):,} {language.file_kind} files",
-        read=partial(_read_directory, root, paths, config.max_file_bytes),
+        description=f"{name}: {len(paths):,} {language.file_kind} files",
+        read=partial(_read_directory, root, paths, config.max_file_bytes, group_of),
         max_files=config.max_files,
     )
 
@@ -104,23 +123,24 @@ def _require(files: Sized, where: Path, language: Language) -> None:
         raise ApmaeError(f"{where} holds no {language.file_kind} file")
 
 
-def _list_directory(root: Path, language: Language) -> list[str]:
+def _list_directory(root: Path, language: Language, left_out: frozenset[str]) -> list[str]:
     found = []
-    for directory, _, names in os.walk(root):
+    for directory, subdirectories, names in os.walk(root):
+        subdirectories[:] = [name for name in subdirectories if name not in left_out]
         paths = (Path(directory, name) for name in names if language.is_source(name))
         found += [path.relative_to(root).as_posix() for path in paths if path.is_file()]
     return found
 
 
 def _read_directory(
-    root: Path, paths: list[str], max_bytes: int, start: int
+    root: Path, paths: list[str], max_bytes: int, group_of: Callable[[str], str | None], start: int
 ) -> Iterator[SourceFile | SkippedFile]:
     for path in paths[start:]:
         try:
             if (root / path).stat().st_size > max_bytes:
                 yield SkippedFile(printable(path), "too large")
             else:
-                yield source_file(path, (root / path).read_bytes())
+                yield source_file(path, (root / path).read_bytes(), group_of(path))
         except OSError:
             yield SkippedFile(printable(path), "unreadable")
 
