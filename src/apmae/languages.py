@@ -4,6 +4,7 @@ The comment lines that such a file starts with hold what is not syntax; the rest
 
     ; suffixes: .java                          endings of its file names
     ; grammar: tree_sitter_java.language       the function that gives its grammar
+    ; comments: hash                           `hash`, or `c`, the default
     ; declaration_files: package-info.java     patterns of names of files without code (optional)
     ; inherits: javascript                     the language whose query comes before its own (optional)
 
@@ -27,7 +28,7 @@ from apmae.errors import ApmaeError
 
 QUERIES = Path(__file__).parent / "tasks" / "queries"
 
-HEADER_LINE = re.compile(r"; (suffixes|grammar|declaration_files|inherits): (\S.*)")
+HEADER_LINE = re.compile(r"; (suffixes|grammar|comments|declaration_files|inherits): (\S.*)")
 
 TASKS_OF_EVERY_LANGUAGE = ("random", "noise")
 """Tasks whose holes are drawn, whatever the syntax."""
@@ -42,6 +43,8 @@ class Language:
     """Endings of its file names."""
     declaration_files: tuple[str, ...]
     """Patterns of the names of files that hold declarations about other files and no code."""
+    comments: str
+    """How comments look: `c` (`//` and `/* */`) or `hash` (`#`, and strings in triple quotes)."""
     grammar: Grammar
     grammar_package: str
     """The distribution that its grammar comes in."""
@@ -101,6 +104,7 @@ def language_named(name: str) -> Language:
         name=name,
         suffixes=tuple(header["suffixes"].split()),
         declaration_files=tuple(header.get("declaration_files", "").split()),
+        comments=header.get("comments", "c"),
         grammar=grammar,
         grammar_package=package,
         query=query,

@@ -6,6 +6,7 @@ from apmae.config import CorpusConfig
 from apmae.corpus.duplicates import DuplicateIndex, Fingerprint, fingerprint
 from apmae.corpus.files import SkipReason, SourceFile
 from apmae.corpus.unfit import header, is_generated, is_minified
+from apmae.languages import language_named
 from apmae.seeding import derive_seed
 
 
@@ -23,7 +24,7 @@ class Hygiene:
 
     def judge(self, file: SourceFile) -> Fingerprint | SkipReason:
         """The fingerprint of a file that is to be kept, else the first reason that applies."""
-        head = header(file.text, self.config.language)
+        head = header(file.text, language_named(self.config.language).comments)
         code = file.text[len(head) :]
         if reason := self._unfit(file.text, head, code):
             return reason

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-C_HEADER = re.compile(r"(?:#![^\n]*)?(?:\s+|//[^\n]*|/\*.*?\*/)*+", re.DOTALL)
 HEADERS = {
-    "python": re.compile(r"(?:\s+|#[^\n]*|[rR]?\"\"\".*?\"\"\"|'''.*?''')*+", re.DOTALL),
+    "c": re.compile(r"(?:#![^\n]*)?(?:\s+|//[^\n]*|/\*.*?\*/)*+", re.DOTALL),
+    "hash": re.compile(r"(?:\s+|#[^\n]*|[rR]?\"\"\".*?\"\"\"|'''.*?''')*+", re.DOTALL),
 }
-"""Languages whose comments are not those of C."""
+"""By the way comments look, see `Language.comments`."""
 
 MARGIN_COMMENT = re.compile(r"^(?://|/\*| ?\*|#).*", re.MULTILINE)
 """A line of a comment that is not indented: it is about the whole file or a type that is not nested."""
@@ -45,9 +45,9 @@ MINIFIED_WHITESPACE = 0.15
 """Below this share of white space; tables of data on long lines have more."""
 
 
-def header(text: str, language: str) -> str:
+def header(text: str, comments: str) -> str:
     """The comments before a file's first code; in Python docstrings too."""
-    found = HEADERS.get(language, C_HEADER).match(text)
+    found = HEADERS[comments].match(text)
     assert found
     return found.group()
 

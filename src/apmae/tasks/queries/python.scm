@@ -1,5 +1,6 @@
 ; suffixes: .py
 ; grammar: tree_sitter_python.language
+; comments: hash
 
 ; Python's holes; docs/languages.md says what a query may hold.
 
