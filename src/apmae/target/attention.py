@@ -3,15 +3,16 @@
 It is registered with Transformers' attention interface under the name `apmae`, together with
 SDPA's mask function (boolean masks, none at all where causality is enough). For each layer:
 
-1. the layer's output, by SDPA where that can express it, else explicitly (soft cap, sinks);
+1. the layer's output, by SDPA where that can express it, else explicitly (soft cap, sinks,
+   position bias);
 2. for the heads that the active `Capture` asks for, the log-softmax of the scores in float32,
    handed to the capture's `reduce` at once, so that no more than one layer's patterns exist;
-3. the output of every head times its factor, out of place, just before the output projection.
+3. the output of every head scaled or replaced, out of place, just before the output projection.
 
 What is active is held in a context variable, so threads do not see each other's captures, and
 nothing remains when a block ends by an exception.
 
-Shape suffixes: B prompts, L layers, H query heads, S captured heads, T tokens, D head size.
+Shape suffixes: B prompts, H query heads, S captured heads, T tokens, D head size.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from apmae.target.head_scaling import HeadScaling
 from apmae.target.log_probs import Attention, log_patches, log_probs
 
 ATTENTION_NAME = "apmae"
@@ -37,6 +39,9 @@ Reduce = Callable[[int, Tensor], Any]
 
 The log probabilities are (B, S, T, T), or (B, S, K, P * P) where patches of side P were asked for.
 """
+
+Observe = Callable[[int, Tensor], None]
+"""Called with (layer, output (B, T, H, D)): what the heads made, before it is scaled."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +68,26 @@ class AttentionState:
     Attributes:
         layers: the model's attention modules and their layer indices.
         capture: what to capture, if anything.
-        factors: (B or 1, L, H) factors of the heads' outputs, if any.
+        scaling: what to do to the heads' outputs, if anything.
+        observe: is shown the heads' outputs, if given.
     """
 
     layers: Mapping[nn.Module, int]
     capture: Capture | None = None
-    factors: Tensor | None = None
+    scaling: HeadScaling | None = None
+    observe: Observe | None = None
+
+
+class AttentionCall(NamedTuple):
+    """What the attention function was called with."""
+
+    module: nn.Module
+    arguments: dict[str, Any]
+    """By name, `query`, `key` and `value` among them."""
 
 
 _active: ContextVar[tuple[AttentionState, ...]] = ContextVar("apmae_attention", default=())
-_probed: ContextVar[list[tuple[nn.Module, int]] | None] = ContextVar("apmae_probe", default=None)
+_recorded: ContextVar[list[AttentionCall] | None] = ContextVar("apmae_recorded", default=None)
 
 
 @contextmanager
@@ -87,20 +102,20 @@ def activated(layers: Mapping[nn.Module, int], **changes: Any) -> Iterator[None]
         _active.reset(token)
 
 
-def active_factors(layers: Mapping[nn.Module, int]) -> Tensor | None:
-    """The head factors in force for a model."""
-    return next((state.factors for state in _active.get() if state.layers is layers), None)
+def active_scaling(layers: Mapping[nn.Module, int]) -> HeadScaling | None:
+    """The head scaling in force for a model."""
+    return next((state.scaling for state in _active.get() if state.layers is layers), None)
 
 
 @contextmanager
-def probing() -> Iterator[list[tuple[nn.Module, int]]]:
-    """Collect (attention module, number of query heads) in the order of the calls."""
-    calls: list[tuple[nn.Module, int]] = []
-    token = _probed.set(calls)
+def recording() -> Iterator[list[AttentionCall]]:
+    """Collect every call with its tensors, in order; for short prompts."""
+    calls: list[AttentionCall] = []
+    token = _recorded.set(calls)
     try:
         yield calls
     finally:
-        _probed.reset(token)
+        _recorded.reset(token)
 
 
 def attention_forward(
@@ -113,24 +128,35 @@ def attention_forward(
     dropout: float = 0.0,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface: query (B, H, T, D) to output (B, T, H, D)."""
-    calls = _probed.get()
-    if calls is not None:
-        calls.append((module, query.shape[1]))
+    """Transformers' attention interface: query (B, H, T, D) to output (B, T, H, D).
+
+    Args:
+        attention_mask: bool, broadcastable to (B, H, T, T), True where attention is allowed; None
+            where every token sees those before it.
+        position_bias: float, broadcastable to (B, H, T, T), added to the scaled scores.
+        s_aux: (H,) sinks.
+    """
+    if (calls := _recorded.get()) is not None:
+        named = {"query": query, "key": key, "value": value, "attention_mask": attention_mask}
+        options = {"scaling": scaling, "softcap": softcap, "s_aux": s_aux, "position_bias": position_bias}
+        calls.append(AttentionCall(module, {**named, **options, **kwargs}))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    assert attention_mask is None or attention_mask.dtype == torch.bool, "our mask function's are boolean"
     allowed = None if attention_mask is None else attention_mask[..., : key.shape[2]]
 
     def attention(heads: Sequence[int] | None) -> Attention:
         chosen = list(range(query.shape[1]) if heads is None else heads)
         keys = [head * key.shape[1] // query.shape[1] for head in chosen]
         sinks = None if s_aux is None else s_aux[chosen]
+        bias = None
+        if position_bias is not None:
+            bias = position_bias.expand(-1, query.shape[1], -1, -1)[:, chosen]
         queries = query if heads is None else query[:, chosen]
-        return Attention(queries, key[:, keys], allowed, scaling, softcap, sinks)
+        return Attention(queries, key[:, keys], allowed, scaling, softcap, sinks, bias)
 
-    if softcap is None and s_aux is None:
+    if softcap is None and s_aux is None and position_bias is None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -145,9 +171,10 @@ def attention_forward(
             continue
         if state.capture is not None:
             _reduce_layer(state.capture, layer, attention)
-        if state.factors is not None:
-            factors_BH = state.factors[:, layer].to(output)
-            output = output * factors_BH[:, None, :, None]
+        if state.observe is not None:
+            state.observe(layer, output)
+        if state.scaling is not None:
+            output = state.scaling(output, layer)
     return output, None
 
 
@@ -157,6 +184,7 @@ def _reduce_layer(
     heads = None if capture.heads is None else capture.heads.get(layer, ())
     if heads is not None and not heads:
         return
+    assert layer not in capture.results, "a layer ran twice in one forward pass"
     chosen = attention(heads)
     values = log_probs(chosen) if capture.patch_size is None else log_patches(chosen, capture.patch_size)
     capture.results[layer] = capture.reduce(layer, values)

@@ -17,7 +17,6 @@ from transformers import (
 )
 
 from apmae.errors import ApmaeError
-from apmae.target.attention import ATTENTION_NAME
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ ALIASES = {
 def load_model_and_tokenizer(
     model: str, dtype: str, device: str, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a causal language model with the `apmae` attention function, and its tokenizer.
+    """Load a causal language model with its own eager attention, and its tokenizer.
 
     Args:
         model: hub id, directory, `.gguf` file or alias.
@@ -60,7 +59,7 @@ def load_model_and_tokenizer(
         network = AutoModelForCausalLM.from_pretrained(
             location,
             dtype=getattr(torch, dtype),
-            attn_implementation=ATTENTION_NAME,
+            attn_implementation="eager",
             trust_remote_code=trust_remote_code,
             device_map=placement,
             use_safetensors=None if options else True,

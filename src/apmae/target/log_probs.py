@@ -32,6 +32,7 @@ class Attention(NamedTuple):
         scaling: factor of the scores.
         softcap: scores become `softcap * tanh(scores / softcap)`, if given (Gemma 2).
         sinks: (S,) a further score in every row's denominator, if given (GPT-OSS).
+        position_bias: (B or 1, S, Q or 1, T), added to the scaled scores, if given (ALiBi).
     """
 
     query: Tensor
@@ -40,6 +41,7 @@ class Attention(NamedTuple):
     scaling: float
     softcap: float | None
     sinks: Tensor | None
+    position_bias: Tensor | None
 
 
 def log_probs(attention: Attention) -> Tensor:
@@ -47,10 +49,12 @@ def log_probs(attention: Attention) -> Tensor:
 
     With sinks the rows sum to less than one.
     """
-    query, key, allowed, scaling, softcap, sinks = attention
+    query, key, allowed, scaling, softcap, sinks, position_bias = attention
     scores = (query.float() * scaling) @ key.float().transpose(-1, -2)
     if softcap is not None:
         scores = scores.div_(softcap).tanh_().mul_(softcap)
+    if position_bias is not None:
+        scores += position_bias
     values = log_softmax_masked(scores, allowed)
     if sinks is None:
         return values
@@ -88,9 +92,16 @@ def log_patches(attention: Attention, patch_size: int) -> Tensor:
 
 def _band(attention: Attention, prompts: slice, start: int, stop: int) -> Attention:
     """The queries `start` to `stop` of some prompts; later keys are closed to them by causality."""
-    allowed = attention.allowed
-    if allowed is not None:
-        allowed = allowed[prompts if allowed.shape[0] > 1 else slice(None), :, start:stop, :stop]
+
+    def cut(values: Tensor | None) -> Tensor | None:
+        if values is None:
+            return None
+        rows = slice(start, stop) if values.shape[2] > 1 else slice(None)
+        return values[prompts if values.shape[0] > 1 else slice(None), :, rows, :stop]
+
     return attention._replace(
-        query=attention.query[prompts, :, start:stop], key=attention.key[prompts, :, :stop], allowed=allowed
+        query=attention.query[prompts, :, start:stop],
+        key=attention.key[prompts, :, :stop],
+        allowed=cut(attention.allowed),
+        position_bias=cut(attention.position_bias),
     )

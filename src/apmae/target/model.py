@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apmae.config import TargetConfig
 from apmae.errors import ApmaeError
 from apmae.patterns import Scaling, scale
-from apmae.target.attention import Capture, Reduce, activated, active_factors, probing
+from apmae.target.adapters import route_attention
+from apmae.target.attention import Capture, Reduce, activated, active_scaling
+from apmae.target.head_scaling import HeadScaling
 from apmae.target.loading import load_model_and_tokenizer
+from apmae.target.probe import probe
 
 Head = tuple[int, int]
 """(layer, head), both from 0."""
@@ -50,16 +53,20 @@ class Target:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-        """Wrap a model that was loaded with the `apmae` attention function.
+        """Wrap a model, and lead its attention to the one attention function.
 
         Raises:
-            ApmaeError: some layer's attention does not go through the attention interface.
+            ApmaeError: the model's attention cannot be captured exactly.
         """
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
-        self._layers, self.n_heads = _probe(model, name)
-        self.n_layers = len(self._layers)
+        route_attention(model)
+        found = probe(model, name)
+        self._layers = found.layers
+        self._head_sizes = found.head_sizes
+        self.n_layers = len(found.layers)
+        self.n_heads = found.heads
 
     @classmethod
     def load(
@@ -163,24 +170,60 @@ class Target:
         return TargetOutput(logits, torch.stack(patterns, 1))
 
     @contextmanager
-    def scale_heads(self, factors: Mapping[Head, float] | Tensor) -> Iterator[None]:
-        """Multiply what heads hand to the output projection, within the block.
+    def scale_heads(
+        self, factors: Mapping[Head, float] | Tensor, replacement: Tensor | None = None
+    ) -> Iterator[None]:
+        """Scale or replace what heads hand to the output projection, at every position, in the block.
 
-        Nested blocks multiply. Factors of 0 remove a head (paper section 7).
+        A head hands on `factor * output + (1 - factor) * replacement`. A factor of 0 removes the head
+        (paper section 7), or puts its replacement in its place; `mean_head_outputs` gives one. In
+        nested blocks the outer one comes first.
 
         Args:
             factors: by (layer, head), or a tensor (L, H), or (B, L, H) to give every row of the
                 batch its own.
+            replacement: (L, H, D), or (B, L, H, D) to give every row its own; zeros by default.
 
         Raises:
             ApmaeError: a head that the model does not have, or a tensor of another shape.
         """
-        factors_BLH = self._factor_tensor(factors)
-        outer = active_factors(self._layers)
-        if outer is not None:
-            factors_BLH = outer * factors_BLH
-        with activated(self._layers, factors=factors_BLH):
+        scaling = HeadScaling(self._factor_tensor(factors))
+        if replacement is not None:
+            replacement = self._replacement_tensor(replacement)
+            scaling = HeadScaling(scaling.factors, (1 - scaling.factors[..., None]) * replacement)
+        outer = active_scaling(self._layers)
+        with activated(self._layers, scaling=scaling if outer is None else scaling.after(outer)):
             yield
+
+    def mean_head_outputs(self, batches: Iterable[TokenIds]) -> Tensor:
+        """What every head hands to the output projection, on average over prompts and positions.
+
+        Args:
+            batches: token ids (B, T) without padding; B and T may differ between batches.
+
+        Returns:
+            (L, H, D) float32 on the CPU, a `replacement` for `scale_heads`.
+
+        Raises:
+            ApmaeError: there is no prompt, or the layers differ in the size of their heads.
+        """
+        if len(set(self._head_sizes)) != 1:
+            raise ApmaeError(
+                f"{self.name}: its layers differ in the size of their heads, so no mean fits all"
+            )
+        total = torch.zeros(self.n_layers, self.n_heads, self._head_sizes[0], dtype=torch.float64)
+        count = 0
+
+        def observe(layer: int, output_BTHD: Tensor) -> None:
+            total[layer] += output_BTHD.sum((0, 1), dtype=torch.float64).cpu()
+
+        for input_ids in batches:
+            with activated(self._layers, observe=observe):
+                self.logits(input_ids)
+            count += np.shape(input_ids)[0] * np.shape(input_ids)[1]
+        if not count:
+            raise ApmaeError("the mean of head outputs needs at least one prompt")
+        return (total / count).float()
 
     @cached_property
     def _keeps_last_logits(self) -> bool:
@@ -200,6 +243,15 @@ class Target:
             tensor[0, layer, head] = factor
         return tensor
 
+    def _replacement_tensor(self, replacement: Tensor) -> Tensor:
+        expected = (self.n_layers, self.n_heads, self._head_sizes[0])
+        if replacement.shape[-3:] != expected or replacement.dim() not in (3, 4):
+            raise ApmaeError(
+                f"a replacement of shape {tuple(replacement.shape)} does not fit {self.name}: "
+                f"give (L, H, D) or (B, L, H, D) with (L, H, D) = {expected}"
+            )
+        return replacement.reshape(-1, *expected).float()
+
     def _by_layer(self, heads: Iterable[Head]) -> dict[int, list[int]]:
         heads = list(heads)
         self._check_heads(heads)
@@ -215,20 +267,3 @@ class Target:
                     f"{self.name} has no head ({layer}, {head}): "
                     f"{self.n_layers} layers of {self.n_heads} heads, both counted from 0"
                 )
-
-
-def _probe(model: PreTrainedModel, name: str) -> tuple[dict[nn.Module, int], int]:
-    """Find the attention modules by a forward pass over two tokens."""
-    config = model.config.get_text_config()
-    with probing() as calls, torch.inference_mode():
-        model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
-    modules = [module for module, _ in calls]
-    head_counts = {heads for _, heads in calls}
-    if len(modules) != config.num_hidden_layers or len(set(modules)) != len(modules):
-        raise ApmaeError(
-            f"target.model {name!r}: {len(modules)} of {config.num_hidden_layers} layers "
-            f"({model.config.model_type}) go through Transformers' attention interface; it cannot be captured"
-        )
-    if len(head_counts) != 1:
-        raise ApmaeError(f"target.model {name!r}: its layers differ in their number of heads")
-    return {module: layer for layer, module in enumerate(modules)}, head_counts.pop()

@@ -1,0 +1,85 @@
+"""Capture and head scaling against every family's own attention; docs/targets.md says the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from families import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    PADDING,
+    PROMPTS,
+    REFUSED,
+    SUPPORTED,
+    forward,
+    measure,
+    page,
+    projection_inputs_changed,
+)
+
+from apmae.target import Target
+
+PAGE = Path(__file__).parents[2] / "docs" / "targets.md"
+
+
+def name(family):
+    return family.name
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_patterns_and_logits_are_the_models_own(family):
+    measured = measure(family)
+    assert measured.refusal is None
+    assert measured.difference <= 1e-5
+    assert measured.logits_difference <= 1e-5
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_nothing_attends_to_padding_or_to_what_comes_later(family):
+    for pattern in measure(family).patterns:
+        assert (pattern[1, ..., :PADDING] == 0).all()
+        assert (pattern.triu(1) == 0).all()
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_scaling_and_replacing_change_the_input_of_the_output_projection(family):
+    target = Target(family.make(), None, family.name)
+    shape = (target.n_layers, target.n_heads)
+    factors = torch.ones(PROMPTS, *shape)
+    factors[0, 0, 1], factors[1, 1, 3], factors[2, 1] = 0, 0.5, 0
+    replacement = torch.randn(*shape, target._head_sizes[0], generator=torch.Generator().manual_seed(2))
+    with target.scale_heads(factors, replacement):
+        found = target.logits(INPUT_IDS, ATTENTION_MASK)
+
+    def change(layer, output):
+        changed = output.clone()
+        changed[0, :, 1] = replacement[0, 1] if layer == 0 else output[0, :, 1]
+        if layer == 1:
+            changed[1, :, 3] = 0.5 * output[1, :, 3] + 0.5 * replacement[1, 3]
+            changed[2] = replacement[1]
+        return changed
+
+    model = family.make()
+    with projection_inputs_changed(model, family, change):
+        expected = forward(model).logits[:, -1]
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (found - forward(model).logits[:, -1]).abs().max() > 1e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("family", REFUSED, ids=name)
+def test_other_models_are_refused_in_one_line_that_names_them(family):
+    refusal = measure(family).refusal
+    assert "\n" not in refusal
+    assert refusal.startswith(
+        f"target.model '{family.name}' ({measure(family).model_type}) cannot be captured: "
+    )
+
+
+def test_the_table_in_the_docs_is_what_was_measured():
+    assert without_bounds(PAGE.read_text()) == without_bounds(page()), "remake it with `make docs`"
+
+
+def without_bounds(text):
+    """Rounding differs between machines; the limit is tested above."""
+    return re.sub(r"\| 1e-\d+ \|", "| |", text)
