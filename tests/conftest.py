@@ -5,7 +5,6 @@ import torch
 from tiny import tiny_llama
 
 from apmae.target import Target
-from apmae.target.attention import ATTENTION_NAME
 
 # The models are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -14,6 +13,4 @@ torch.set_num_threads(1)
 @pytest.fixture
 def llama():
     """The tiny Llama as a target."""
-    model = tiny_llama()
-    model.set_attn_implementation(ATTENTION_NAME)
-    return Target(model, None, "tiny-llama")
+    return Target(tiny_llama(), None, "tiny-llama")

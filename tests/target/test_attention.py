@@ -1,26 +1,18 @@
-"""Capture and head scaling against the model's own eager attention."""
+"""Capture, head scaling and replacement on one model; tests/target/test_families.py has the others."""
 
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from tiny import tiny_llama
-from transformers import Gemma2Config, Gemma2ForCausalLM, GptOssConfig, GptOssForCausalLM
 
 from apmae.errors import ApmaeError
-from apmae.patterns import patchify, scale
-from apmae.target import Target, log_probs
-from apmae.target.attention import ATTENTION_NAME
+from apmae.patterns import scale
+from apmae.target import Target
 
 IDS = torch.randint(0, 512, (3, 24), generator=torch.Generator().manual_seed(1))
-
-
-def eager_attentions(model, attention_mask=None):
-    model.set_attn_implementation("eager")
-    with torch.inference_mode():
-        output = model(input_ids=IDS, attention_mask=attention_mask, output_attentions=True, use_cache=False)
-    model.set_attn_implementation(ATTENTION_NAME)
-    return output.logits[:, -1], torch.stack(output.attentions, 1)
 
 
 def captured(target, attention_mask=None):
@@ -28,68 +20,30 @@ def captured(target, attention_mask=None):
     return logits, torch.stack([layers[layer] for layer in range(target.n_layers)], 1)
 
 
-def gemma2():
-    torch.manual_seed(0)
-    return Gemma2ForCausalLM(
-        Gemma2Config(
-            vocab_size=512,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=8,
-            sliding_window=7,
-            attn_logit_softcapping=0.02,
-        )
-    ).eval()
+@pytest.mark.parametrize("length", [64, 1000, 4096])
+def test_long_prompts_are_exact_and_only_one_layer_is_held(length):
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = tiny_llama(**sizes, max_position_embeddings=4096, attn_implementation="eager")
+    for parameter in model.parameters():
+        parameter.data *= 5  # makes attention uneven
+    ids = torch.randint(0, 512, (1, length), generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        expected = model(input_ids=ids, output_attentions=True, use_cache=False).attentions
+    held = []
+
+    def difference(layer, log_probs):
+        assert all(earlier() is None for earlier in held)
+        held.append(weakref.ref(log_probs))
+        return float((log_probs.exp() - expected[layer]).abs().max())
+
+    _, differences = Target(model, None, "tiny").capture(ids, difference)
+    assert len(held) == 2
+    assert max(differences.values()) <= 1e-5
 
 
-def gpt_oss():
-    torch.manual_seed(0)
-    model = GptOssForCausalLM(
-        GptOssConfig(
-            vocab_size=512,
-            hidden_size=32,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=8,
-            num_local_experts=2,
-            num_experts_per_tok=1,
-            sliding_window=7,
-        )
-    ).eval()
-    for layer in model.model.layers:
-        torch.nn.init.normal_(layer.self_attn.sinks)
-    return model
-
-
-@pytest.mark.parametrize("make", [tiny_llama, gemma2, gpt_oss], ids=["llama", "soft cap", "sinks"])
-def test_patterns_are_the_models_own_attention(make):
-    model = make()
-    logits, attentions = eager_attentions(model)
-    model.set_attn_implementation(ATTENTION_NAME)
-    found_logits, found = captured(Target(model, None, "tiny"))
-    torch.testing.assert_close(found, attentions, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found_logits, logits, atol=1e-5, rtol=0)
-
-
-def test_sinks_leave_rows_that_sum_below_one():
-    model = gpt_oss()
-    model.set_attn_implementation(ATTENTION_NAME)
-    _, found = captured(Target(model, None, "tiny"))
-    assert (found.sum(-1) < 0.99).all()
-
-
-def test_padding_is_masked(llama):
-    mask = torch.ones_like(IDS)
-    mask[1, :5] = 0
-    _, attentions = eager_attentions(llama.model, mask)
-    _, found = captured(llama, mask)
-    torch.testing.assert_close(found[1, ..., 5:, :], attentions[1, ..., 5:, :], atol=1e-5, rtol=0)
-    assert (found[1, ..., :5] == 0).all()
+def test_prompts_longer_than_the_models_positions_are_refused(llama):
+    with pytest.raises(ApmaeError, match="tiny-llama reads at most 512 tokens, the prompts have 513"):
+        llama.logits(torch.zeros(1, 513))
 
 
 def test_capturing_does_not_change_the_logits(llama):
@@ -111,23 +65,6 @@ def test_layers_without_a_chosen_head_are_not_reduced(llama):
         IDS, lambda layer, log_probs: seen.append((layer, log_probs.shape[1])), heads=[(1, 0), (1, 2)]
     )
     assert seen == [(1, 2)]
-
-
-@pytest.mark.parametrize("make", [tiny_llama, gemma2, gpt_oss], ids=["llama", "soft cap", "sinks"])
-@pytest.mark.parametrize("padding", [0, 5])
-@pytest.mark.parametrize("band_values", [1, 1 << 20])
-def test_patches_are_those_of_the_whole_patterns(make, padding, band_values, monkeypatch):
-    monkeypatch.setattr(log_probs, "BAND_VALUES", band_values)
-    model = make()
-    model.set_attn_implementation(ATTENTION_NAME)
-    mask = torch.ones_like(IDS)
-    mask[1, :padding] = 0
-    target = Target(model, None, "tiny")
-    heads = [(0, 3), (1, 0), (1, 3)]
-    _, whole = target.capture(IDS, lambda _, values: patchify(values, 4), heads, mask)
-    _, patches = target.capture(IDS, lambda _, values: values, heads, mask, patch_size=4)
-    for layer in (0, 1):
-        torch.testing.assert_close(patches[layer].exp(), whole[layer].exp(), atol=1e-6, rtol=0)
 
 
 def test_tokens_that_do_not_fill_the_patches_are_refused(llama):
@@ -188,9 +125,7 @@ def test_capture_sees_the_effect_of_scaling_on_later_layers(llama):
 
 
 def test_two_targets_do_not_touch_each_other(llama):
-    other_model = tiny_llama(seed=1)
-    other_model.set_attn_implementation(ATTENTION_NAME)
-    other = Target(other_model, None, "other")
+    other = Target(tiny_llama(seed=1), None, "other")
     plain = other.logits(IDS)
     with llama.scale_heads({(0, 0): 0.0}):
         scaled = llama.logits(IDS)
@@ -199,14 +134,105 @@ def test_two_targets_do_not_touch_each_other(llama):
             assert torch.equal(llama.logits(IDS), scaled)
 
 
-def test_threads_do_not_see_each_others_interventions(llama):
-    plain = llama.logits(IDS)
-    found = []
-    with llama.scale_heads({(0, 0): 0.0}):
-        thread = threading.Thread(target=lambda: found.append(llama.logits(IDS)))
-        thread.start()
-        thread.join()
-    assert torch.equal(found[0], plain)
+def test_an_exception_inside_the_forward_pass_leaves_nothing_behind(llama):
+    plain = captured(llama)
+
+    def fail(layer, _):
+        if layer == 1:
+            raise RuntimeError("inside")
+
+    with llama.scale_heads({(0, 0): 0.0}), pytest.raises(RuntimeError, match="inside"):
+        llama.capture(IDS, fail)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(captured(llama), plain, strict=True))
+
+
+def test_threads_run_one_model_at_once_each_with_its_own_intervention(llama):
+    heads = [(0, 0), (0, 1), (1, 2), (2, 3)]
+    expected = []
+    for head in heads:
+        with llama.scale_heads({head: 0.0}):
+            expected.append(captured(llama))
+    together = threading.Barrier(len(heads), timeout=60)
+
+    def run(head):
+        def reduce(_, log_probs):
+            together.wait()  # every thread is in the same layer of its forward pass
+            return log_probs.exp()
+
+        with llama.scale_heads({head: 0.0}):
+            logits, layers = llama.capture(IDS, reduce)
+        return logits, torch.stack(list(layers.values()), 1)
+
+    with ThreadPoolExecutor(len(heads)) as pool:
+        found = list(pool.map(run, heads))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def head_outputs(model, ids):
+    """What enters each output projection of the tiny Llama: (L, B, T, H, D)."""
+    seen = []
+    hooks = [
+        layer.self_attn.o_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for layer in model.model.layers
+    ]
+    with torch.inference_mode():
+        model(input_ids=ids)
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(seen).unflatten(-1, (4, 8))
+
+
+def test_mean_head_outputs_are_means_over_prompts_and_positions(llama):
+    batches = [IDS[:2], IDS[2:, :5]]
+    outputs = [head_outputs(llama.model, ids).flatten(1, 2) for ids in batches]
+    found = llama.mean_head_outputs(ids.tolist() for ids in batches)
+    torch.testing.assert_close(found, torch.cat(outputs, 1).mean(1))
+
+
+def test_mean_head_outputs_are_those_before_the_heads_are_scaled(llama):
+    plain = llama.mean_head_outputs([IDS])
+    with llama.scale_heads({(0, 1): 0.0}):
+        scaled = llama.mean_head_outputs([IDS])
+    assert torch.equal(scaled[0], plain[0])
+    assert not torch.allclose(scaled[1], plain[1], atol=1e-3)
+
+
+def test_replacing_by_the_mean_of_a_constant_head_changes_nothing(llama):
+    ids = IDS[:1, :1]  # one prompt of one token: the mean is the output itself
+    means = llama.mean_head_outputs([ids])
+    with llama.scale_heads(torch.zeros(3, 4), means):
+        torch.testing.assert_close(llama.logits(ids), llama.logits(ids))
+        found = llama.logits(ids)
+    torch.testing.assert_close(found, llama.logits(ids))
+    with llama.scale_heads(torch.zeros(3, 4)):
+        assert not torch.allclose(llama.logits(ids), found, atol=1e-3)
+
+
+def test_nested_replacements_apply_from_the_outside_in(llama):
+    inner, outer = torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(3)).unbind()
+    with llama.scale_heads({(1, 1): 0.25}, outer), llama.scale_heads({(1, 1): 0.5}, inner):
+        found = llama.logits(IDS)
+    combined = (0.5 * 0.75 * outer + 0.5 * inner) / (1 - 0.125)
+    with llama.scale_heads({(1, 1): 0.125}, combined):
+        torch.testing.assert_close(found, llama.logits(IDS))
+
+
+def test_replacements_that_do_not_fit_are_refused(llama):
+    wrong = [torch.zeros(3, 4, 7), torch.zeros(4, 8)]
+    for replacement in wrong:
+        with (
+            pytest.raises(ApmaeError, match=r"replacement of shape .* does not fit .* \(3, 4, 8\)"),
+            llama.scale_heads({}, replacement),
+        ):
+            pass
+    with (
+        pytest.raises(ApmaeError, match="for 2 prompts, the batch has 3"),
+        llama.scale_heads(torch.ones(2, 3, 4)),
+    ):
+        llama.logits(IDS)
+    with pytest.raises(ApmaeError, match="at least one prompt"):
+        llama.mean_head_outputs([])
 
 
 def test_unknown_heads_and_shapes_are_refused(llama):
@@ -217,10 +243,3 @@ def test_unknown_heads_and_shapes_are_refused(llama):
         pass
     with pytest.raises(ApmaeError, match=r"shape \(4, 3\) do not fit"), llama.scale_heads(torch.ones(4, 3)):
         pass
-
-
-def test_a_model_that_bypasses_the_interface_is_refused():
-    model = tiny_llama()
-    model.set_attn_implementation("eager")
-    with pytest.raises(ApmaeError, match="0 of 3 layers"):
-        Target(model, None, "eager-llama")

@@ -18,7 +18,8 @@ from families import (
     projection_inputs_changed,
 )
 
-from apmae.target import Target
+from apmae.patterns import patchify
+from apmae.target import Target, log_probs
 
 PAGE = Path(__file__).parents[2] / "docs" / "targets.md"
 
@@ -40,6 +41,26 @@ def test_nothing_attends_to_padding_or_to_what_comes_later(family):
     for pattern in measure(family).patterns:
         assert (pattern[1, ..., :PADDING] == 0).all()
         assert (pattern.triu(1) == 0).all()
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+@pytest.mark.parametrize("band_values", [1, 1 << 20])
+def test_patches_are_those_of_the_whole_patterns(family, band_values, monkeypatch):
+    monkeypatch.setattr(log_probs, "BAND_VALUES", band_values)
+    target = Target(family.make(), None, family.name)
+    heads = [(0, 2), (0, 3), (1, 1)]
+    _, whole = target.capture(INPUT_IDS, lambda _, values: patchify(values, 4), heads, ATTENTION_MASK)
+    _, patches = target.capture(INPUT_IDS, lambda _, values: values, heads, ATTENTION_MASK, patch_size=4)
+    assert set(patches) == {0, 1}
+    for layer in patches:
+        torch.testing.assert_close(patches[layer], whole[layer])
+
+
+def test_sinks_leave_rows_that_sum_below_one():
+    sinks = next(family for family in SUPPORTED if "sinks" in measure(family).traits)
+    for pattern in measure(sinks).patterns:
+        assert (pattern.sum(-1) < 1).all()
+        assert pattern.sum(-1)[0].min() < 0.5
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)

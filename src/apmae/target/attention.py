@@ -23,7 +23,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -150,11 +149,16 @@ def attention_forward(
         chosen = list(range(query.shape[1]) if heads is None else heads)
         keys = [head * key.shape[1] // query.shape[1] for head in chosen]
         sinks = None if s_aux is None else s_aux[chosen]
-        bias = None
-        if position_bias is not None:
-            bias = position_bias.expand(-1, query.shape[1], -1, -1)[:, chosen]
         queries = query if heads is None else query[:, chosen]
-        return Attention(queries, key[:, keys], allowed, scaling, softcap, sinks, bias)
+        return Attention(
+            queries,
+            key[:, keys],
+            _of_heads(allowed, chosen),
+            scaling,
+            softcap,
+            sinks,
+            _of_heads(position_bias, chosen),
+        )
 
     if softcap is None and s_aux is None and position_bias is None:
         output, _ = sdpa_attention_forward(
@@ -176,6 +180,11 @@ def attention_forward(
         if state.scaling is not None:
             output = state.scaling(output, layer)
     return output, None
+
+
+def _of_heads(values: Tensor | None, heads: Sequence[int]) -> Tensor | None:
+    """The heads' part of a mask or bias, which may be one for all of them."""
+    return values if values is None or values.shape[1] == 1 else values[:, list(heads)]
 
 
 def _reduce_layer(

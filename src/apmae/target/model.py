@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,8 +107,15 @@ class Target:
         Args:
             input_ids: (B, T) token ids.
             attention_mask: (B, T), 0 at padding on the left; None where there is none.
+
+        Raises:
+            ApmaeError: the prompts are longer than what the model was made for.
         """
         ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
+        if ids.shape[1] > self._max_tokens:
+            raise ApmaeError(
+                f"{self.name} reads at most {self._max_tokens:.0f} tokens, the prompts have {ids.shape[1]}"
+            )
         # As an index, not as the number 1: a slice of the hidden states is not contiguous, and for each
         # prompt of one the vocabulary's projection is copied, a fifth of the time of SmolLM2-135M.
         last = torch.tensor([ids.shape[1] - 1], device=self.device)
@@ -228,6 +236,12 @@ class Target:
     @cached_property
     def _keeps_last_logits(self) -> bool:
         return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    @cached_property
+    def _max_tokens(self) -> float:
+        config = self.model.config.get_text_config()
+        limits = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        return next((float(limit) for limit in limits if limit), math.inf)
 
     def _factor_tensor(self, factors: Mapping[Head, float] | Tensor) -> Tensor:
         if isinstance(factors, Tensor):
