@@ -28,8 +28,9 @@ check: $(INSTALLED)  ## format, lint, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_config_docs.py --check
 
-docs: $(INSTALLED)  ## regenerate docs/config.md
+docs: $(INSTALLED)  ## regenerate docs/config.md and docs/targets.md
 	$(BIN)/python scripts/generate_config_docs.py
+	$(BIN)/python scripts/generate_targets_docs.py
 
 bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/capture.py

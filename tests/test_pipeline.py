@@ -16,6 +16,7 @@ from apmae import corpus, pipeline
 from apmae.config import load_config
 from apmae.corpus import open_corpus
 from apmae.errors import ApmaeError
+from apmae.model import APMAEConfig, APMAEModel
 from apmae.progress import silent
 from apmae.study import Study
 
@@ -142,6 +143,15 @@ def test_a_stage_alone_says_which_earlier_one_is_missing(parts, tmp_path):
     path = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run")
     with pytest.raises(ApmaeError, match="encode needs the stage prompts, which is not done"):
         pipeline.run(load_config(path), only="encode")
+
+
+def test_an_encoder_of_another_size_is_refused_before_prompts_are_mined(parts, tmp_path):
+    APMAEModel(APMAEConfig.tiny(pattern_size=32, patch_size=8)).save_pretrained(tmp_path / "encoder")
+    path = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run")
+    config = load_config(path, [f"encoder.pretrained={tmp_path / 'encoder'}"])
+    with pytest.raises(ApmaeError, match=r"reads patterns of 32 tokens, but prompts\.length_tokens is 64"):
+        pipeline.run(config)
+    assert not list(tmp_path.glob("run/work/prompts/*.parquet"))
 
 
 def test_a_directory_of_something_else_is_left_alone(parts, tmp_path):

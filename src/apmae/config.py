@@ -288,7 +288,8 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:
-        if self.prompts.length_tokens % self.encoder.patch_size:
+        trained_here = self.encoder.pretrained is None
+        if trained_here and self.prompts.length_tokens % self.encoder.patch_size:
             raise ValueError(
                 f"encoder.patch_size {self.encoder.patch_size} does not divide "
                 f"prompts.length_tokens {self.prompts.length_tokens}"

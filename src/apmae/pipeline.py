@@ -177,8 +177,9 @@ def _peak_memory_mib() -> float:
 
 
 def _prompts(shared: Run, key: str) -> Counts:
-    from apmae import mining
+    from apmae import mining, training
 
+    training.check_pretrained(shared.study.config)
     return mining.run(shared.study, key, shared.track, shared.target, shared.corpus)
 
 

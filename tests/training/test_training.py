@@ -164,7 +164,7 @@ def test_a_number_of_processes_that_lanes_cannot_be_dealt_to_is_refused(tmp_path
 def test_a_pretrained_encoder_is_taken_as_it_is(tmp_path, llama):
     _, _, trained = train(tiny_study(tmp_path / "one"), llama)
     encoder = {"pretrained": str(tmp_path / "one" / ENCODER)}
-    study = tiny_study(tmp_path / "two", encoder={**encoder, "patch_size": 4})
+    study = tiny_study(tmp_path / "two", encoder=encoder)
     training.run(study, "key", silent, lambda: pytest.fail("the target is not needed"))
     taken = APMAEModel.from_pretrained(study.path(ENCODER))
     assert all(

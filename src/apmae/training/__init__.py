@@ -10,6 +10,7 @@ import polars as pl
 from apmae.config import StudyConfig, TrainingConfig
 from apmae.errors import ApmaeError
 from apmae.model import APMAEModel
+from apmae.model.checkpoint import load_config
 from apmae.progress import Tracker
 from apmae.study import ENCODER, TRAINING_HISTORY, Study, write_parquet
 from apmae.target import Target
@@ -20,6 +21,7 @@ __all__ = [
     "PatternBatches",
     "Trainer",
     "capture_tokens",
+    "check_pretrained",
     "draw_heads",
     "encoder_config",
     "encoder_prompts",
@@ -66,14 +68,25 @@ def pretrained_encoder(config: StudyConfig) -> APMAEModel:
         ApmaeError: there is no such model, or its patterns have another size than the prompts.
     """
     assert config.encoder.pretrained is not None
-    model = APMAEModel.from_pretrained(config.encoder.pretrained)
-    size, asked = model.config.pattern_size, config.prompts.length_tokens
+    check_pretrained(config)
+    return APMAEModel.from_pretrained(config.encoder.pretrained)
+
+
+def check_pretrained(config: StudyConfig) -> None:
+    """See from its config alone whether `encoder.pretrained`, if any, reads the study's patterns.
+
+    Raises:
+        ApmaeError: there is no such model, or its patterns have another size than the prompts.
+    """
+    if config.encoder.pretrained is None:
+        return
+    model_config, _ = load_config(config.encoder.pretrained, {}, {})
+    size, asked = model_config.pattern_size, config.prompts.length_tokens
     if size != asked:
         raise ApmaeError(
             f"encoder.pretrained {config.encoder.pretrained!r} reads patterns of {size} tokens, "
             f"but prompts.length_tokens is {asked}"
         )
-    return model
 
 
 def encoder_prompts(prompts: pl.DataFrame, config: TrainingConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
