@@ -38,7 +38,9 @@ def test_patterns_and_logits_are_the_models_own(family):
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
 def test_nothing_attends_to_padding_or_to_what_comes_later(family):
-    for pattern in measure(family).patterns:
+    patterns = measure(family).patterns
+    assert len(patterns) == 2
+    for pattern in patterns:
         assert (pattern[1, ..., :PADDING] == 0).all()
         assert (pattern.triu(1) == 0).all()
 

@@ -59,11 +59,11 @@ def probe(model: PreTrainedModel, name: str) -> Probe:
 
 
 def _prompts(model: PreTrainedModel, vocabulary: int) -> dict[str, Tensor]:
-    """Two prompts, the second one padded on the left."""
-    input_ids = (torch.arange(2 * PROBE_TOKENS, device=model.device) % vocabulary).view(2, PROBE_TOKENS)
-    attention_mask = torch.ones_like(input_ids)
+    """Two prompts, the second one padded on the left, of tokens far from the special ones."""
+    tokens = vocabulary // 2 + torch.arange(2 * PROBE_TOKENS, device=model.device)
+    attention_mask = torch.ones(2, PROBE_TOKENS, dtype=torch.long, device=model.device)
     attention_mask[1, :PROBE_PADDING] = 0
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+    return {"input_ids": (tokens % vocabulary).view(2, PROBE_TOKENS), "attention_mask": attention_mask}
 
 
 def _reason_to_refuse(calls: list[AttentionCall], layers: int) -> str | None:
