@@ -47,10 +47,10 @@ def main() -> None:
     ways: dict[str, Callable[[], object]] = {
         PLAIN: lambda: _batches(input_ids, target.logits),
         f"capture {len(quarter) / len(target.heads):.0%} of the heads": lambda: _batches(
-            input_ids, lambda ids: target.capture(ids, _reduce, quarter, patch_size=PATCH_SIZE)
+            input_ids, lambda ids: target.capture_patches(ids, PATCH_SIZE, _reduce, quarter)
         ),
         "capture all heads": lambda: _batches(
-            input_ids, lambda ids: target.capture(ids, _reduce, patch_size=PATCH_SIZE)
+            input_ids, lambda ids: target.capture_patches(ids, PATCH_SIZE, _reduce)
         ),
         REFERENCE: lambda: [_reference(reference, ids[None]) for ids in input_ids[:REFERENCE_PROMPTS]],
     }

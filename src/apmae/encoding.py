@@ -7,7 +7,7 @@ written whole, once; a killed stage goes on at the first shard that is not writt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,6 @@ def encode_prompts(
         By readout (heads, prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
     """
     autocast = autocasting(target.device, precision)
-
     patch_size = model.config.patch_size
 
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
@@ -78,10 +77,8 @@ def encode_prompts(
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
-        _, layers = target.capture(batch["input_ids"].to_list(), reduce, patch_size=patch_size)
-        batches.append(
-            {name: _heads_first([layers[layer][name] for layer in sorted(layers)]) for name in layers[0]}
-        )
+        _, layers = target.capture_patches(batch["input_ids"].to_list(), patch_size, reduce)
+        batches.append({name: _heads_first(layers, name) for name in layers[0][0]})
     return {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in batches[0]}
 
 
@@ -121,7 +118,7 @@ def _open_arrays(
     return dict(zarr.open_group(path, mode="r+").arrays())
 
 
-def _heads_first(layers_BHD: Sequence[Tensor]) -> np.ndarray:
-    """Per layer (B, H, D) -> (L * H, B, D)."""
-    stacked = torch.stack(list(layers_BHD)).transpose(1, 2).flatten(0, 1)
-    return stacked.cpu().numpy()
+def _heads_first(layers: dict[int, list[dict[str, Tensor]]], name: str) -> np.ndarray:
+    """Per layer a few prompts at a time (b, H, D) -> (L * H, B, D)."""
+    layers_BHD = [torch.cat([part[name] for part in layers[layer]]) for layer in sorted(layers)]
+    return torch.stack(layers_BHD).transpose(1, 2).flatten(0, 1).cpu().numpy()

@@ -79,6 +79,11 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     return (log_probs_TT / -lowest.where(lowest < 0, -1.0)).add_(1).clamp_(min=0)
 
 
+def causal_patch_count(grid: int) -> int:
+    """K: patches in the lower triangle, with its diagonal, of grid x grid."""
+    return grid * (grid + 1) // 2
+
+
 def causal_patch_indices(grid: int, device: torch.device | None = None) -> Tensor:
     """(K,) int64: indices, into a flat grid x grid of patches, of the lower triangle with its diagonal."""
     rows, columns = torch.tril_indices(grid, grid, device=device).unbind()

@@ -69,7 +69,7 @@ def test_layers_without_a_chosen_head_are_not_reduced(llama):
 
 def test_tokens_that_do_not_fill_the_patches_are_refused(llama):
     with pytest.raises(ApmaeError, match="24 tokens have no whole patches of side 5"):
-        llama.capture(IDS, lambda _, values: values, patch_size=5)
+        llama.capture_patches(IDS, 5, lambda _, values: values)
 
 
 def test_run_scales_as_the_pattern_functions_do(llama):

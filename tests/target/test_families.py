@@ -46,16 +46,17 @@ def test_nothing_attends_to_padding_or_to_what_comes_later(family):
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
-@pytest.mark.parametrize("band_values", [1, 1 << 20])
-def test_patches_are_those_of_the_whole_patterns(family, band_values, monkeypatch):
-    monkeypatch.setattr(log_probs, "BAND_VALUES", band_values)
+@pytest.mark.parametrize("cached_values", [1, 1 << 21])
+def test_patches_are_those_of_the_whole_patterns(family, cached_values, monkeypatch):
+    monkeypatch.setattr(log_probs, "CACHED_VALUES", cached_values)
     target = Target(family.make(), None, family.name)
     heads = [(0, 2), (0, 3), (1, 1)]
     _, whole = target.capture(INPUT_IDS, lambda _, values: patchify(values, 4), heads, ATTENTION_MASK)
-    _, patches = target.capture(INPUT_IDS, lambda _, values: values, heads, ATTENTION_MASK, patch_size=4)
+    _, patches = target.capture_patches(INPUT_IDS, 4, lambda _, values: values, heads, ATTENTION_MASK)
     assert set(patches) == {0, 1}
     for layer in patches:
-        torch.testing.assert_close(patches[layer], whole[layer])
+        assert len(patches[layer]) == (1 if cached_values > 1 else PROMPTS)
+        torch.testing.assert_close(torch.cat(patches[layer]), whole[layer])
 
 
 def test_sinks_leave_rows_that_sum_below_one():

@@ -9,7 +9,7 @@ from transformers.activations import ACT2FN
 
 from apmae.errors import ApmaeError
 from apmae.model.released import is_released_config, translate_config
-from apmae.patterns import Scaling
+from apmae.patterns import Scaling, causal_patch_count
 
 DecoderContext = Literal["visible", "cls"]
 EncodePatches = Literal["causal", "all"]
@@ -111,7 +111,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
     @property
     def causal_patches(self) -> int:
         """Lower-triangle patches, K = G (G + 1) / 2."""
-        return self.grid_size * (self.grid_size + 1) // 2
+        return causal_patch_count(self.grid_size)
 
     @property
     def row_token_count(self) -> int:

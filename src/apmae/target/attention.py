@@ -36,7 +36,8 @@ ATTENTION_NAME = "apmae"
 Reduce = Callable[[int, Tensor], Any]
 """Called with (layer, log probabilities), float32 and -inf where masked; returns what to keep.
 
-The log probabilities are (B, S, T, T), or (B, S, K, P * P) where patches of side P were asked for.
+The log probabilities are (B, S, T, T); where patches of side P were asked for they are (b, S, K, P * P), of
+a few prompts at a time, in order.
 """
 
 Observe = Callable[[int, Tensor], None]
@@ -51,13 +52,13 @@ class Capture:
         reduce: turns one layer's log probabilities into what is kept.
         heads: head indices per layer, or None for every head; layers without one are not reduced.
         patch_size: cut the patterns into their lower-triangle patches of this side, if given.
-        results: what `reduce` returned, by layer.
+        results: what `reduce` returned, call by call, by layer.
     """
 
     reduce: Reduce
     heads: Mapping[int, Sequence[int]] | None
     patch_size: int | None = None
-    results: dict[int, Any] = field(default_factory=dict)
+    results: dict[int, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,11 @@ def _reduce_layer(
         return
     assert layer not in capture.results, "a layer ran twice in one forward pass"
     chosen = attention(heads)
-    values = log_probs(chosen) if capture.patch_size is None else log_patches(chosen, capture.patch_size)
-    capture.results[layer] = capture.reduce(layer, values)
+    if capture.patch_size is None:
+        capture.results[layer] = [capture.reduce(layer, log_probs(chosen))]
+    else:
+        patches = log_patches(chosen, capture.patch_size)
+        capture.results[layer] = [capture.reduce(layer, of_some_prompts) for of_some_prompts in patches]
 
 
 AttentionInterface.register(ATTENTION_NAME, attention_forward)

@@ -9,16 +9,17 @@ side, K = G (G + 1) / 2 lower-triangle patches.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from apmae.errors import ApmaeError
-from apmae.patterns import log_softmax_masked
+from apmae.patterns import causal_patch_count, log_softmax_masked
 
-BAND_VALUES = 1 << 20
-"""Attention values made at once: 4 MiB of float32, about what a core's share of the cache holds."""
+CACHED_VALUES = 1 << 21
+"""Patch values made at once on a CPU: 8 MiB of float32, so that what is made of them stays cached."""
 
 
 class Attention(NamedTuple):
@@ -64,8 +65,13 @@ def log_probs(attention: Attention) -> Tensor:
     return values - (denominator - total).nan_to_num(posinf=0)
 
 
-def log_patches(attention: Attention, patch_size: int) -> Tensor:
-    """The lower-triangle patches of `log_probs`: (B, S, K, P * P) float32, as `patchify` cuts them.
+def log_patches(attention: Attention, patch_size: int) -> Iterator[Tensor]:
+    """The lower-triangle patches of `log_probs`, as `patchify` cuts them, a few prompts at a time.
+
+    On a GPU, which needs large pieces of work, all prompts at once.
+
+    Yields:
+        (b, S, K, P * P) float32, prompts in order.
 
     Raises:
         ApmaeError: the number of tokens is no multiple of `patch_size`.
@@ -75,22 +81,23 @@ def log_patches(attention: Attention, patch_size: int) -> Tensor:
     if tokens % patch_size:
         raise ApmaeError(f"patterns of {tokens} tokens have no whole patches of side {patch_size}")
     grid = tokens // patch_size
-    patches = attention.query.new_empty(
-        prompts, heads, grid * (grid + 1) // 2, patch_size, patch_size, dtype=torch.float32
-    )
-    wide = attention._replace(query=attention.query.float(), key=attention.key.float())
-    step = max(1, BAND_VALUES // (heads * patch_size * tokens))
+    values = heads * causal_patch_count(grid) * patch_size**2
+    step = max(1, CACHED_VALUES // values) if attention.query.device.type == "cpu" else prompts
     for start in range(0, prompts, step):
         some = slice(start, start + step)
+        query, key = attention.query[some].float(), attention.key[some].float()
+        patches = query.new_empty(len(query), heads, causal_patch_count(grid), patch_size, patch_size)
         for row in range(grid):
-            band = log_probs(_band(wide, some, row * patch_size, (row + 1) * patch_size))
-            first = row * (row + 1) // 2
+            band = log_probs(_band(attention, query, key, some, row * patch_size, (row + 1) * patch_size))
+            first = causal_patch_count(row)
             cells = band.view(*band.shape[:-1], row + 1, patch_size).transpose(-3, -2)
-            patches[some, :, first : first + row + 1] = cells
-    return patches.flatten(-2)
+            patches[:, :, first : first + row + 1] = cells
+        yield patches.flatten(-2)
 
 
-def _band(attention: Attention, prompts: slice, start: int, stop: int) -> Attention:
+def _band(
+    attention: Attention, query: Tensor, key: Tensor, prompts: slice, start: int, stop: int
+) -> Attention:
     """The queries `start` to `stop` of some prompts; later keys are closed to them by causality."""
 
     def cut(values: Tensor | None) -> Tensor | None:
@@ -100,8 +107,8 @@ def _band(attention: Attention, prompts: slice, start: int, stop: int) -> Attent
         return values[prompts if values.shape[0] > 1 else slice(None), :, rows, :stop]
 
     return attention._replace(
-        query=attention.query[prompts, :, start:stop],
-        key=attention.key[prompts, :, :stop],
+        query=query[:, :, start:stop],
+        key=key[:, :, :stop],
         allowed=cut(attention.allowed),
         position_bias=cut(attention.position_bias),
     )

@@ -136,7 +136,6 @@ class Target:
         reduce: Reduce,
         heads: Iterable[Head] | None = None,
         attention_mask: Tensor | None = None,
-        patch_size: int | None = None,
     ) -> tuple[Tensor, dict[int, Any]]:
         """Run the model and reduce the patterns layer by layer.
 
@@ -144,18 +143,33 @@ class Target:
             reduce: called with (layer, log_probs (B, S, T, T) float32, -inf where masked). S are the
                 layer's heads in ascending order.
             heads: which heads; every one by default.
-            patch_size: P, to give `reduce` the lower-triangle patches (B, S, K, P * P), as `patchify`
-                cuts them, in place of the patterns; about ten times as fast.
 
         Returns:
             Logits (B, V), and what `reduce` returned, by layer.
         """
-        capture = Capture(reduce, None if heads is None else self._by_layer(heads), patch_size)
-        with activated(self._layers, capture=capture):
-            logits = self.logits(input_ids, attention_mask)
-        expected = self.n_layers if capture.heads is None else len(capture.heads)
-        assert len(capture.results) == expected, "a layer that was asked for did not run"
-        return logits, capture.results
+        logits, results = self._capture(input_ids, reduce, heads, attention_mask, None)
+        return logits, {layer: result for layer, (result,) in results.items()}
+
+    def capture_patches(
+        self,
+        input_ids: TokenIds,
+        patch_size: int,
+        reduce: Reduce,
+        heads: Iterable[Head] | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, dict[int, list[Any]]]:
+        """Run the model and reduce the patterns' lower-triangle patches; what is above is never made.
+
+        Args:
+            patch_size: P; divides the number of tokens.
+            reduce: called with (layer, log_patches (b, S, K, P * P) float32, as `patchify` cuts them,
+                -inf where masked) for a few prompts at a time, in order.
+            heads: which heads; every one by default.
+
+        Returns:
+            Logits (B, V), and by layer what `reduce` returned, call by call.
+        """
+        return self._capture(input_ids, reduce, heads, attention_mask, patch_size)
 
     def run(
         self,
@@ -232,6 +246,21 @@ class Target:
         if not count:
             raise ApmaeError("the mean of head outputs needs at least one prompt")
         return (total / count).float()
+
+    def _capture(
+        self,
+        input_ids: TokenIds,
+        reduce: Reduce,
+        heads: Iterable[Head] | None,
+        attention_mask: Tensor | None,
+        patch_size: int | None,
+    ) -> tuple[Tensor, dict[int, list[Any]]]:
+        capture = Capture(reduce, None if heads is None else self._by_layer(heads), patch_size)
+        with activated(self._layers, capture=capture):
+            logits = self.logits(input_ids, attention_mask)
+        expected = self.n_layers if capture.heads is None else len(capture.heads)
+        assert len(capture.results) == expected, "a layer that was asked for did not run"
+        return logits, capture.results
 
     @cached_property
     def _keeps_last_logits(self) -> bool:

@@ -90,7 +90,7 @@ def _reason_to_refuse_layer(call: AttentionCall, layer: int) -> str | None:
     capture = Capture(lambda _layer, log_probs: log_probs, heads=None)
     with activated({call.module: 0}, capture=capture):
         output, _ = attention_forward(call.module, **arguments)
-    log_probs: Tensor = capture.results[0]
+    (log_probs,) = capture.results[0]
     masked = log_probs == -torch.inf
     if not masked.triu(1).eq(torch.ones_like(masked).triu(1)).all():
         return f"layer {layer} is not causal"

@@ -130,8 +130,8 @@ def capture_tokens(
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> PatternTokens:
         return tokens_of(scale(log_patches_BHKP.flatten(0, 1), config.scaling).half(), config)
 
-    _, by_layer = target.capture(input_ids, reduce, heads, patch_size=config.patch_size)
-    return concatenate([by_layer[layer] for layer in sorted(by_layer)])
+    _, by_layer = target.capture_patches(input_ids, config.patch_size, reduce, heads)
+    return concatenate([part for layer in sorted(by_layer) for part in by_layer[layer]])
 
 
 def take(tokens: PatternTokens, rows: slice | Tensor) -> PatternTokens:
