@@ -46,7 +46,7 @@ def test_nothing_attends_to_padding_or_to_what_comes_later(family):
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
-@pytest.mark.parametrize("cached_values", [1, 1 << 21])
+@pytest.mark.parametrize("cached_values", [1, 1 << 22])
 def test_patches_are_those_of_the_whole_patterns(family, cached_values, monkeypatch):
     monkeypatch.setattr(log_probs, "CACHED_VALUES", cached_values)
     target = Target(family.make(), None, family.name)

@@ -18,8 +18,8 @@ from torch import Tensor
 from apmae.errors import ApmaeError
 from apmae.patterns import causal_patch_count, log_softmax_masked
 
-CACHED_VALUES = 1 << 21
-"""Patch values made at once on a CPU: 8 MiB of float32, so that what is made of them stays cached."""
+CACHED_VALUES = 1 << 22
+"""Patch values made at once on a CPU: 16 MiB of float32, so that what is made of them stays cached."""
 
 
 class Attention(NamedTuple):
