@@ -67,6 +67,8 @@ class CorpusConfig(Section):
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Of files whose code is at least this similar (Jaccard similarity of five-token shingles, estimated
     with MinHash) one is kept; exact duplicates are always skipped."""
+    groups_file: str | None = None
+    """Text file that lists groups (packages, projects), one a line: files of others are skipped."""
     hub_config: str | None = None
     """Hub only: the data set's configuration name."""
     hub_split: str = "train"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from apmae.config import CorpusConfig
 from apmae.corpus.files import Corpus, SkippedFile, SkipReason, SourceFile
+from apmae.corpus.groups import of_listed_groups
 from apmae.corpus.hub import hub_corpus
 from apmae.corpus.jdk import fetch_jdk_sources, find_or_fetch_jdk_sources, jdk_cache, jdk_corpus
 from apmae.corpus.local import archive_corpus, directory_corpus
@@ -38,4 +41,5 @@ def open_corpus(config: CorpusConfig, seed: int) -> Corpus:
         "archive": archive_corpus,
         "hub": hub_corpus,
     }
-    return opened[config.source](config, seed)
+    corpus = opened[config.source](config, seed)
+    return corpus if config.groups_file is None else of_listed_groups(corpus, Path(config.groups_file))

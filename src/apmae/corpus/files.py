@@ -20,6 +20,7 @@ SkipReason = Literal[
     "minified",
     "duplicate",
     "near duplicate",
+    "of another group",
 ]
 
 
