@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench docs organisms clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,8 +22,8 @@ test: $(INSTALLED)  ## every test, slow ones too
 	$(BIN)/python -m pytest
 
 check: $(INSTALLED)  ## format, lint, types, layers
-	$(BIN)/ruff format --check src tests scripts benchmarks
-	$(BIN)/ruff check src tests scripts benchmarks
+	$(BIN)/ruff format --check src tests organisms scripts benchmarks
+	$(BIN)/ruff check src tests organisms scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_config_docs.py --check
@@ -35,6 +35,11 @@ docs: $(INSTALLED)  ## regenerate docs/config.md and docs/targets.md
 bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/corpus.py
+
+organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write organisms/java-fim-*
+	for name in java-fim-4m java-fim-12m; do \
+	  $(BIN)/python -m organisms.train $$name && $(BIN)/python -m organisms.export $$name || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

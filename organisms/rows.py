@@ -1,0 +1,144 @@
+"""Rows of token ids made from source files.
+
+1. Files are cut into windows of `WINDOW_CHARACTERS`; windows that are mostly comments are dropped,
+   since no task asks about comments.
+2. Every epoch visits the windows in its own order, each moved by a random offset.
+3. A row is the tokens from there on. At the rate of fill-in-the-middle its text is cut at two random
+   characters and reordered (Bavarian et al. 2022: character level, within the context, PSM):
+   `<fim_prefix> left <fim_suffix> right <fim_middle> middle <|endoftext|>`.
+
+A row is a function of the seed and its number, so training goes on from a step alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apmae.seeding import numpy_generator
+from organisms.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX
+
+WINDOW_CHARACTERS = 1024
+CHARACTERS_PER_TOKEN = 8
+"""More than a row's tokens ever average; what is left over is cut off."""
+FIM_SPARE_TOKENS = 12
+"""Sentinels, and what two cuts add to the number of tokens."""
+IGNORED_LABEL = -100
+COMMENT_STARTS = ("*", "/*", "//")
+
+
+class Window(NamedTuple):
+    """A place in a file."""
+
+    file: int
+    start: int
+
+
+class Rows(Dataset[dict[str, Tensor]]):
+    """Rows of `row_tokens` token ids, without end; `len` is the rows of one epoch.
+
+    A row that its file cannot fill ends in `<fim_pad>`, which has no label.
+
+    Args:
+        texts: whole files.
+        fim_rate: fraction of the rows that are fill-in-the-middle.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], tokenizer: Tokenizer, row_tokens: int, fim_rate: float, seed: int
+    ) -> None:
+        self.texts = texts
+        self.row_tokens = row_tokens
+        self.fim_rate = fim_rate
+        self.seed = seed
+        self._windows = [
+            Window(file, start) for file, text in enumerate(texts) for start in code_windows(text)
+        ]
+        self._tokenizer = tokenizer
+        vocabulary = tokenizer.get_vocab()
+        self._ids = {name: vocabulary[name] for name in (END, PREFIX, MIDDLE, SUFFIX, PAD)}
+        self._order = lru_cache(maxsize=1)(self._draw_order)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        generator = numpy_generator(self.seed, "organisms", "row", number)
+        epoch, place = divmod(number, len(self))
+        text = self._text(self._windows[self._order(epoch)[place]], generator)
+        fim = generator.random() < self.fim_rate
+        ids = self._fim_ids(text, generator) if fim else self._causal_ids(text)
+        padding = self.row_tokens - len(ids)
+        return {
+            "input_ids": torch.tensor(ids + padding * [self._ids[PAD]]),
+            "labels": torch.tensor(ids + padding * [IGNORED_LABEL]),
+        }
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return numpy_generator(self.seed, "organisms", "epoch", epoch).permutation(len(self))
+
+    def _text(self, window: Window, generator: np.random.Generator) -> str:
+        """More text than a row holds, from near the window's start, or up to the end of the file."""
+        text = self.texts[window.file]
+        start = window.start + int(generator.integers(WINDOW_CHARACTERS)) - WINDOW_CHARACTERS // 2
+        start = max(0, min(start, len(text) - WINDOW_CHARACTERS))
+        return text[start : start + CHARACTERS_PER_TOKEN * self.row_tokens]
+
+    def _causal_ids(self, text: str) -> list[int]:
+        return [*self._encode(text), self._ids[END]][: self.row_tokens]
+
+    def _fim_ids(self, text: str, generator: np.random.Generator) -> list[int]:
+        encoding = self._tokenizer.encode(text)
+        n_tokens = min(len(encoding.ids), self.row_tokens - FIM_SPARE_TOKENS)
+        piece = text[: encoding.offsets[n_tokens - 1][1]]
+        start, end = draw_middle(len(piece), generator)
+        return fim_row(piece, start, end, self._encode, self._ids)[: self.row_tokens]
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
+
+
+def code_windows(text: str) -> list[int]:
+    """Starts of a file's windows of which at most half the characters stand in comment lines."""
+    starts = range(0, max(1, len(text) - WINDOW_CHARACTERS // 2), WINDOW_CHARACTERS)
+    return [start for start in starts if comment_share(text[start : start + WINDOW_CHARACTERS]) <= 0.5]
+
+
+def comment_share(text: str) -> float:
+    """Fraction of the characters that stand in lines which begin like a comment's."""
+    lines = text.splitlines()
+    comments = sum(len(line) for line in lines if line.lstrip().startswith(COMMENT_STARTS))
+    return comments / max(1, sum(map(len, lines)))
+
+
+def draw_middle(n_characters: int, generator: np.random.Generator) -> tuple[int, int]:
+    """Where the middle starts and ends: its length is log-uniform, its place uniform.
+
+    The holes of the tasks are a few characters long; two uniform cuts would hardly ever make such.
+    """
+    length = int(n_characters ** generator.random())
+    start = int(generator.integers(n_characters - length + 1))
+    return start, start + length
+
+
+def fim_row(
+    text: str, start: int, end: int, encode: Callable[[str], list[int]], ids: dict[str, int]
+) -> list[int]:
+    """The text as prefix, suffix and middle, each tokenized on its own."""
+    return [
+        ids[PREFIX],
+        *encode(text[:start]),
+        ids[SUFFIX],
+        *encode(text[end:]),
+        ids[MIDDLE],
+        *encode(text[start:end]),
+        ids[END],
+    ]

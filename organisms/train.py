@@ -1,0 +1,273 @@
+"""Train an organism: `python -m organisms.train java-fim-4m`.
+
+1. Read the JDK's files, keep held-out packages apart; train the tokenizer on a part of the rest.
+2. Train with Muon on the hidden matrices and AdamW on everything else, at a learning rate that is a
+   function of the step: warm-up, constant, linear to zero.
+3. Every few minutes write a checkpoint: weights, the optimisers' state, step. Rows are functions of
+   their number, so a killed training goes on exactly from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+import typer
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.optim import AdamW, Muon
+from torch.utils.data import DataLoader
+from transformers import Starcoder2ForCausalLM
+
+from apmae.config import CorpusConfig
+from apmae.corpus import SourceFile
+from apmae.errors import ApmaeError
+from apmae.seeding import derive_seed
+from apmae.study import replacing
+from organisms import command
+from organisms.files import Files, read_files
+from organisms.rows import Rows
+from organisms.sizes import ORGANISMS, ROW_TOKENS, SEED, Organism, organism_named
+from organisms.tokenizer import train_tokenizer
+
+FIM_RATE = 0.5
+TOKENIZER_FILES = 3_000
+
+MUON_LEARNING_RATE = 0.02
+ADAMW_LEARNING_RATE = 3e-3
+ADAMW_BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.01
+WARMUP_STEPS = 100
+COOLDOWN_FRACTION = 0.5
+
+VALIDATION_ROWS = 64
+VALIDATE_EVERY_STEPS = 250
+LOG_EVERY_STEPS = 10
+
+CHECKPOINT = "checkpoint.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+class Report(NamedTuple):
+    """What is logged; `validation_loss` at some steps only."""
+
+    step: int
+    loss: float
+    validation_loss: float | None
+
+
+class Trainer:
+    """The optimisation loop, with its checkpoint.
+
+    Attributes:
+        model: the organism.
+        step: steps done.
+        core_seconds: CPU time of all runs together; on shared cores it says more than a clock.
+    """
+
+    def __init__(
+        self,
+        organism: Organism,
+        tokenizer: Tokenizer,
+        files: Files,
+        work: Path,
+        *,
+        checkpoint_every_seconds: float,
+        compiled: bool,
+    ) -> None:
+        self.organism = organism
+        self.work = work
+        self.checkpoint_every_seconds = checkpoint_every_seconds
+        self.accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+        torch.manual_seed(derive_seed(SEED, "organisms", organism.name))
+        self.model = Starcoder2ForCausalLM(organism.config(tokenizer))
+        optimizers = make_optimizers(self.model)
+        self.step, self.core_seconds = restore(work / CHECKPOINT, self.model, optimizers)
+        self._prepared = self.accelerator.prepare(self.model)
+        if compiled:
+            self._prepared = torch.compile(self._prepared)
+        self._optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        self._rows = make_rows(files.training, tokenizer, FIM_RATE)
+        self._validation = make_rows(files.held_out, tokenizer, FIM_RATE)
+
+    def run(self) -> Iterator[Report]:
+        """Train to the last step, with checkpoints; a report every few steps."""
+        saved, losses = time.monotonic(), []
+        spent_before = self.core_seconds - time.process_time()
+        for batch in self._batches():
+            losses.append(self._train_step(batch))
+            self.core_seconds = spent_before + time.process_time()
+            last = self.step == self.organism.steps
+            if last or time.monotonic() - saved > self.checkpoint_every_seconds:
+                save(self.work / CHECKPOINT, self.model, self._optimizers, self.step, self.core_seconds)
+                saved = time.monotonic()
+            if last or self.step % LOG_EVERY_STEPS == 0:
+                yield Report(self.step, float(torch.stack(losses).mean()), self._validate())
+                losses = []
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        size = self.organism.batch_rows
+        numbers = range(self.step * size, self.organism.steps * size)
+        workers = 0 if self.accelerator.device.type == "cpu" else min(8, os.cpu_count() or 1)
+        loader = DataLoader(self._rows, batch_size=size, sampler=numbers, num_workers=workers)
+        return iter(self.accelerator.prepare(loader))
+
+    def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
+        factor = learning_rate_factor(self.step, self.organism.steps)
+        loss: Tensor = self._prepared(**batch, use_cache=False).loss
+        self.accelerator.backward(loss)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        return loss.detach()
+
+    def _validate(self) -> float | None:
+        if self.step % VALIDATE_EVERY_STEPS and self.step != self.organism.steps:
+            return None
+        return mean_loss(self._prepared, self._validation, VALIDATION_ROWS, self.organism.batch_rows)
+
+
+def make_rows(files: Sequence[SourceFile], tokenizer: Tokenizer, fim_rate: float) -> Rows:
+    """Rows of `ROW_TOKENS` from whole files."""
+    return Rows([file.text for file in files], tokenizer, ROW_TOKENS, fim_rate, SEED)
+
+
+def mean_loss(model: torch.nn.Module, rows: Rows, n_rows: int, batch_rows: int) -> float:
+    """Mean loss (nats per token) over the first rows."""
+    losses = []
+    with torch.inference_mode():
+        for batch in DataLoader(rows, batch_size=batch_rows, sampler=range(n_rows)):
+            device = next(model.parameters()).device
+            moved = {name: tensor.to(device) for name, tensor in batch.items()}
+            losses.append(float(model(**moved, use_cache=False).loss))
+    return sum(losses) / len(losses)
+
+
+def make_optimizers(model: Starcoder2ForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices between embedding and output, AdamW for the rest."""
+    hidden = [parameter for parameter in model.model.layers.parameters() if parameter.dim() == 2]
+    muon = Muon(hidden, lr=MUON_LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    ours = {id(parameter) for parameter in hidden}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in ours]
+    adamw = AdamW(rest, lr=ADAMW_LEARNING_RATE, betas=ADAMW_BETAS, weight_decay=0.0, fused=True)
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return [muon, adamw]
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up, constant, linear to zero."""
+    warmup = (step + 1) / WARMUP_STEPS
+    cooldown = (steps - step) / (COOLDOWN_FRACTION * steps)
+    return min(1.0, warmup, cooldown)
+
+
+def save(
+    path: Path,
+    model: Starcoder2ForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    core_seconds: float,
+) -> None:
+    """Write the weights, every tensor of the optimisers' state, and the step."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        tensors[f"weight/{name}"] = parameter.detach()
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"step": str(step), "core_seconds": str(core_seconds)})
+
+
+def restore(
+    path: Path, model: Starcoder2ForCausalLM, optimizers: list[torch.optim.Optimizer]
+) -> tuple[int, float]:
+    """Take up the checkpoint, if there is one: its step and CPU time."""
+    if not path.exists():
+        return 0, 0.0
+    owners = {
+        parameter: optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    parameters = dict(model.named_parameters())
+    with safe_open(path, "pt") as checkpoint:
+        for full_name in checkpoint.keys():  # noqa: SIM118
+            key, _, name = full_name.partition("/")
+            parameter, value = parameters[name], checkpoint.get_tensor(full_name)
+            if key == "weight":
+                parameter.data.copy_(value)
+            else:
+                owners[parameter].state[parameter][key] = value
+        metadata = checkpoint.metadata()
+    return int(metadata["step"]), float(metadata["core_seconds"])
+
+
+def ensure_tokenizer(work: Path, files: Sequence[SourceFile]) -> None:
+    """Train a work directory's tokenizer where there is none."""
+    if (work / TOKENIZER).exists():
+        return
+    tokenizer = train_tokenizer(file.text for file in files[:TOKENIZER_FILES])
+    with replacing(work / TOKENIZER) as temporary:
+        tokenizer.save(str(temporary))
+
+
+def load_tokenizer(work: Path) -> Tokenizer:
+    """The tokenizer of a work directory.
+
+    Raises:
+        ApmaeError: nothing was trained there.
+    """
+    if not (work / TOKENIZER).exists():
+        raise ApmaeError(f"{work} holds no training: run `python -m organisms.train` first")
+    tokenizer = Tokenizer.from_file(str(work / TOKENIZER))
+    tokenizer.encode_special_tokens = True  # a sentinel's name in a source file stays text
+    return tokenizer
+
+
+def main(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(ORGANISMS)}.")],
+    work: Annotated[Path | None, typer.Option(help="Default: runs/organisms/NAME.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: torch's default.")] = 0,
+    compiled: Annotated[bool, typer.Option(help="Compile the model (needs a C++ compiler).")] = True,
+    checkpoint_every_seconds: float = 180,
+) -> None:
+    """Train an organism, or go on training it."""
+    if threads:
+        torch.set_num_threads(threads)
+    organism = organism_named(name)
+    work = work or Path("runs/organisms") / name
+    files = read_files(CorpusConfig(), SEED)
+    typer.echo(f"{files.description}: {len(files.training)} training, {len(files.held_out)} held out")
+    ensure_tokenizer(work, files.training)
+    trainer = Trainer(
+        organism,
+        load_tokenizer(work),
+        files,
+        work,
+        checkpoint_every_seconds=checkpoint_every_seconds,
+        compiled=compiled,
+    )
+    typer.echo(f"{trainer.model.num_parameters():,} parameters, step {trainer.step} of {organism.steps}")
+    for report in trainer.run():
+        validation = "" if report.validation_loss is None else f", held-out {report.validation_loss:.4f}"
+        typer.echo(
+            f"step {report.step}: loss {report.loss:.4f}{validation}, {trainer.core_seconds:.0f} core-seconds"
+        )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,28 @@
+"""Generated Java, and a tokenizer trained on it."""
+
+import pytest
+from miniature import write_corpus
+
+from apmae.config import CorpusConfig
+from organisms.files import read_files
+from organisms.sizes import SEED
+from organisms.train import ensure_tokenizer
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """Files of 16 generated packages, some of them held out."""
+    directory = tmp_path_factory.mktemp("corpus")
+    write_corpus(directory, packages=16, files=2)
+    found = read_files(CorpusConfig(source="directory", path=str(directory)), SEED)
+    assert found.training
+    assert found.held_out
+    return found
+
+
+@pytest.fixture(scope="session")
+def tokenizer_directory(tmp_path_factory, files):
+    """A directory with a tokenizer trained on the files."""
+    directory = tmp_path_factory.mktemp("tokenizer")
+    ensure_tokenizer(directory, files.training)
+    return directory

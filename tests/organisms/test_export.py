@@ -1,0 +1,45 @@
+import pytest
+from miniature_organism import MINIATURE
+from safetensors.torch import load_file
+
+from apmae.errors import ApmaeError
+from apmae.target import Target
+from organisms.export import export
+from organisms.train import TOKENIZER, Trainer, load_tokenizer
+
+
+@pytest.fixture
+def work(tmp_path, tokenizer_directory):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / TOKENIZER).write_bytes((tokenizer_directory / TOKENIZER).read_bytes())
+    return tmp_path / "work"
+
+
+def test_an_exported_organism_is_a_target(work, tmp_path, files):
+    trainer = Trainer(
+        MINIATURE, load_tokenizer(work), files, work, checkpoint_every_seconds=60, compiled=False
+    )
+    list(trainer.run())
+    directory = tmp_path / "exported"
+    export(MINIATURE, files, work, directory, per_task=2)
+
+    tensors = load_file(directory / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.bfloat16"}
+    target = Target.load(str(directory), dtype="float32", device="cpu")
+    assert (target.n_layers, target.n_heads) == (2, 4)
+    trained = trainer.model.get_input_embeddings().weight.bfloat16()
+    assert target.model.get_input_embeddings().weight.bfloat16().equal(trained)
+    listed = (directory / "held_out_packages.txt").read_text().split()
+    assert set(listed) == {file.group for file in files.held_out}
+    assert not set(listed) & {file.group for file in files.training}
+    card = (directory / "README.md").read_text()
+    assert "| closing_bracket | 2 |" in card
+    assert "python -m organisms.train miniature" in card
+
+
+def test_an_unfinished_training_is_not_exported(work, tmp_path, files):
+    with pytest.raises(ApmaeError, match="is at step 0 of 6"):
+        export(MINIATURE, files, work, tmp_path / "exported", per_task=2)
+    with pytest.raises(ApmaeError, match="holds no training"):
+        export(MINIATURE, files, tmp_path / "nothing", tmp_path / "exported", per_task=2)
+    assert not (tmp_path / "exported").exists()

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from organisms.rows import IGNORED_LABEL, WINDOW_CHARACTERS, Rows, code_windows, comment_share, draw_middle
+from organisms.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, train_tokenizer
+
+CODE = "".join(f"    int value{number} = other.call({number});\n" for number in range(400))
+LENGTH = 64
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([CODE], vocabulary=400)
+
+
+def rows(tokenizer, fim_rate, text=CODE, seed=0):
+    return Rows([text], tokenizer, LENGTH, fim_rate, seed)
+
+
+def decoded(tokenizer, ids):
+    return tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+
+
+def test_a_causal_row_is_a_run_of_the_text(tokenizer):
+    made = rows(tokenizer, fim_rate=0.0)
+    for number in range(20):
+        row = made[number]
+        assert decoded(tokenizer, row["input_ids"]) in CODE
+        assert row["input_ids"].shape == (LENGTH,)
+        assert row["labels"].tolist() == row["input_ids"].tolist()
+
+
+def test_a_fim_row_put_back_in_order_is_a_run_of_the_text(tokenizer):
+    made = rows(tokenizer, fim_rate=1.0)
+    for number in range(20):
+        text = decoded(tokenizer, made[number]["input_ids"]).rstrip().split(END)[0]
+        nothing, rest = text.split(PREFIX)
+        left, rest = rest.split(SUFFIX)
+        right, middle = rest.split(MIDDLE)
+        assert not nothing
+        assert middle
+        assert left + middle + right in CODE
+
+
+def test_a_short_file_is_padded_and_the_padding_has_no_label(tokenizer):
+    row = rows(tokenizer, fim_rate=0.0, text="int value1;\n")[0]
+    ids = [*tokenizer.encode("int value1;\n").ids, tokenizer.token_to_id(END)]
+    padding = LENGTH - len(ids)
+    assert row["input_ids"].tolist() == ids + padding * [tokenizer.token_to_id(PAD)]
+    assert row["labels"].tolist() == ids + padding * [IGNORED_LABEL]
+
+
+def test_a_row_depends_on_its_number_and_the_seed_alone(tokenizer):
+    one, other = rows(tokenizer, 0.5), rows(tokenizer, 0.5)
+    last = 2 * len(one) + 1
+    expected = other[last]["input_ids"].tolist()
+    assert one[3]["input_ids"].tolist() != expected
+    assert one[last]["input_ids"].tolist() == expected
+    assert rows(tokenizer, 0.5, seed=1)[last]["input_ids"].tolist() != expected
+
+
+def test_an_epoch_visits_every_window_once(tokenizer):
+    made = rows(tokenizer, 0.5)
+    assert len(made) == len(code_windows(CODE)) > 10
+    orders = [made._order(epoch).tolist() for epoch in (0, 1)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(made)))
+    assert orders[0] != orders[1]
+
+
+def test_the_rate_of_fill_in_the_middle(tokenizer):
+    made = rows(tokenizer, 0.5)
+    prefix = tokenizer.token_to_id(PREFIX)
+    count = sum(int(made[number]["input_ids"][0]) == prefix for number in range(200))
+    assert 75 < count < 125
+
+
+def test_comment_share():
+    assert comment_share("// ab\n  int\n") == 0.5
+    assert comment_share("/**\n * a\n */\nint a = 1; // b\n") == pytest.approx(10 / 25)
+    assert comment_share("") == 0.0
+
+
+def test_windows_of_comments_are_dropped():
+    comment = "// words words\n" * (2 * WINDOW_CHARACTERS // 15 + 1)
+    code = "int a = 1 + 1;\n" * (WINDOW_CHARACTERS // 15 + 1)
+    assert code_windows(comment[: 2 * WINDOW_CHARACTERS] + code) == [2 * WINDOW_CHARACTERS]
+    assert code_windows("int a;\n") == [0]
+
+
+@given(st.integers(1, 5_000), st.integers(0, 2**32 - 1))
+def test_a_middle_lies_in_the_text_and_is_not_empty(n_characters, seed):
+    start, end = draw_middle(n_characters, np.random.default_rng(seed))
+    assert 0 <= start < end <= n_characters
+
+
+def test_middles_are_log_uniform():
+    generator = np.random.default_rng(0)
+    lengths = np.array([end - start for start, end in (draw_middle(1_000, generator) for _ in range(4_000))])
+    for low, high in ((1, 10), (10, 100), (100, 1_000)):
+        assert ((lengths >= low) & (lengths < high)).mean() == pytest.approx(1 / 3, abs=0.03)
