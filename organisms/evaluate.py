@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 
-from apmae.config import TaskName
 from apmae.corpus import SourceFile
+from apmae.languages import language_named
 from apmae.seeding import numpy_generator
 from apmae.target import Target, outcomes
 from apmae.tasks import Document, Prompt, PromptFormatter, Span, find_spans, random_span
@@ -21,7 +21,8 @@ from apmae.tasks import Document, Prompt, PromptFormatter, Span, find_spans, ran
 LENGTH_TOKENS = 256
 PER_FILE = 4
 BATCH_PROMPTS = 16
-TASKS: tuple[str, ...] = tuple(task for task in get_args(TaskName) if task != "noise")
+LANGUAGE = "java"
+TASKS = tuple(task for task in language_named(LANGUAGE).tasks if task != "noise")
 
 
 class Hole(NamedTuple):
@@ -63,7 +64,7 @@ def find_holes(
             draws = (random_span(document, generator) for _ in range(4 * PER_FILE))
             spans = [span for span in draws if span is not None]
         else:
-            spans = find_spans(file.text, "java", [task])[task]
+            spans = find_spans(file.text, LANGUAGE, [task])[task]
             spans = [spans[index] for index in generator.permutation(len(spans))]
         yield from islice(_holes(document, spans, formatters), PER_FILE)
 

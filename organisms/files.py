@@ -1,8 +1,9 @@
 """Which files are trained on: a JDK's, but for held-out packages.
 
-A package is held out by a hash of its name, so it is held out whatever the JDK's version. The draw is
-another one than a study's split into training and test groups: a study restricted to held-out
-packages still finds both.
+1. A package is held out by a hash of its name, so it is held out whatever the JDK's version. The draw is
+   another one than a study's split: a study of held-out packages has training and test groups too.
+2. Files are judged as in a study (`apmae.corpus.hygiene`), the held-out ones first: generated files and
+   duplicates are dropped, and of two near duplicates in different parts the held-out one stays.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from typing import NamedTuple
 
 from apmae.config import CorpusConfig
 from apmae.corpus import SourceFile, open_corpus
+from apmae.corpus.duplicates import Fingerprint
+from apmae.corpus.hygiene import Hygiene
 from apmae.seeding import derive_seed
 
 HELD_OUT_FRACTION = 0.2
 
 
 class Files(NamedTuple):
-    """Source files in the corpus's seeded order; no text is in both parts."""
+    """Source files in the corpus's seeded order; no file is like one of the other part."""
 
     description: str
     training: list[SourceFile]
@@ -30,16 +33,24 @@ def is_held_out(group: str, seed: int) -> bool:
 
 
 def read_files(config: CorpusConfig, seed: int) -> Files:
-    """Read the corpus; of equal files the first is used, a held-out one before any other.
+    """Read and judge the corpus.
 
     Raises:
         ApmaeError: there is no such corpus.
     """
     corpus = open_corpus(config, seed)
     files = [file for _, file in corpus.files() if isinstance(file, SourceFile)]
-    files.sort(key=lambda file: not is_held_out(file.group, seed))  # stable
-    unique = {file.digest: file for file in reversed(files)}.values()
-    parts: tuple[list[SourceFile], list[SourceFile]] = ([], [])
-    for file in reversed(unique):
-        parts[is_held_out(file.group, seed)].append(file)
-    return Files(corpus.description, *parts)
+    hygiene = Hygiene(config, seed)
+    held_out = _kept([file for file in files if is_held_out(file.group, seed)], hygiene)
+    training = _kept([file for file in files if not is_held_out(file.group, seed)], hygiene)
+    return Files(corpus.description, training, held_out)
+
+
+def _kept(files: list[SourceFile], hygiene: Hygiene) -> list[SourceFile]:
+    kept = []
+    for file in files:
+        judged = hygiene.judge(file)
+        if isinstance(judged, Fingerprint):
+            hygiene.keep(judged)
+            kept.append(file)
+    return kept
