@@ -225,3 +225,20 @@ def test_learns():
         loss.backward()
         optimizer.step()
     assert loss < 0.7 * patchify(patterns, P).var(unbiased=False)
+
+
+@pytest.mark.parametrize("tokens", [1, 19, 37])
+def test_attention_in_bfloat16_is_that_in_float32(tokens):
+    """On CPUs the two go different ways."""
+    torch.manual_seed(0)
+    attention = Attention(TransformerSize(1, 64, 4, 32, 64), APMAEConfig())
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(3, tokens, 64, requires_grad=True)
+    (expected,) = torch.autograd.grad(attention(x).square().sum(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = attention(x)
+    assert output.dtype == torch.bfloat16
+    assert_close(output.float(), attention(x), atol=0.05, rtol=0.02)
+    (gradient,) = torch.autograd.grad(output.float().square().sum(), x)
+    assert torch.cosine_similarity(gradient.flatten(), expected.flatten(), dim=0) > 0.999

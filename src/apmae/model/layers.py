@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
@@ -66,9 +67,19 @@ class Attention(nn.Module):
     def forward(self, x_NSD: Tensor) -> Tensor:
         """(N, S, D) -> (N, S, D)."""
         qkv = self.qkv(self.norm(x_NSD)).unflatten(-1, (3, self.heads, -1))
-        q_NHSD, k_NHSD, v_NHSD = qkv.permute(2, 0, 3, 1, 4)
-        mixed_NHSD = nn.functional.scaled_dot_product_attention(q_NHSD, k_NHSD, v_NHSD)
+        mixed_NHSD = _attend(*qkv.permute(2, 0, 3, 1, 4))
         return self.out(mixed_NHSD.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def _attend(q_NHSD: Tensor, k_NHSD: Tensor, v_NHSD: Tensor) -> Tensor:
+    if q_NHSD.dtype != torch.bfloat16 or q_NHSD.device.type != "cpu":
+        return nn.functional.scaled_dot_product_attention(q_NHSD, k_NHSD, v_NHSD)
+    # On CPUs PyTorch's fused kernel multiplies so few tokens without their bfloat16 instructions,
+    # and takes twice as long: see benchmarks/encoding.py.
+    q_NHSD, k_NHSD, v_NHSD = (x.contiguous() for x in (q_NHSD, k_NHSD, v_NHSD))
+    scores_NHSS = q_NHSD @ k_NHSD.transpose(-1, -2) * q_NHSD.shape[-1] ** -0.5
+    mixed_NHSD: Tensor = scores_NHSS.softmax(-1) @ v_NHSD
+    return mixed_NHSD
 
 
 class MLP(nn.Module):
