@@ -2,14 +2,13 @@
 
 The target runs on a batch of prompts; each layer's patterns go straight through the encoder, inside
 the forward pass, so that no more than one layer's patterns exist at a time. A shard of prompts is
-written whole, once; a killed stage goes on at the first shard that is not written.
+written whole, once, by one process; a killed stage goes on with the shards that are not written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +16,7 @@ import torch
 import zarr
 from torch import Tensor
 
+from apmae import processes
 from apmae.model import APMAEModel, Readout, autocasting, tokens_of
 from apmae.patterns import ROW_STATISTICS, last_row_tokens, row_statistics, scale
 from apmae.progress import Tracker
@@ -33,12 +33,16 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
     model = load_encoder(study, target.device)
     prompts = study.study_prompts
     config = study.config
-    arrays = _open_arrays(
-        study.path(ENCODINGS), key, target, prompts.height, model, config.encoding.shard_prompts
-    )
+    if processes.is_first():
+        _prepare_arrays(
+            study.path(ENCODINGS), key, target, prompts.height, model, config.encoding.shard_prompts
+        )
+    processes.wait()
+    arrays = dict(zarr.open_group(study.path(ENCODINGS), mode="r+").arrays())
     written = np.asarray(arrays[WRITTEN][:], dtype=bool)
-    missing = np.flatnonzero(~written).tolist()
-    for shard in track(missing, "encode", len(written), done=int(written.sum())):
+    processes.wait()  # until all know what is missing
+    missing = np.flatnonzero(~written)[processes.number() :: processes.count()].tolist()
+    for shard in track(missing, "encode", done=int(written.sum())):
         start = shard * config.encoding.shard_prompts
         rows = prompts.slice(start, config.encoding.shard_prompts)
         encoded = encode_prompts(target, model, rows, config.target.batch_size, config.encoding.precision)
@@ -63,23 +67,29 @@ def encode_prompts(
     Returns:
         By readout (heads, prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
     """
-    autocast = autocasting(target.device, precision)
-    patch_size = model.config.patch_size
 
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        statistics = row_statistics(last_row_tokens(log_patches_BHKP, patch_size).flatten(-2))
-        patches = scale(log_patches_BHKP, model.config.scaling)
-        with autocast():
-            encoded = model.encode_readouts(tokens_of(patches.flatten(0, 1), model.config), READOUTS)
-        shape = patches.shape[:2]
-        found = {name: values.half().reshape(*shape, -1) for name, values in encoded.items()}
-        return {**found, STATISTICS: statistics}
+        return encode_patches(model, log_patches_BHKP, precision)
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
-        _, layers = target.capture_patches(batch["input_ids"].to_list(), patch_size, reduce)
+        _, layers = target.capture_patches(batch["input_ids"].to_list(), model.config.patch_size, reduce)
         batches.append({name: _heads_first(layers, name) for name in layers[0][0]})
     return {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in batches[0]}
+
+
+def encode_patches(model: APMAEModel, log_patches_BHKP: Tensor, precision: str) -> dict[str, Tensor]:
+    """Encode one layer's patterns, which may lie on another device than the encoder.
+
+    Returns:
+        On the encoder's device: by readout (B, H, D) float16, and `row_statistics` (B, H, 7) float32.
+    """
+    statistics = row_statistics(last_row_tokens(log_patches_BHKP, model.config.patch_size).flatten(-2))
+    patches = scale(log_patches_BHKP, model.config.scaling).to(model.device)
+    with autocasting(model.device, precision)():
+        encoded = model.encode_readouts(tokens_of(patches.flatten(0, 1), model.config), READOUTS)
+    found = {name: values.half().reshape(*patches.shape[:2], -1) for name, values in encoded.items()}
+    return {**found, STATISTICS: statistics.to(model.device)}
 
 
 def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], np.ndarray]:
@@ -94,14 +104,12 @@ def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], 
     return patterns_of
 
 
-def _open_arrays(
+def _prepare_arrays(
     path: Path, key: str, target: Target, prompts: int, model: APMAEModel, shard: int
-) -> dict[str, zarr.Array[Any]]:
-    """The arrays that an earlier run with this key began, or new ones."""
-    if path.exists():
-        group = zarr.open_group(path, mode="r+")
-        if group.attrs.get("key") == key:
-            return dict(group.arrays())
+) -> None:
+    """Make new arrays, unless an earlier run with this key began some."""
+    if path.exists() and zarr.open_group(path, mode="r").attrs.get("key") == key:
+        return
     dims = {**dict.fromkeys(READOUTS, model.config.encoder_dim), STATISTICS: len(ROW_STATISTICS)}
     with replacing(path) as temporary:
         group = zarr.create_group(temporary, attributes={"key": key, "n_heads": target.n_heads})
@@ -115,7 +123,6 @@ def _open_arrays(
                 fill_value=float("nan"),
             )
         group.create_array(WRITTEN, shape=(-(-prompts // shard),), chunks=(1,), dtype="uint8", fill_value=0)
-    return dict(zarr.open_group(path, mode="r+").arrays())
 
 
 def _heads_first(layers: dict[int, list[dict[str, Tensor]]], name: str) -> np.ndarray:

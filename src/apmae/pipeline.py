@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from apmae import processes
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker, silent
@@ -67,12 +68,14 @@ class Stage:
         needs: the stages whose artifacts it reads.
         work: does it, given the shared state and the stage's key; returns counts for the marker,
             of which `notes` are lines that the user should read.
+        shared: whether several processes can do it together.
     """
 
     name: StageName
     sections: tuple[str, ...]
     needs: tuple[StageName, ...]
     work: Callable[[Run, str], Counts]
+    shared: bool = False
 
 
 def run(
@@ -92,10 +95,16 @@ def run(
 
     Raises:
         ApmaeError: the directory holds another study, a stage cannot run, or, with `only`, an
-            earlier stage is missing.
+            earlier stage is missing; several processes were launched for a stage that runs in one.
     """
-    study = Study.create(config)
-    study.write_provenance()
+    _refuse_several_processes(only)
+    processes.join(config.target.device)
+    if processes.is_first():
+        Study.create(config).write_provenance()
+    else:
+        track, announce = silent, lambda _line: None
+    processes.wait()
+    study = Study(config, config.study_directory)
     shared = Run(study, track)
     keys = stage_keys(shared)
     for stage in STAGES:
@@ -106,8 +115,11 @@ def run(
             announce(f"{stage.name}: already done")
             continue
         announce(f"{stage.name}: started")
-        study.unmark(stage.name)
-        study.work_directory(stage.name, keys[stage.name])
+        processes.wait()  # until all have looked: what the first one does now changes the state
+        if processes.is_first():
+            study.unmark(stage.name)
+            study.work_directory(stage.name, keys[stage.name])
+        processes.wait()
         record = _run_stage(stage, shared, keys[stage.name])
         for note in record["counts"].get("notes", ()):
             announce(f"{stage.name}: {note}")
@@ -146,8 +158,19 @@ def _run_stage(stage: Stage, shared: Run, key: str) -> dict[str, Any]:
     }
     if stage.name == "prompts":
         record["corpus"] = shared.corpus.fingerprint
-    shared.study.mark_done(stage.name, record)
+    processes.wait()
+    if processes.is_first():
+        shared.study.mark_done(stage.name, record)
     return record
+
+
+def _refuse_several_processes(only: StageName | None) -> None:
+    if processes.count() > 1 and not any(stage.shared for stage in STAGES if stage.name == only):
+        together = " and ".join(f"`apmae {stage.name}`" for stage in STAGES if stage.shared)
+        raise ApmaeError(
+            f"`apmae {only or 'run'}` runs in one process: of the stages, only {together} can be launched "
+            "with several"
+        )
 
 
 def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> None:
@@ -228,8 +251,8 @@ def _report(shared: Run, key: str) -> Counts:
 
 STAGES = (
     Stage("prompts", ("target", "corpus", "prompts"), (), _prompts),
-    Stage("train", ("encoder", "training"), ("prompts",), _train),
-    Stage("encode", ("encoding",), ("prompts", "train"), _encode),
+    Stage("train", ("encoder", "training"), ("prompts",), _train, shared=True),
+    Stage("encode", ("encoding",), ("prompts", "train"), _encode, shared=True),
     Stage("cluster", ("clustering",), ("encode",), _cluster),
     Stage("predict", ("prediction",), ("prompts", "encode", "cluster"), _predict),
     Stage("intervene", ("intervention",), ("prompts", "predict"), _intervene),
