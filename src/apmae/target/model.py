@@ -183,7 +183,10 @@ class Target:
         For many prompts use `capture`, which keeps only what its `reduce` returns.
         """
         logits, by_layer = self.capture(
-            input_ids, lambda _layer, log_probs: scale(log_probs, scaling), heads, attention_mask
+            input_ids,
+            lambda _layer, log_probs: scale(log_probs, scaling).to(self.device),  # from the layer's own
+            heads,
+            attention_mask,
         )
         if heads is None:
             return TargetOutput(logits, torch.stack([by_layer[layer] for layer in range(self.n_layers)], 1))
