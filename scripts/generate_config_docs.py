@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -34,7 +35,7 @@ def _table(title: str, section: type[Any]) -> str:
     lines = [
         f"## {title}",
         "",
-        *((section.__doc__ or "").strip(), ""),
+        *(inspect.cleandoc(section.__doc__ or ""), ""),
         "| key | type | default | meaning |",
         "|---|---|---|---|",
     ]

@@ -154,14 +154,21 @@ class EncoderConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How the AP-MAE is trained (paper section 4)."""
+    """How the AP-MAE is trained (paper section 4).
 
-    without_effect = frozenset({"tracker"})
+    On several GPUs: `accelerate launch --multi_gpu --num_processes 8 -m apmae train STUDY.yaml` (2, 4 or
+    8 processes; `apmae encode` likewise). The number of processes changes sums in their
+    last digits only. On CPUs too: without `--multi_gpu` Accelerate starts one process there, silently.
+    """
+
+    without_effect = frozenset({"accumulate", "checkpoint_every_steps", "sample_every_steps", "tracker"})
 
     steps: Positive = 2_000
     """Optimiser steps."""
     batch_size: Annotated[int, Field(gt=0, multiple_of=8)] = 128
     """Patterns per step, over all processes."""
+    accumulate: Positive = 1
+    """Micro-batches that a step is worked through in, where a batch is too big for the memory."""
     base_learning_rate: Annotated[float, Field(gt=0)] = 1.5e-4
     """Learning rate per 50 patterns of batch; scaled linearly (paper section 4)."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -180,6 +187,8 @@ class TrainingConfig(Section):
     """Steps between validations."""
     checkpoint_every_steps: Positive = 100
     """Steps between checkpoints; a killed training goes on from the last one."""
+    sample_every_steps: Positive = 500
+    """Steps between pictures of reconstructions, in `encoder/training/samples/`."""
     precision: Literal["no", "bf16"] = "bf16"
     """Autocast precision of the AP-MAE."""
     tracker: Literal["none", "tensorboard", "wandb", "trackio"] = "none"

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from apmae.model import APMAEModel
-from apmae.patterns import patchify, unpatchify
+from apmae.model import APMAEModel, PatternTokens
+from apmae.patterns import unpatchify
 from apmae.seeding import numpy_generator, torch_generator
 from apmae.study import Study
 from apmae.target import Target
@@ -50,41 +51,31 @@ def reconstructions(study: Study, target: Target, model: APMAEModel) -> list[Rec
     prompts = prompts if held_out.is_empty() else held_out
     rows = generator.choice(prompts.height, min(count, prompts.height), replace=False)
     chosen = generator.choice(len(target.heads), len(rows), replace=False)
-    noise = torch_generator(study.config.seed, "reconstructions", "noise")
+    noise_generator = torch_generator(study.config.seed, "reconstructions", "noise")
     found = []
     for row, index in zip(rows.tolist(), chosen.tolist(), strict=True):
         layer, head = target.heads[index]
         ids = prompts["input_ids"][row].to_list()
         pattern = target.run([ids], [(layer, head)], model.config.scaling).patterns[:, 0]
-        found.append(_reconstruct(model, pattern, noise, layer, head, prompts["prompt_id"][row]))
+        noise = torch.rand(1, model.config.causal_patches, generator=noise_generator)
+        loss, images = reconstruct(model, model.tokenize(pattern), noise.to(pattern.device))
+        found.append(Reconstruction(layer, head, prompts["prompt_id"][row], loss, *images[0]))
     return found
 
 
-def _reconstruct(
-    model: APMAEModel,
-    pattern_1TT: torch.Tensor,
-    generator: torch.Generator,
-    layer: int,
-    head: int,
-    prompt_id: int,
-) -> Reconstruction:
-    noise = torch.rand(1, model.config.causal_patches, generator=generator).to(pattern_1TT.device)
+def reconstruct(model: APMAEModel, tokens: PatternTokens, noise_NK: Tensor) -> tuple[float, Image]:
+    """Mask patterns and reconstruct them.
+
+    Returns:
+        The loss, and (N, 3, T, T) float32: every pattern as given, with NaN where masked, and with
+        predictions where masked.
+    """
     with torch.inference_mode():
-        output = model(pattern_1TT, noise)
-    patches = patchify(pattern_1TT, model.config.patch_size)
+        output = model(tokens, noise_NK)
+    patches = tokens.patches.float()
     hidden = output.mask[:, : model.config.causal_patches, None]
-    masked = unpatchify(patches.masked_fill(hidden, torch.nan), model.config.patch_size)
-    return Reconstruction(
-        layer=layer,
-        head=head,
-        prompt_id=prompt_id,
-        loss=float(output.loss),
-        pattern=_image(pattern_1TT),
-        masked=_image(masked),
-        reconstruction=_image(output.reconstruction),
+    given, masked = (
+        unpatchify(values, model.config.patch_size)
+        for values in (patches, patches.masked_fill(hidden, torch.nan))
     )
-
-
-def _image(pattern_1TT: torch.Tensor) -> Image:
-    image: Image = pattern_1TT[0].float().cpu().numpy()
-    return image
+    return float(output.loss), torch.stack([given, masked, output.reconstruction], 1).cpu().numpy()

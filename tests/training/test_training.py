@@ -1,10 +1,16 @@
 """Training: resumed equals unkilled, lanes make processes interchangeable, bad input is refused."""
 
 import math
+import re
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
+from accelerate.utils import LoggerType
+from matplotlib.pyplot import imread
+from polars.testing import assert_frame_equal
+from safetensors.torch import load_file
 from tiny_studies import random_prompts, tiny_config, tiny_study
 
 from apmae import training
@@ -12,7 +18,10 @@ from apmae.errors import ApmaeError
 from apmae.model import APMAEModel
 from apmae.progress import silent
 from apmae.study import ENCODER, TRAINING_HISTORY
-from apmae.training.trainer import CHECKPOINT
+from apmae.training import tracking
+from apmae.training.checkpoint import CHECKPOINT
+
+TINY = tiny_config("unused").model_dump(exclude_defaults=True)["training"]
 
 
 class KilledError(Exception):
@@ -124,6 +133,81 @@ def test_learning_rate_rises_then_falls_as_a_cosine(tmp_path):
     assert training.learning_rate(10, config) == pytest.approx(peak)
     assert training.learning_rate(55, config) == pytest.approx(peak / 2)
     assert training.learning_rate(99, config) == pytest.approx(peak * (1 + math.cos(math.pi * 89 / 90)) / 2)
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path, llama):
+    """16 patterns in three micro-batches, the last of them smaller."""
+    histories = [
+        train(tiny_study(tmp_path / str(accumulate), training={**TINY, "accumulate": accumulate}), llama)[1]
+        for accumulate in (1, 3)
+    ]
+    assert_frame_equal(*histories, rel_tol=1e-4)
+
+
+def test_the_buffer_holds_one_round(tmp_path, llama):
+    config = tiny_config(tmp_path)
+    batches = training.PatternBatches(llama, random_prompts(), config, training.encoder_config(config))
+    for step in range(3 * batches.batches_per_round):
+        batches.batch(step)
+        held = sum(len(tokens.patches) for tokens in batches._tokens)
+        assert held == config.training.prompts_per_round * batches.layer_heads * llama.n_layers
+        assert {tokens.patches.dtype for tokens in batches._tokens} == {torch.float16}
+
+
+def test_pictures_of_reconstructions_are_kept_with_the_encoder(tmp_path, llama):
+    study = tiny_study(tmp_path, training={**TINY, "sample_every_steps": 5})
+    train(study, llama)
+    pictures = {path.name: imread(path) for path in study.path("encoder/training/samples").iterdir()}
+    assert sorted(pictures) == ["step-0000005.png", "step-0000008.png"]
+    early, late = (pictures[name][..., :3] for name in sorted(pictures))
+    # Four rows of a pattern, the pattern masked, and its reconstruction, each 16 + 4 pixels.
+    assert early.shape == late.shape == (4 * 20, 3 * 20, 3)
+    given, masked, reconstructed = np.split(late, 3, axis=1)
+    hidden = (masked != given).any(-1)
+    # Of the four patches of the last row two are masked, of the six above it three.
+    assert hidden.sum() == 4 * 5 * 4 * 4
+    assert (reconstructed == given).all(-1)[~hidden].all()
+    assert np.array_equal(early[:, :40], late[:, :40])
+    assert not np.array_equal(early[:, 40:], late[:, 40:])
+
+
+def test_a_tracker_that_is_not_installed_is_one_clear_line(tmp_path, llama, monkeypatch):
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: [LoggerType.TENSORBOARD])
+    with pytest.raises(ApmaeError, match=r'wandb is not installed; .* `pip install "apmae\[wandb\]"`'):
+        train(tiny_study(tmp_path, training={**TINY, "tracker": "wandb"}), llama)
+
+
+def test_the_status_says_losses_and_speed(tmp_path, llama):
+    said = []
+
+    def track(items, *_, status, **__):
+        for item in items:
+            said.append(status())
+            yield item
+
+    train(tiny_study(tmp_path), llama, track)
+    assert re.fullmatch(r"loss 0\.\d{5}, \d+ patterns/s", said[0])
+    assert re.fullmatch(r"loss 0\.\d{5}, validation 0\.\d{5}, \d+ patterns/s", said[-1])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_lost(tmp_path, llama, monkeypatch):
+    """The loss may still be finite then, and a checkpoint after that step would hold no finite weight."""
+    study = tiny_study(tmp_path, training={**TINY, "checkpoint_every_steps": 1})
+    forward = APMAEModel.forward
+    calls = []
+
+    def broken(self, *arguments):
+        output = forward(self, *arguments)
+        calls.append(self.training)
+        if sum(calls) == 3:
+            output.loss.register_hook(lambda gradient: gradient * math.inf)
+        return output
+
+    monkeypatch.setattr(APMAEModel, "forward", broken)
+    with pytest.raises(ApmaeError, match="gradient is not finite at step 2"):
+        train(study, llama)
+    weights = load_file(study.path("work") / "train" / CHECKPOINT)
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, llama, monkeypatch):

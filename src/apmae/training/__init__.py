@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
+from apmae import processes
 from apmae.config import StudyConfig, TrainingConfig
 from apmae.errors import ApmaeError
 from apmae.model import APMAEModel
@@ -15,7 +17,9 @@ from apmae.progress import Tracker
 from apmae.study import ENCODER, TRAINING_HISTORY, Study, write_parquet
 from apmae.target import Target
 from apmae.training.batches import PatternBatches, capture_tokens, draw_heads
-from apmae.training.trainer import HISTORY_SCHEMA, Trainer, encoder_config, learning_rate
+from apmae.training.checkpoint import HISTORY_SCHEMA
+from apmae.training.samples import SAMPLES
+from apmae.training.trainer import Trainer, encoder_config, learning_rate
 
 __all__ = [
     "PatternBatches",
@@ -35,20 +39,21 @@ def run(study: Study, key: str, track: Tracker, load_target: Callable[[], Target
     """Train the study's AP-MAE, or take a pretrained one; returns counts for the stage's marker.
 
     Raises:
-        ApmaeError: there is nothing to train on, or the loss is no longer finite.
+        ApmaeError: there is nothing to train on, or the loss or its gradient is no longer finite.
     """
     config = study.config
+    work = study.work_directory("train", key)
     if config.encoder.pretrained is not None:
         model = pretrained_encoder(config)
-        _save(study, model, pl.DataFrame(schema=HISTORY_SCHEMA))
+        _save(study, model, pl.DataFrame(schema=HISTORY_SCHEMA), work)
         return {"pretrained": config.encoder.pretrained, "parameters": model.num_parameters()}
     training, validation = encoder_prompts(study.prompts, config.training)
     target = load_target()
-    trainer = Trainer(config, target, training, validation, study.work_directory("train", key))
+    trainer = Trainer(config, target, training, validation, work)
     steps = config.training.steps
     for _ in track(trainer.steps(), "train", steps, done=trainer.step, status=trainer.status):
         pass
-    _save(study, trainer.model, trainer.history)
+    _save(study, trainer.model, trainer.history, work)
     return {
         "parameters": trainer.model.num_parameters(),
         "training_prompts": training.height,
@@ -107,7 +112,12 @@ def encoder_prompts(prompts: pl.DataFrame, config: TrainingConfig) -> tuple[pl.D
     return training, usable.filter(pl.col("split") == "test").head(config.validation_prompts)
 
 
-def _save(study: Study, model: APMAEModel, history: pl.DataFrame) -> None:
+def _save(study: Study, model: APMAEModel, history: pl.DataFrame, work: Path) -> None:
+    if not processes.is_first():
+        return
     with study.writing(ENCODER) as directory:
         model.save_pretrained(directory)
-        write_parquet(directory / Path(TRAINING_HISTORY).relative_to(ENCODER), history)
+        training = directory / Path(TRAINING_HISTORY).parent.relative_to(ENCODER)
+        write_parquet(training / Path(TRAINING_HISTORY).name, history)
+        if (work / SAMPLES).exists():
+            shutil.copytree(work / SAMPLES, training / SAMPLES)

@@ -41,8 +41,13 @@ class PatternBatches:
         model_config: APMAEConfig,
         rank: int = 0,
         processes: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         """Set up without capturing anything yet.
+
+        Args:
+            device: where batches, and the patterns that they are drawn from, lie; the target's by
+                default.
 
         Raises:
             ApmaeError: the numbers of patterns, prompts and processes do not fit together.
@@ -51,6 +56,7 @@ class PatternBatches:
         if LANES % processes:
             raise ApmaeError(f"training runs on 1, 2, 4 or 8 processes, not on {processes}")
         self.target = target
+        self.device = device or target.device
         self.input_ids = prompts["input_ids"].to_list()
         self.seed = config.seed
         self.training = training
@@ -87,7 +93,7 @@ class PatternBatches:
             )
             for lane in self.lanes
         ]
-        return concatenate(shares), torch.cat(noise).to(self.target.device)
+        return concatenate(shares), torch.cat(noise).to(self.device)
 
     def _capture(self, number: int, lane: int) -> PatternTokens:
         """The lane's patterns of a round, mixed."""
@@ -98,7 +104,7 @@ class PatternBatches:
         for start in range(0, len(input_ids), self.target_batch):
             heads = draw_heads(self.target, self.layer_heads, self._generator("heads", number, lane, start))
             batch = input_ids[start : start + self.target_batch]
-            captured.append(capture_tokens(self.target, batch, heads, self.model_config))
+            captured.append(capture_tokens(self.target, batch, heads, self.model_config, self.device))
         tokens = concatenate(captured)
         order = torch.randperm(len(tokens.patches), generator=self._generator("mix", number, lane))
         return take(tokens, order.to(tokens.patches.device))
@@ -123,12 +129,20 @@ def draw_heads(target: Target, per_layer: int, generator: torch.Generator) -> li
 
 
 def capture_tokens(
-    target: Target, input_ids: list[list[int]], heads: list[Head], config: APMAEConfig
+    target: Target,
+    input_ids: list[list[int]],
+    heads: list[Head],
+    config: APMAEConfig,
+    device: torch.device,
 ) -> PatternTokens:
-    """Capture patterns as float16 tokens, ordered by layer, prompt, head."""
+    """Capture patterns as float16 tokens on one device, ordered by layer, prompt, head.
+
+    The target's layers may lie on several devices.
+    """
 
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> PatternTokens:
-        return tokens_of(scale(log_patches_BHKP.flatten(0, 1), config.scaling).half(), config)
+        patches = scale(log_patches_BHKP.flatten(0, 1), config.scaling).to(device, torch.float16)
+        return tokens_of(patches, config)
 
     _, by_layer = target.capture_patches(input_ids, config.patch_size, reduce, heads)
     return concatenate([part for layer in sorted(by_layer) for part in by_layer[layer]])

@@ -1,46 +1,41 @@
-"""The optimisation loop (paper section 4, "Training Setup") and its checkpoint.
+"""The optimisation loop (paper section 4, "Training Setup").
 
-A step draws its mask noise from (seed, step), and the learning rate is a function of the step:
-linear warm-up, then cosine. So a checkpoint is the weights, the optimiser's moments and the step,
-and a killed training goes on exactly where its checkpoint was.
+A step draws its batch and its mask noise from (seed, step), and the learning rate is a function of
+the step: linear warm-up, then cosine. So a killed training goes on exactly where its checkpoint was.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from apmae.config import StudyConfig, TrainingConfig
 from apmae.errors import ApmaeError
 from apmae.model import APMAEConfig, APMAEModel, PatternTokens, autocasting
 from apmae.seeding import derive_seed, torch_generator
-from apmae.study import replacing, write_parquet
 from apmae.target import Target
 from apmae.training.batches import PatternBatches, capture_tokens, concatenate, draw_heads, take
+from apmae.training.checkpoint import HISTORY_SCHEMA, restore_checkpoint, save_checkpoint
+from apmae.training.samples import SAMPLES, draw_samples, save_picture
+from apmae.training.tracking import (
+    TRACKING,
+    finish_tracker,
+    require_tracker,
+    start_tracker,
+    track_picture,
+)
 
 BETAS = (0.9, 0.95)
 REFERENCE_BATCH = 50
 """Patterns of batch that `base_learning_rate` is for."""
-
-TRACKING = "tracking"
-CHECKPOINT = "checkpoint.safetensors"
-HISTORY = "history.parquet"
-HISTORY_SCHEMA = pl.Schema(
-    {
-        "step": pl.Int64,
-        "loss": pl.Float64,
-        "validation_loss": pl.Float64,  # null on most rows
-        "learning_rate": pl.Float64,
-    }
-)
 
 
 def encoder_config(config: StudyConfig) -> APMAEConfig:
@@ -67,8 +62,13 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return peak * (1 + math.cos(math.pi * (step - warmup) / (config.steps - warmup))) / 2
 
 
+def optimizer_of(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with the paper's betas (section 4), in one pass over the weights."""
+    return torch.optim.AdamW(model.parameters(), betas=BETAS, weight_decay=weight_decay, fused=True)
+
+
 class Trainer:
-    """The optimisation loop, with its checkpoint.
+    """The optimisation loop.
 
     Attributes:
         step: steps done.
@@ -83,23 +83,25 @@ class Trainer:
         validation: pl.DataFrame,
         work: Path,
     ) -> None:
+        """Build the model, take up the checkpoint in `work`, and capture the validation patterns.
+
+        Raises:
+            ApmaeError: the tracker is not installed, or the numbers of patterns, prompts and
+                processes do not fit together.
+        """
         self.config = config.training
-        self._autocast = autocasting(target.device, config.training.precision)
         self.work = work
+        tracker = config.training.tracker
+        require_tracker(tracker)
         self.accelerator = Accelerator(
             cpu=target.device.type == "cpu",
-            log_with=None if config.training.tracker == "none" else config.training.tracker,
+            mixed_precision="no",  # whatever the launcher says: precision is the study's
+            log_with=None if tracker == "none" else tracker,
             project_dir=work.parent.parent / TRACKING,
         )
+        device = self.accelerator.device
+        self._autocast = autocasting(device, config.training.precision)
         model_config = encoder_config(config)
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(config.seed, "training", "weights"))
-            self.model = APMAEModel(model_config)
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=BETAS, weight_decay=config.training.weight_decay
-        )
-        self.step, self.history = self._restore(optimizer)
-        self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.batches = PatternBatches(
             target,
             training,
@@ -107,65 +109,90 @@ class Trainer:
             model_config,
             self.accelerator.process_index,
             self.accelerator.num_processes,
+            device,
         )
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(config.seed, "training", "weights"))
+            self.model = APMAEModel(model_config)
+        optimizer = optimizer_of(self.model, config.training.weight_decay)
+        self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.step, self.history = restore_checkpoint(work, self.model, optimizer)
         self._validation = self._validation_patterns(target, validation, config.seed)
-        if config.training.tracker != "none":
-            self.accelerator.init_trackers("apmae", config=config.training.model_dump(mode="json"))
+        self._started, self._first_step = time.monotonic(), self.step
+        if tracker != "none":
+            settings = config.training.model_dump(mode="json")
+            start_tracker(self.accelerator, config.name, work.parent.parent / TRACKING, settings, self.step)
 
     def steps(self) -> Iterator[int]:
         """Train to the last step, with a checkpoint every so often; yields after each step.
 
         Raises:
-            ApmaeError: the loss is no longer finite. The last checkpoint stays.
+            ApmaeError: the loss or its gradient is no longer finite. The last checkpoint stays.
         """
         while self.step < self.config.steps:
             self._train_step()
-            due = self.step % self.config.checkpoint_every_steps == 0
-            if due and self.accelerator.is_main_process:
-                self._save_checkpoint()
+            if self.accelerator.is_main_process:
+                self._save_what_is_due()
             yield self.step
-        self.accelerator.end_training()
+        finish_tracker(self.accelerator)
 
     def status(self) -> str:
-        """The latest losses."""
+        """The latest losses, and patterns per second since this process began."""
         losses = {
             "loss": self.history["loss"].tail(20).mean(),
             "validation": self.history["validation_loss"].drop_nulls().tail(1).mean(),
         }
-        return ", ".join(f"{name} {value:.5f}" for name, value in losses.items() if isinstance(value, float))
+        words = [f"{name} {value:.5f}" for name, value in losses.items() if isinstance(value, float)]
+        patterns = (self.step - self._first_step) * self.config.batch_size
+        return ", ".join([*words, f"{patterns / (time.monotonic() - self._started):.0f} patterns/s"])
 
     def _train_step(self) -> None:
         rate = learning_rate(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        tokens, noise = self.batches.batch(self.step)
-        self._prepared.train()
-        with self._autocast():
-            loss = self._prepared(tokens, noise).loss
-        mean_loss = float(self.accelerator.gather(loss.detach()).mean())
-        if not math.isfinite(mean_loss):
+        loss, gradient_norm = self._backward(*self.batches.batch(self.step))
+        if not math.isfinite(loss + gradient_norm):
             raise ApmaeError(
-                f"the training loss is not finite at step {self.step}; the checkpoint before it is kept in "
-                f"{self.work}; lower training.base_learning_rate"
+                f"the training loss or its gradient is not finite at step {self.step}; the checkpoint before "
+                f"it is kept in {self.work}; lower training.base_learning_rate"
             )
-        self.accelerator.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         row = {
             "step": self.step,
-            "loss": mean_loss,
+            "loss": loss,
             "validation_loss": self._validate(),
             "learning_rate": rate,
+            "gradient_norm": gradient_norm,
         }
         self.history.extend(pl.DataFrame([row], schema=HISTORY_SCHEMA))
         self.accelerator.log(
             {name: value for name, value in row.items() if value is not None}, step=self.step
         )
 
+    def _backward(self, tokens: PatternTokens, noise: Tensor) -> tuple[float, float]:
+        """Gradients of a batch, summed up over micro-batches; the loss and the gradients' norm."""
+        self._prepared.train()
+        size = -(-len(noise) // self.config.accumulate)
+        starts = range(0, len(noise), size)
+        losses = []
+        for start in starts:
+            rows = slice(start, start + size)
+            # Processes average their gradients once, at the last micro-batch.
+            last = start == starts[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self._prepared):
+                with self._autocast():
+                    loss = self._prepared(take(tokens, rows), noise[rows]).loss
+                loss = loss * (len(noise[rows]) / len(noise))
+                self.accelerator.backward(loss)
+            losses.append(loss.detach())
+        loss = self.accelerator.reduce(torch.stack(losses).sum(), "mean")
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        return float(loss), float(torch.nn.utils.get_total_norm(gradients))
+
     def _validate(self) -> float | None:
-        due = self.step % self.config.validate_every_steps == 0 or self.step == self.config.steps
-        if self._validation is None or not due:
+        if self._validation is None or not self._due(self.config.validate_every_steps):
             return None
         self.model.eval()
         tokens, noise = self._validation
@@ -179,45 +206,31 @@ class Trainer:
     def _validation_patterns(
         self, target: Target, prompts: pl.DataFrame, seed: int
     ) -> tuple[PatternTokens, Tensor] | None:
+        """Patterns and mask noise, in the order of their layers."""
         if prompts.is_empty():
             return None
         generator = torch_generator(seed, "training", "validation")
         heads = draw_heads(target, self.batches.layer_heads, generator)
         batches = prompts["input_ids"].to_list()
         size = self.batches.target_batch
+        device = self.accelerator.device
         tokens = concatenate(
             [
-                capture_tokens(target, batches[start : start + size], heads, self.model.config)
+                capture_tokens(target, batches[start : start + size], heads, self.model.config, device)
                 for start in range(0, len(batches), size)
             ]
         )
         noise = torch.rand(tokens.patches.shape[:2], generator=generator)
-        return tokens, noise.to(target.device)
+        return tokens, noise.to(device)
 
-    def _save_checkpoint(self) -> None:
-        write_parquet(self.work / HISTORY, self.history)
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.model.named_parameters():
-            moments = self.optimizer.state[parameter]
-            tensors[f"model.{name}"] = parameter.detach()
-            tensors[f"exp_avg.{name}"] = moments["exp_avg"]
-            tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
-        with replacing(self.work / CHECKPOINT) as path:
-            save_file(tensors, path, {"step": str(self.step)})
+    def _save_what_is_due(self) -> None:
+        if self.step % self.config.checkpoint_every_steps == 0:
+            save_checkpoint(self.work, self.model, self.optimizer, self.step, self.history)
+        if self._validation is not None and self._due(self.config.sample_every_steps):
+            self.model.eval()
+            picture = draw_samples(self.model, *self._validation)
+            save_picture(picture, self.work / SAMPLES, self.step)
+            track_picture(self.accelerator, picture, self.step)
 
-    def _restore(self, optimizer: torch.optim.AdamW) -> tuple[int, pl.DataFrame]:
-        """Take up the checkpoint, if there is one: its step and the history up to it."""
-        path = self.work / CHECKPOINT
-        if not path.exists():
-            return 0, pl.DataFrame(schema=HISTORY_SCHEMA)
-        with safe_open(path, "pt") as checkpoint:
-            step = int(checkpoint.metadata()["step"])
-            for name, parameter in self.model.named_parameters():
-                parameter.data.copy_(checkpoint.get_tensor(f"model.{name}"))
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": checkpoint.get_tensor(f"exp_avg.{name}"),
-                    "exp_avg_sq": checkpoint.get_tensor(f"exp_avg_sq.{name}"),
-                }
-        history = pl.read_parquet(self.work / HISTORY)
-        return step, history.filter(pl.col("step") <= step)
+    def _due(self, every_steps: int) -> bool:
+        return self.step % every_steps == 0 or self.step == self.config.steps
