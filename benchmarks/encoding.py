@@ -1,0 +1,59 @@
+"""What encoding with an AP-MAE of the paper's size costs, as ratios in one run.
+
+- plain: float32, attention in separate operations, all 65 tokens (benchmarks/plain.py);
+- float32: ours, the lower triangle's 37 tokens, PyTorch's fused attention;
+- bf16: ours, as the encode stage runs it;
+- bf16, all patches: what a released checkpoint (`encode_patches: all`) costs.
+
+    python benchmarks/encoding.py [--patterns 32] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+import torch
+from alternate import fastest, print_table
+from plain import PATTERN_SIZE, PlainAutoencoder
+from torch import Tensor
+
+from apmae.model import APMAEConfig, APMAEModel, autocasting
+
+READOUTS = ("cls", "row")
+PLAIN = "plain"
+
+
+def main() -> None:
+    """Measure and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--patterns", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    patterns = torch.rand(arguments.patterns, PATTERN_SIZE, PATTERN_SIZE).tril().to(device)
+    plain = PlainAutoencoder().to(device).eval()
+    ours = APMAEModel(APMAEConfig()).to(device).eval()
+    released = APMAEModel(APMAEConfig(encode_patches="all")).to(device).eval()
+    ways = {
+        PLAIN: partial(_plain, plain, patterns),
+        "float32": partial(_encode, ours, patterns, "no"),
+        "bf16": partial(_encode, ours, patterns, "bf16"),
+        "bf16, all patches": partial(_encode, released, patterns, "bf16"),
+    }
+    seconds = fastest(ways, arguments.rounds)
+    print_table(seconds, dict.fromkeys(ways, arguments.patterns), PLAIN)
+
+
+def _plain(model: PlainAutoencoder, patterns: Tensor) -> None:
+    with torch.inference_mode():
+        model.encode(patterns)
+
+
+def _encode(model: APMAEModel, patterns: Tensor, precision: str) -> None:
+    with torch.inference_mode(), autocasting(patterns.device, precision)():
+        model.encode_readouts(patterns, READOUTS)
+
+
+if __name__ == "__main__":
+    main()

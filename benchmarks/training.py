@@ -1,0 +1,68 @@
+"""What a training step of an AP-MAE of the paper's size costs, as ratios in one run.
+
+Forward, backward and AdamW, on patterns that lie in memory (capture: benchmarks/capture.py):
+
+- plain: float32, attention in separate operations, all 65 tokens through encoder and decoder, AdamW
+  without options (benchmarks/plain.py);
+- plain, visible only: the same, but the encoder leaves masked patches out, as the release does;
+- float32, bf16: ours, 19 tokens through the encoder, 37 through the decoder, fused AdamW; bf16 as the
+  train stage runs it.
+
+    python benchmarks/training.py [--patterns 64] [--rounds 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+import torch
+from alternate import fastest, print_table
+from plain import PATTERN_SIZE, PlainAutoencoder
+from torch import Tensor
+
+from apmae.model import APMAEConfig, APMAEModel, PatternTokens, autocasting
+from apmae.training.trainer import optimizer_of
+
+PLAIN = "plain"
+VISIBLE_ONLY = "plain, visible only"
+
+
+def main() -> None:
+    """Measure and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--patterns", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    patterns = torch.rand(arguments.patterns, PATTERN_SIZE, PATTERN_SIZE).tril().to(device)
+    ways = {}
+    for name, visible_only in ((PLAIN, False), (VISIBLE_ONLY, True)):
+        plain = PlainAutoencoder(visible_only=visible_only).to(device)
+        ways[name] = partial(_step_plain, plain, torch.optim.AdamW(plain.parameters()), patterns)
+    ours = APMAEModel(APMAEConfig()).to(device).train()
+    tokens = ours.tokenize(patterns.half())
+    for name, precision in (("float32", "no"), ("bf16", "bf16")):
+        ways[name] = partial(_step, ours, optimizer_of(ours, weight_decay=0.05), tokens, precision)
+    seconds = fastest(ways, arguments.rounds)
+    print_table(seconds, dict.fromkeys(ways, arguments.patterns), PLAIN)
+
+
+def _step_plain(model: PlainAutoencoder, optimizer: torch.optim.Optimizer, patterns: Tensor) -> None:
+    _update(model(patterns), optimizer)
+
+
+def _step(model: APMAEModel, optimizer: torch.optim.Optimizer, tokens: PatternTokens, precision: str) -> None:
+    with autocasting(tokens.patches.device, precision)():
+        loss = model(tokens).loss
+    _update(loss, optimizer)
+
+
+def _update(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+if __name__ == "__main__":
+    main()
