@@ -35,6 +35,8 @@ docs: $(INSTALLED)  ## regenerate docs/config.md and docs/targets.md
 bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/corpus.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/encoding.py
 
 organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write organisms/java-fim-*
 	for name in java-fim-4m java-fim-12m; do \
