@@ -1,9 +1,12 @@
 """Fixtures that several test modules use."""
 
+import sys
+
 import pytest
 import torch
 from tiny import tiny_llama
 
+from apmae import cli
 from apmae.target import Target
 
 # The models are tiny: more threads would only wait for each other.
@@ -14,3 +17,16 @@ torch.set_num_threads(1)
 def llama():
     """The tiny Llama as a target."""
     return Target(tiny_llama(), None, "tiny-llama")
+
+
+@pytest.fixture
+def apmae(monkeypatch, capsys):
+    """Run the command line: (arguments) -> (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["apmae", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code, *capsys.readouterr())
+
+    return call

@@ -1,24 +1,7 @@
 """What a user can get wrong ends in one clear line and exit code 2."""
 
-import sys
-
 import pytest
 import yaml
-
-from apmae import cli
-
-
-@pytest.fixture
-def apmae(monkeypatch, capsys):
-    """Run the command line: (arguments) -> (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["apmae", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (ended.value.code, *capsys.readouterr())
-
-    return call
 
 
 def study_file(tmp_path, **sections):

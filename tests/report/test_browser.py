@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
 
-import pytest
+from browser import seen_in_frames
 from made_up import make_reconstructions
 
 from apmae.progress import silent
@@ -36,22 +31,6 @@ addEventListener("load", () => {
 });
 </script>"""
 
-HOST = """<!DOCTYPE html><body><pre id="results"></pre><script>
-const results = [];
-addEventListener("message", event => {
-  results.push(event.data);
-  document.getElementById("results").textContent = JSON.stringify(results);
-});
-</script>%s</body>"""
-
-
-def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.fail("no Chromium found; install it with `apt-get install chromium`")
-    return found
-
 
 def probe(html: str, directory: Path) -> dict[int, dict]:
     """What `PROBE` saw, by width of the window."""
@@ -59,31 +38,7 @@ def probe(html: str, directory: Path) -> dict[int, dict]:
     copy = html.replace(POLICY, f"{POLICY}; script-src 'unsafe-inline'", 1).replace(
         "<title>", PROBE + "<title>", 1
     )
-    (directory / "copy.html").write_text(copy, encoding="utf-8")
-    frames = "".join(
-        f'<iframe src="copy.html" width="{w}" height="900" frameborder="0"></iframe>' for w in WIDTHS
-    )
-    (directory / "host.html").write_text(HOST % frames, encoding="utf-8")
-    command = [
-        chromium(),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={directory / 'profile'}",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-        (directory / "host.html").as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    found = re.search(r'<pre id="results">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr
-    return {result["width"]: result for result in json.loads(unescape(found[1]))}
+    return seen_in_frames(copy, directory, WIDTHS)
 
 
 def test_report_fits_its_window_and_loads_nothing(made_up_study: Study, tmp_path: Path) -> None:
