@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -117,6 +117,62 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
             str(marker.get("peak_memory_mib", "")),
         )
     Console().print(table)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="Hub id, directory, .gguf file or alias.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE:LINE[:COLUMN]", help="Where the hole starts, from 1; it ends with its line."
+        ),
+    ],
+    length_tokens: Annotated[int, typer.Option(min=16, help="Tokens of the prompt.")] = 64,
+    prompt_format: Annotated[
+        Literal["auto", "causal", "fim"], typer.Option("--format", help="As prompts.format in a study.")
+    ] = "auto",
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER:HEAD,...",
+            help="Heads to draw with their tokens; by default the four whose last token stands out most "
+            "by where it looks.",
+        ),
+    ] = None,
+    scaling: Annotated[
+        Literal["absolute", "min_normalized", "probability"],
+        typer.Option(help="As encoder.scaling in a study."),
+    ] = "absolute",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "bfloat16",
+    device: Annotated[str, typer.Option(help="Torch device, auto or balanced.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let the hub repository's own Python code run.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the page goes; show/<file>-<line> by default."),
+    ] = None,
+) -> None:
+    """Show one prompt: what comes next, and where every head looks."""
+    _quiet_libraries()
+    from rich.console import Console
+
+    from apmae import show as showing
+    from apmae.target import Target
+
+    wanted = None if heads is None else showing.parse_heads(heads)
+    hole = showing.read_hole(place)
+    target = Target.load(model, dtype, device, trust_remote_code)
+    prompt = showing.hole_prompt(hole, target.tokenizer, prompt_format, length_tokens)
+    seen = showing.look(target, prompt)
+    Console().print(showing.summary(seen))
+    directory = output or Path("show") / f"{hole.path.stem}-{hole.line}"
+    chosen = showing.telling_heads(seen.log_probs, 4) if wanted is None else wanted
+    page = showing.write_page(seen, chosen, scaling, directory)
+    typer.echo(f"page: {page}")
 
 
 @app.command()
