@@ -59,6 +59,18 @@ def test_patches_are_those_of_the_whole_patterns(family, cached_values, monkeypa
         torch.testing.assert_close(torch.cat(patches[layer]), whole[layer])
 
 
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_hidden_states_are_the_models_own(family):
+    target = Target(family.make(), None, family.name)
+    options = {"attention_mask": ATTENTION_MASK, "output_hidden_states": True, "use_cache": False}
+    with torch.inference_mode(), target.recording_hidden_states(1) as recorded:
+        states = target.model(input_ids=INPUT_IDS, **options).hidden_states
+    target.logits(INPUT_IDS, ATTENTION_MASK)
+    assert len(recorded) == 1
+    torch.testing.assert_close(recorded[0], states[1][:, -1].float())
+    assert states[1].shape[-1] == target.hidden_size
+
+
 def test_sinks_leave_rows_that_sum_below_one():
     sinks = next(family for family in SUPPORTED if "sinks" in measure(family).traits)
     for pattern in measure(sinks).patterns:

@@ -21,6 +21,7 @@ from apmae.patterns import Scaling, scale
 from apmae.target.adapters import route_attention
 from apmae.target.attention import Capture, Reduce, activated, active_scaling
 from apmae.target.head_scaling import HeadScaling
+from apmae.target.hidden_states import recording_layer_input
 from apmae.target.loading import load_model_and_tokenizer
 from apmae.target.probe import probe
 
@@ -88,6 +89,11 @@ class Target:
     def from_config(cls, config: TargetConfig) -> Target:
         """Load the target that a study names."""
         return cls.load(config.model, config.dtype, config.device, config.trust_remote_code)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return int(self.model.config.get_text_config().hidden_size)
 
     @property
     def device(self) -> torch.device:
@@ -193,6 +199,17 @@ class Target:
         chosen = self._by_layer(heads)
         patterns = [by_layer[layer][:, chosen[layer].index(head)] for layer, head in heads]
         return TargetOutput(logits, torch.stack(patterns, 1))
+
+    @contextmanager
+    def recording_hidden_states(self, layer: int) -> Iterator[list[Tensor]]:
+        """Collect, within the block, the hidden state that enters a layer at the last position.
+
+        Yields:
+            A list to which every forward pass adds a tensor, (B, D) float32.
+        """
+        attention = next(module for module, number in self._layers.items() if number == layer)
+        with recording_layer_input(self.model, attention) as recorded:
+            yield recorded
 
     @contextmanager
     def scale_heads(
