@@ -9,7 +9,7 @@ import polars as pl
 import zarr
 
 from apmae.config import StudyConfig
-from apmae.study import ENCODINGS, PROMPTS, PROMPTS_SCHEMA, Study
+from apmae.study import ENCODINGS, PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA, Study
 
 TELLING_LAYER, TELLING_HEAD = 1, 0
 
@@ -48,6 +48,7 @@ def synthetic_study(
     correct = np.arange(len(tasks) * per_task) // len(tasks) % 2 == 0
     told = correct if informative else generator.permutation(correct)
     study.write_table(PROMPTS, _prompts(tasks, correct, told, generator), PROMPTS_SCHEMA)
+    study.write_table(TASKS, _tasks(tasks, per_task), TASKS_SCHEMA)
     with study.writing(ENCODINGS) as path:
         _write_encodings(path, told, (layers, heads, dim), noise, generator)
     return study
@@ -82,6 +83,21 @@ def _prompts(
     ).with_columns(correct=pl.when(pl.col("task") != "noise").then("correct"))
 
 
+def _tasks(tasks: tuple[str, ...], per_task: int) -> pl.DataFrame:
+    """Three of four are right naturally."""
+    half = per_task // 2
+    return pl.DataFrame(
+        {
+            "task": tasks,
+            "evaluated": 4 * half,
+            "evaluated_correct": 3 * half,
+            "natural_rate": 0.75,
+            "kept_correct": half,
+            "kept_wrong": half,
+        }
+    )
+
+
 def _write_encodings(
     path: Path, told: np.ndarray, shape: tuple[int, int, int], noise: float, generator: np.random.Generator
 ) -> None:
@@ -94,6 +110,7 @@ def _write_encodings(
     statistics = generator.normal(0, 1, (layers * heads, count, 7))
     statistics[TELLING_LAYER * heads + TELLING_HEAD, :, 0] += 3 * told
     group = zarr.open_group(path, mode="w", attributes={"n_heads": heads})
-    for readout in ("cls", "row"):
+    for readout in ("cls", "row", "random_cls"):
         group.create_array(readout, data=encodings.astype(np.float16))
+    group.create_array("hidden_state", data=generator.normal(0, 1, (count, 5)).astype(np.float32))
     group.create_array("row_statistics", data=statistics.astype(np.float32))

@@ -36,6 +36,8 @@ def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
         for name, vector in expected.items():
             found = arrays[name][layer * 4 + head, prompt_id]
             np.testing.assert_allclose(found, vector.numpy(), atol=5e-3)
+        hidden = llama.model(torch.tensor(ids), output_hidden_states=True).hidden_states[1][0, -1]
+        np.testing.assert_allclose(arrays["hidden_state"][prompt_id], hidden.detach(), atol=1e-5)
         _, layers = llama.capture(ids, lambda _, log_probs: row_statistics(log_probs[..., -1, :]))
         statistics = arrays["row_statistics"][layer * 4 + head, prompt_id]
         np.testing.assert_allclose(statistics, layers[layer][0, head].numpy(), atol=1e-5)
@@ -74,3 +76,19 @@ def test_the_pattern_source_gives_what_the_encoder_saw(study, llama):
     ids = [study.prompts["input_ids"][3].to_list()]
     expected = llama.run(ids, [(2, 1), (0, 0)], "absolute").patterns[0].half().numpy()
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_random_encoder_encodes_the_same_patterns(tmp_path, llama):
+    study = tiny_study(tmp_path, encoding={"shard_prompts": 5, "precision": "no", "random_encoder": True})
+    torch.manual_seed(0)
+    APMAEModel(encoder_config(study.config)).save_pretrained(study.path(ENCODER))
+    before = torch.random.get_rng_state()
+    encoding.run(study, "key", silent, llama)
+    assert torch.equal(before, torch.random.get_rng_state())
+    untrained = encoding.random_encoder(study, encoding.load_encoder(study, llama.device))
+    ids = [study.study_prompts["input_ids"][7].to_list()]
+    pattern = llama.run(ids, [(2, 3)], untrained.config.scaling).patterns[:, 0]
+    with torch.inference_mode():
+        expected = untrained.encode(pattern)[0].numpy()
+    np.testing.assert_allclose(study.encodings["random_cls"][11, 7], expected, atol=5e-3)
+    assert np.abs(study.encodings["random_cls"][11, 7] - study.encodings["cls"][11, 7]).max() > 0.1

@@ -202,6 +202,9 @@ class EncodingConfig(Section):
     """Prompts per shard of encodings.zarr: the unit that is written, and lost, at once."""
     precision: Literal["no", "bf16"] = "bf16"
     """Autocast precision of the encoder."""
+    random_encoder: bool = False
+    """Encode and cluster with an AP-MAE of random weights too, to see what its training is worth.
+    A second pass of the encoder over every pattern."""
 
 
 class ClusteringConfig(Section):

@@ -20,7 +20,8 @@ from apmae import processes
 from apmae.model import APMAEModel, Readout, autocasting, tokens_of
 from apmae.patterns import ROW_STATISTICS, last_row_tokens, row_statistics, scale
 from apmae.progress import Tracker
-from apmae.study import ENCODER, ENCODINGS, Study, replacing
+from apmae.seeding import derive_seed
+from apmae.study import ENCODER, ENCODINGS, HIDDEN_STATE, RANDOM_CLS, Study, replacing
 from apmae.target import Head, Target
 
 READOUTS: tuple[Readout, ...] = ("cls", "row")
@@ -33,10 +34,10 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
     model = load_encoder(study, target.device)
     prompts = study.study_prompts
     config = study.config
+    untrained = random_encoder(study, model) if config.encoding.random_encoder else None
+    shapes = _array_shapes(target, prompts.height, model, untrained)
     if processes.is_first():
-        _prepare_arrays(
-            study.path(ENCODINGS), key, target, prompts.height, model, config.encoding.shard_prompts
-        )
+        _prepare_arrays(study.path(ENCODINGS), key, target.n_heads, shapes, config.encoding.shard_prompts)
     processes.wait()
     arrays = dict(zarr.open_group(study.path(ENCODINGS), mode="r+").arrays())
     written = np.asarray(arrays[WRITTEN][:], dtype=bool)
@@ -45,11 +46,13 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
     for shard in track(missing, "encode", done=int(written.sum())):
         start = shard * config.encoding.shard_prompts
         rows = prompts.slice(start, config.encoding.shard_prompts)
-        encoded = encode_prompts(target, model, rows, config.target.batch_size, config.encoding.precision)
+        encoded = encode_prompts(
+            target, model, rows, config.target.batch_size, config.encoding.precision, untrained
+        )
         for name, values in encoded.items():
-            arrays[name][:, start : start + rows.height] = values
+            arrays[name][..., start : start + rows.height, :] = values
         arrays[WRITTEN][shard] = 1
-    return {"heads": len(target.heads), "prompts": prompts.height, "readouts": list(READOUTS)}
+    return {"heads": len(target.heads), "prompts": prompts.height, "arrays": list(shapes)}
 
 
 def load_encoder(study: Study, device: torch.device) -> APMAEModel:
@@ -59,26 +62,49 @@ def load_encoder(study: Study, device: torch.device) -> APMAEModel:
     return model
 
 
+def random_encoder(study: Study, model: APMAEModel) -> APMAEModel:
+    """An AP-MAE like `model` with random weights, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(study.config.seed, "random encoder"))
+        untrained = APMAEModel(model.config)
+    untrained.to(model.device).eval()
+    return untrained
+
+
 def encode_prompts(
-    target: Target, model: APMAEModel, prompts: pl.DataFrame, batch_size: int, precision: str
+    target: Target,
+    model: APMAEModel,
+    prompts: pl.DataFrame,
+    batch_size: int,
+    precision: str,
+    untrained: APMAEModel | None = None,
 ) -> dict[str, np.ndarray]:
     """Encode every head of some prompts.
 
+    Args:
+        untrained: encodes the same patterns once more.
+
     Returns:
-        By readout (heads, prompts, dim) float16, and `row_statistics` (heads, prompts, 7) float32.
+        Values of the arrays of encodings.zarr, see `apmae.study`; `random_cls` where there is an
+        `untrained` encoder.
     """
 
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        return encode_patches(model, log_patches_BHKP, precision)
+        return encode_patches(model, log_patches_BHKP, precision, untrained)
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
-        _, layers = target.capture_patches(batch["input_ids"].to_list(), model.config.patch_size, reduce)
-        batches.append({name: _heads_first(layers, name) for name in layers[0][0]})
-    return {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in batches[0]}
+        input_ids = batch["input_ids"].to_list()
+        with target.recording_hidden_states(target.n_layers // 2) as hidden:
+            _, layers = target.capture_patches(input_ids, model.config.patch_size, reduce)
+        by_head = {name: _heads_first(layers, name) for name in layers[0][0]}
+        batches.append({**by_head, HIDDEN_STATE: hidden[0].cpu().numpy()})
+    return {name: np.concatenate([batch[name] for batch in batches], axis=-2) for name in batches[0]}
 
 
-def encode_patches(model: APMAEModel, log_patches_BHKP: Tensor, precision: str) -> dict[str, Tensor]:
+def encode_patches(
+    model: APMAEModel, log_patches_BHKP: Tensor, precision: str, untrained: APMAEModel | None = None
+) -> dict[str, Tensor]:
     """Encode one layer's patterns, which may lie on another device than the encoder.
 
     Returns:
@@ -87,7 +113,10 @@ def encode_patches(model: APMAEModel, log_patches_BHKP: Tensor, precision: str) 
     statistics = row_statistics(last_row_tokens(log_patches_BHKP, model.config.patch_size).flatten(-2))
     patches = scale(log_patches_BHKP, model.config.scaling).to(model.device)
     with autocasting(model.device, precision)():
-        encoded = model.encode_readouts(tokens_of(patches.flatten(0, 1), model.config), READOUTS)
+        tokens = tokens_of(patches.flatten(0, 1), model.config)
+        encoded = model.encode_readouts(tokens, READOUTS)
+        if untrained is not None:
+            encoded[RANDOM_CLS] = untrained.encode(tokens)
     found = {name: values.half().reshape(*patches.shape[:2], -1) for name, values in encoded.items()}
     return {**found, STATISTICS: statistics.to(model.device)}
 
@@ -104,22 +133,34 @@ def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], 
     return patterns_of
 
 
+def _array_shapes(
+    target: Target, prompts: int, model: APMAEModel, untrained: APMAEModel | None
+) -> dict[str, tuple[int, ...]]:
+    heads, dim = len(target.heads), model.config.encoder_dim
+    readouts = (*READOUTS, RANDOM_CLS) if untrained is not None else READOUTS
+    return {
+        **dict.fromkeys(readouts, (heads, prompts, dim)),
+        STATISTICS: (heads, prompts, len(ROW_STATISTICS)),
+        HIDDEN_STATE: (prompts, target.hidden_size),
+    }
+
+
 def _prepare_arrays(
-    path: Path, key: str, target: Target, prompts: int, model: APMAEModel, shard: int
+    path: Path, key: str, n_heads: int, shapes: dict[str, tuple[int, ...]], shard: int
 ) -> None:
     """Make new arrays, unless an earlier run with this key began some."""
     if path.exists() and zarr.open_group(path, mode="r").attrs.get("key") == key:
         return
-    dims = {**dict.fromkeys(READOUTS, model.config.encoder_dim), STATISTICS: len(ROW_STATISTICS)}
     with replacing(path) as temporary:
-        group = zarr.create_group(temporary, attributes={"key": key, "n_heads": target.n_heads})
-        for name, dim in dims.items():
+        group = zarr.create_group(temporary, attributes={"key": key, "n_heads": n_heads})
+        for name, shape in shapes.items():
+            *heads, prompts, dim = shape
             group.create_array(
                 name,
-                shape=(len(target.heads), prompts, dim),
-                shards=(len(target.heads), shard, dim),
-                chunks=(1, shard, dim),
-                dtype="float32" if name == STATISTICS else "float16",
+                shape=shape,
+                shards=(*heads, shard, dim),
+                chunks=(*(1 for _ in heads), shard, dim),
+                dtype="float32" if name in (STATISTICS, HIDDEN_STATE) else "float16",
                 fill_value=float("nan"),
             )
         group.create_array(WRITTEN, shape=(-(-prompts // shard),), chunks=(1,), dtype="uint8", fill_value=0)

@@ -7,8 +7,11 @@ work lies in `work/<stage>/` and belongs to one key, the hash of all that the st
 Tables (polars schemas below) and arrays:
 
     encodings.zarr   `cls`, `row`: (head, prompt, dim) float16; `row_statistics`: (head, prompt, 7)
-                     float32; NaN where not written. head = layer * n_heads + head; prompt = prompt_id;
-                     the group's attribute `n_heads` is the number of heads of a layer
+                     float32; `hidden_state`: (prompt, hidden) float32, the last position's, as it
+                     enters the middle layer; with `encoding.random_encoder` also `random_cls`, the
+                     `cls` of an AP-MAE of random weights. NaN where not written.
+                     head = layer * n_heads + head; prompt = prompt_id; the group's attribute
+                     `n_heads` is the number of heads of a layer
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """
@@ -48,6 +51,8 @@ TASKS = "tasks.parquet"
 ENCODER = "encoder"
 TRAINING_HISTORY = "encoder/training/history.parquet"
 ENCODINGS = "encodings.zarr"
+HIDDEN_STATE = "hidden_state"
+RANDOM_CLS = "random_cls"
 CLUSTERS = "clusters.parquet"
 EXEMPLARS = "exemplars.zarr"
 PREDICTIONS = "predictions.parquet"
@@ -95,6 +100,8 @@ CLUSTERS_SCHEMA = pl.Schema(
         "head": pl.Int16,
         "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
         "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
+        "random_cluster": pl.Int16,  # the same two of `random_cls`; null without it
+        "random_cluster_held_out": pl.Int16,
     }
 )
 PREDICTIONS_SCHEMA = pl.Schema(

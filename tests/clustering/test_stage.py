@@ -147,3 +147,20 @@ def test_no_training_prompts_is_said(tmp_path):
     table.write_parquet(study.path("prompts.parquet"))
     with pytest.raises(ApmaeError, match="training split"):
         run(study)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_random_encoders_encodings_are_clustered_when_asked_for(tmp_path, asked):
+    config = {"clustering": {"n_clusters": 2, "processes": 1}, "encoding": {"random_encoder": asked}}
+    study = synthetic_study(tmp_path / "s", config=config)
+    swapped = zarr.open_group(study.path(ENCODINGS), mode="r+")
+    swapped["random_cls"][:] = swapped["cls"][:][::-1]
+    run(study)
+    columns = study.clusters.select("random_cluster", "random_cluster_held_out")
+    if not asked:
+        assert columns.select(pl.all().is_null().all()).row(0) == (True, True)
+        return
+    # Heads are swapped: the telling one, (1, 0), is the random encoder's (0, 1).
+    told = study.clusters.filter(layer=0, head=1)["random_cluster_held_out"].to_numpy()
+    correct = study.study_prompts["correct"].to_numpy()
+    assert abs(np.corrcoef(told, correct)[0, 1]) == pytest.approx(1)

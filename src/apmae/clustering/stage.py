@@ -24,7 +24,7 @@ from apmae.errors import ApmaeError
 from apmae.parallel import compute_parts
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed
-from apmae.study import CLUSTERS, CLUSTERS_SCHEMA, EXEMPLARS, Study
+from apmae.study import CLUSTERS, CLUSTERS_SCHEMA, EXEMPLARS, RANDOM_CLS, Study
 
 STAGE = "cluster"
 
@@ -49,7 +49,7 @@ def run(study: Study, key: str, track: Tracker, patterns_of: PatternSource) -> d
             "no prompt is in the training split: the corpus needs more groups (packages, projects)"
         )
     work = study.work_directory(STAGE, key)
-    n_heads = _encodings(study).shape[0]
+    n_heads = _encodings(study, config.clustering.readout).shape[0]
     parts = {work / f"{index:05d}.parquet": (study, index, in_train) for index in range(n_heads)}
     compute_parts(
         _cluster_head,
@@ -80,22 +80,32 @@ def _cluster_head(study: Study, index: int, in_train: NDArray[np.bool_]) -> pl.D
     """One head's part of `clusters.parquet`, with the prompts that may stand for a cluster marked."""
     config = study.config
     layer, head = divmod(index, int(str(study.encodings.attrs["n_heads"])))
-    rows = np.asarray(_encodings(study)[index])
+    rows = np.asarray(_encodings(study, config.clustering.readout)[index])
     seed = derive_seed(config.seed, "clustering", layer, head)
-    clusters = cluster_rows(rows, np.ones(len(rows), dtype=np.bool_), config.clustering, seed)
+
+    def clusters_of(rows: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        everything = cluster_rows(rows, np.ones_like(in_train), config.clustering, seed)
+        return everything, cluster_rows(rows, in_train, config.clustering, seed)
+
+    clusters, held_out = clusters_of(rows)
+    random, random_held_out = None, None
+    if config.encoding.random_encoder:
+        random, random_held_out = clusters_of(np.asarray(_encodings(study, RANDOM_CLS)[index]))
     return pl.DataFrame(
         {
             "prompt_id": np.arange(len(rows), dtype=np.int32),
             "layer": np.full(len(rows), layer, dtype=np.int16),
             "head": np.full(len(rows), head, dtype=np.int16),
             "cluster": clusters,
-            "cluster_held_out": cluster_rows(rows, in_train, config.clustering, seed),
+            "cluster_held_out": held_out,
+            "random_cluster": random,
+            "random_cluster_held_out": random_held_out,
             "candidate": nearest_to_mean(rows, clusters, CANDIDATES),
         }
     )
 
 
-def _encodings(study: Study) -> zarr.Array[Any]:
-    array = study.encodings[study.config.clustering.readout]
+def _encodings(study: Study, name: str) -> zarr.Array[Any]:
+    array = study.encodings[name]
     assert isinstance(array, zarr.Array)
     return array
