@@ -49,6 +49,21 @@ def test_tasks_are_given_once_and_at_all(study_file, tasks):
         load_config(study_file, [f"prompts.tasks={tasks}"])
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ("[clusters, confidence+attention]", "'attention' is none of"),
+        ("[confidence+clusters, clusters+confidence]", "a feature set twice"),
+        ("[clusters+clusters]", "a block twice"),
+        ("[]", r"prediction\.features is empty"),
+        ("[random_clusters]", r"needs encoding\.random_encoder"),
+    ],
+)
+def test_feature_sets_are_unions_of_known_blocks(study_file, features, said):
+    with pytest.raises(ApmaeError, match=said):
+        load_config(study_file, [f"prediction.features={features}"])
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_studies_are_valid_and_named_after_their_files(path):
     assert load_config(path).name == path.stem

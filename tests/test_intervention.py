@@ -10,10 +10,10 @@ from apmae.study import IMPORTANCE_SCHEMA
 
 IMPORTANCE = pl.DataFrame(
     [
-        ("eol", 0, 0, 1.0, 0.3, -0.1, 0.2),
-        ("eol", 0, 1, 1.0, 0.1, -0.5, -0.4),
-        ("eol", 1, 0, 0.0, 0.0, 0.0, 0.0),
-        ("eol", 1, 1, 1.0, 0.6, -0.2, 0.4),
+        ("eol", "clusters", 0, 0, 1.0, 0.3, -0.1, 0.2, 1.0, 1.0),
+        ("eol", "clusters", 0, 1, 1.0, 0.1, -0.5, -0.4, 1.0, 1.0),
+        ("eol", "clusters", 1, 0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0),
+        ("eol", "clusters", 1, 1, 1.0, 0.6, -0.2, 0.4, 1.0, 1.0),
     ],
     schema=IMPORTANCE_SCHEMA,
     orient="row",

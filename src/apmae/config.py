@@ -5,14 +5,31 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from apmae.errors import ApmaeError
 from apmae.languages import language_named
+
+BlockName = Literal[
+    "prior",
+    "position",
+    "max_probability",
+    "margin",
+    "entropy",
+    "confidence",
+    "hidden_state",
+    "row_statistics",
+    "cls_encodings",
+    "row_encodings",
+    "clusters",
+    "random_clusters",
+]
+"""What correctness can be predicted from; `apmae.prediction.features` says what each one is."""
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -241,6 +258,18 @@ class PredictionConfig(Section):
 
     without_effect = frozenset({"processes"})
 
+    features: tuple[str, ...] = (
+        "clusters",
+        "row_statistics",
+        "cls_encodings",
+        "clusters+row_statistics+cls_encodings",
+        "confidence+clusters",
+        "confidence+row_statistics",
+        "confidence+clusters+row_statistics+cls_encodings",
+    )
+    """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
+    `confidence`, `max_probability`, `margin`, `entropy`, `hidden_state`, `position`,
+    `random_clusters`) and their unions, written with `+`. The baselines are always measured."""
     folds: Annotated[int, Field(ge=2)] = 10
     """Folds of the cross-validation."""
     iterations: Positive = 200
@@ -251,6 +280,21 @@ class PredictionConfig(Section):
     """CatBoost's learning rate."""
     processes: Positive | None = None
     """Worker processes; all cores by default. Results do not depend on it."""
+
+    @model_validator(mode="after")
+    def _features_known_and_given_once(self) -> Self:
+        known = get_args(BlockName)
+        if not self.features:
+            raise ValueError("prediction.features is empty")
+        unions = [tuple(features.split("+")) for features in self.features]
+        for block in chain.from_iterable(unions):
+            if block not in known:
+                raise ValueError(f"prediction.features: {block!r} is none of {', '.join(known)}")
+        if len({frozenset(blocks) for blocks in unions}) < len(unions):
+            raise ValueError("prediction.features names a feature set twice")
+        if any(len(set(blocks)) < len(blocks) for blocks in unions):
+            raise ValueError("prediction.features names a block twice in one union")
+        return self
 
 
 class InterventionConfig(Section):
@@ -299,6 +343,12 @@ class StudyConfig(Section):
     prediction: PredictionConfig = PredictionConfig()
     intervention: InterventionConfig = InterventionConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _random_clusters_made(self) -> Self:
+        if "random_clusters" in "+".join(self.prediction.features) and not self.encoding.random_encoder:
+            raise ValueError("prediction.features: random_clusters needs encoding.random_encoder: true")
+        return self
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:

@@ -66,7 +66,7 @@ def plan(study: Study, target: Target) -> Iterator[Block]:
     """All blocks, in a fixed order; a task without importance or held-out prompts has none."""
     number = 0
     for task in study.config.prompts.tasks:
-        importance = study.importance.filter(pl.col("task") == task)
+        importance = study.importance.filter(task=task, features="clusters")
         prompts = held_out_prompts(study.study_prompts, task, study.config.intervention)
         if importance.is_empty() or prompts.is_empty():
             continue

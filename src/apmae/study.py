@@ -119,22 +119,28 @@ METRICS_SCHEMA = pl.Schema(
         "task": pl.String,
         "protocol": pl.String,
         "features": pl.String,
-        "metric": pl.String,  # "accuracy" or "auroc"
+        "metric": pl.String,  # see prediction.metrics; `<metric>_natural` is at the natural rate
         "value": pl.Float64,
-        "low": pl.Float64,  # 95% interval
+        "low": pl.Float64,  # 95% interval, bootstrap over groups
         "high": pl.Float64,
+        "difference": pl.Float64,  # value minus that of the feature set `confidence`
+        "difference_low": pl.Float64,  # 95% interval of the difference, the same resamples for both
+        "difference_high": pl.Float64,
         "prompts": pl.Int32,  # prompts the value is over
     }
 )
 IMPORTANCE_SCHEMA = pl.Schema(
-    {
+    {  # of models fitted on the training split
         "task": pl.String,
+        "features": pl.String,  # what the model sees: "clusters" (the paper's), "row_statistics", ...
         "layer": pl.Int16,
         "head": pl.Int16,
         "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
         "mean_positive": pl.Float64,  # mean of max(SHAP, 0) over the prompts
         "mean_negative": pl.Float64,  # mean of min(SHAP, 0)
         "mean_shap": pl.Float64,
+        "top_share": pl.Float64,  # of the folds, those in which the head is among the ten foremost
+        "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
     }
 )
 INTERVENTIONS_SCHEMA = pl.Schema(
@@ -212,7 +218,7 @@ class Study:
 
     @property
     def encodings(self) -> zarr.Group:
-        """Arrays `cls`, `row` and `row_statistics`, see the module's docstring."""
+        """Arrays `cls`, `row`, `row_statistics` and more, see the module's docstring."""
         return self._arrays(ENCODINGS)
 
     @property

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from apmae.config import PredictionConfig
-from apmae.prediction.classifiers import FEATURE_SETS, as_pool, fit_features, learnable
-from apmae.prediction.metrics import auroc
+from apmae.prediction.classifiers import fit_features, learnable, uses_trees
+from apmae.prediction.metrics import Scored, auroc
+from apmae.prediction.trees import as_pool
 
 CONFIG = PredictionConfig(iterations=30)
 
@@ -23,29 +24,43 @@ def drawn(count: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return blocks, correct
 
 
-def score(features: str, drop: tuple[str, ...] = ()) -> float:
-    train, correct = drawn(160, seed=0)
-    test, truth = drawn(200, seed=1)
-    names = [name for name in features.split("+") if name not in drop]
-    chosen = [{name: blocks[name] for name in names} for blocks in (train, test)]
-    probability = fit_features(features, chosen[0], correct, CONFIG, 0)(chosen[1])
+def fitted(blocks: dict[str, np.ndarray], correct: np.ndarray):
+    return fit_features(blocks, correct, np.arange(len(correct)) // 2, CONFIG, 0)
+
+
+def area(correct: np.ndarray, probability: np.ndarray) -> float:
+    scored = Scored(correct, probability, np.zeros(len(correct), dtype=int))
+    return float(auroc(scored, np.ones(len(correct))))
+
+
+def score(features: str) -> float:
+    (train, correct), (test, truth) = drawn(160, seed=0), drawn(200, seed=1)
+    chosen = [{name: blocks[name] for name in features.split("+")} for blocks in (train, test)]
+    probability = fitted(chosen[0], correct)(chosen[1])
     assert probability.shape == (200,)
     assert ((probability >= 0) & (probability <= 1)).all()
-    return float(auroc(truth, probability, np.ones(200)))
+    return area(truth, probability)
 
 
 @pytest.mark.parametrize(
     ("features", "at_least"),
-    [("clusters", 0.99), ("row_statistics", 0.9), ("confidence", 0.8), ("confidence+clusters", 0.99)],
+    [("clusters", 0.99), ("row_statistics", 0.9), ("confidence", 0.8), ("confidence+clusters", 0.97)],
 )
 def test_learns_what_is_there(features, at_least):
     assert score(features) > at_least
 
 
+def test_clusters_alone_go_to_the_trees_of_the_paper():
+    blocks, _ = drawn(4, seed=0)
+    assert uses_trees({"clusters": blocks["clusters"]})
+    assert uses_trees({"random_clusters": blocks["clusters"]})
+    assert not uses_trees({"clusters": blocks["clusters"], "confidence": blocks["confidence"]})
+    assert not uses_trees({"row_statistics": blocks["row_statistics"]})
+
+
 def test_prior_is_the_class_frequency():
     train, correct = drawn(40, seed=0)
-    correct = correct | (np.arange(40) < 20)
-    predict = fit_features("prior", {"prior": train["prior"]}, correct, CONFIG, 0)
+    predict = fitted({"prior": train["prior"]}, correct | (np.arange(40) < 20))
     assert predict({"prior": np.empty((3, 0), dtype=np.float32)}).tolist() == [0.75] * 3
 
 
@@ -58,11 +73,9 @@ def test_three_confidence_columns_are_not_drowned_by_hundreds_of_noise():
         return {"confidence": blocks["confidence"], "row_statistics": noise}, correct
 
     (train, correct), (test, truth) = noisy(0), noisy(1)
-    both = fit_features("confidence+row_statistics", train, correct, CONFIG, 0)(test)
-    alone = fit_features("confidence", {"confidence": train["confidence"]}, correct, CONFIG, 0)(
-        {"confidence": test["confidence"]}
-    )
-    assert auroc(truth, both, np.ones(200)) > auroc(truth, alone, np.ones(200)) - 0.03
+    both = fitted(train, correct)(test)
+    alone = fitted({"confidence": train["confidence"]}, correct)({"confidence": test["confidence"]})
+    assert area(truth, both) > area(truth, alone) - 0.03
 
 
 def test_cluster_ids_are_categories_not_numbers():
@@ -72,10 +85,13 @@ def test_cluster_ids_are_categories_not_numbers():
     assert pool.get_feature_names()[2:4] == ["confidence_2", "clusters_0"]
 
 
-def test_a_cluster_that_was_not_seen_in_training_is_no_error():
+@pytest.mark.parametrize("features", ["clusters", "confidence+clusters"])
+def test_a_cluster_that_was_not_seen_in_training_is_no_error(features):
     blocks, correct = drawn(40, seed=0)
-    predict = fit_features("clusters", {"clusters": blocks["clusters"]}, correct, CONFIG, 0)
-    assert 0 < predict({"clusters": np.full((1, 20), 99, dtype=np.int16)})[0] < 1
+    chosen = {name: blocks[name] for name in features.split("+")}
+    new = {name: block[:1] for name, block in chosen.items()}
+    new["clusters"] = np.full((1, 20), 99, dtype=np.int16)
+    assert 0 < fitted(chosen, correct)(new)[0] < 1
 
 
 def test_not_learnable_without_both_outcomes_or_anything_that_varies():
@@ -88,15 +104,14 @@ def test_not_learnable_without_both_outcomes_or_anything_that_varies():
     assert not learnable({"clusters": varies[:0]}, correct[:0])
 
 
-@pytest.mark.parametrize("features", FEATURE_SETS)
+@pytest.mark.parametrize("features", ["clusters", "row_statistics", "confidence+clusters", "prior"])
 def test_one_outcome_is_predicted_as_the_prior(features):
     train, _ = drawn(20, seed=0)
     chosen = {name: train[name] for name in features.split("+")}
-    predict = fit_features(features, chosen, np.ones(20, dtype=bool), CONFIG, 0)
-    assert predict(chosen).tolist() == [1.0] * 20
+    assert fitted(chosen, np.ones(20, dtype=bool))(chosen).tolist() == [1.0] * 20
 
 
 def test_one_prompt_of_an_outcome_is_enough_to_fit():
     train, _ = drawn(20, seed=0)
-    predict = fit_features("confidence", {"confidence": train["confidence"]}, np.arange(20) == 3, CONFIG, 0)
-    assert predict({"confidence": train["confidence"]}).argmax() in range(20)
+    chosen = {"confidence": train["confidence"]}
+    assert fitted(chosen, np.arange(20) == 3)(chosen).argmax() in range(20)

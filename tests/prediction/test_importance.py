@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from catboost import CatBoostClassifier
+from scipy.stats import spearmanr
 
 from apmae.config import PredictionConfig
-from apmae.prediction.classifiers import as_pool, fit_catboost
-from apmae.prediction.importance import head_importance, shap_values
+from apmae.prediction.importance import head_importance, stability
+from apmae.prediction.trees import as_pool, fit_catboost, shap_values
 
 
 def test_head_importance_by_hand():
@@ -46,3 +47,33 @@ def test_the_head_that_decides_is_the_important_one():
     by_hand = values[correct, 3].mean() - values[~correct, 3].mean()
     assert table["max_difference"][3] == pytest.approx(by_hand)
     assert table["max_difference"].sort()[-2] < 0.2 * by_hand
+
+
+def test_stability_by_hand():
+    # Folds agree on all of 12 heads but the last two, which change places: Spearman's rank correlation
+    # is 1 - 6 (1 + 1) / (12 (144 - 1)). Heads 10 and 11 are foremost in one fold each.
+    first = np.arange(12, 0, -1.0)
+    second = first.copy()
+    second[[9, 10]] = second[[10, 9]]
+    table = stability(np.stack([first, second]))
+    assert table["top_share"].to_list() == [1] * 9 + [0.5, 0.5, 0]
+    assert table["rank_correlation"].to_list() == pytest.approx([1 - 12 / (12 * 143)] * 12)
+
+
+def test_heads_without_importance_are_foremost_in_no_fold():
+    table = stability(np.array([[0.5, 0, 0], [0.2, 0, 0]]))
+    assert table["top_share"].to_list() == [1, 0, 0]
+    assert table["rank_correlation"].to_list() == pytest.approx([1, 1, 1])
+
+
+def test_rank_correlation_is_the_mean_over_pairs_of_folds():
+    generator = np.random.default_rng(0)
+    by_fold = generator.random((3, 20))
+    expected = spearmanr(by_fold, axis=1).statistic[np.triu_indices(3, 1)].mean()
+    assert stability(by_fold)["rank_correlation"][0] == pytest.approx(expected)
+
+
+def test_no_two_folds_have_no_stability():
+    assert stability(np.ones((1, 4)))["top_share"].is_nan().all()
+    assert stability(np.ones((0, 4)))["rank_correlation"].is_nan().all()
+    assert stability(np.zeros((2, 4)))["rank_correlation"].is_nan().all()

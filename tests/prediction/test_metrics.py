@@ -2,93 +2,172 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn import metrics as reference
 
-from apmae.prediction.metrics import accuracy, auroc, bootstrap_interval, mean_interval
+from apmae.prediction.metrics import (
+    METRICS,
+    Scored,
+    accuracy,
+    auprc,
+    aurc,
+    auroc,
+    balanced_accuracy,
+    brier,
+    brier_skill,
+    ece,
+    probability_at_rate,
+    weights_at_rate,
+)
 
 RIGHT = np.array([True, False, True, False])
 CHANCES = np.array([0.9, 0.4, 0.4, 0.6])
+FOUR = Scored(RIGHT, CHANCES, np.zeros(4, dtype=int))
 ONES = np.ones(4)
 
 
+def scored(correct, probability) -> Scored:
+    return Scored(np.array(correct), np.array(probability), np.zeros(len(correct), dtype=int))
+
+
 def test_accuracy_by_hand():
-    assert accuracy(RIGHT, CHANCES, ONES) == 0.5
-    assert accuracy(RIGHT, CHANCES, np.array([3, 1, 0, 1])) == 0.8
-    assert accuracy(np.array([True, True]), np.array([0.5, 0.6]), np.ones(2)) == 0.5
+    assert accuracy(FOUR, ONES) == 0.5
+    assert accuracy(FOUR, np.array([3, 1, 0, 1])) == 0.8
+    assert accuracy(scored([True, True], [0.5, 0.6]), np.ones(2)) == 0.5
+
+
+def test_balanced_accuracy_by_hand():
+    # Right ones: 1 of 3 is hit; wrong ones: 1 of 1.
+    assert balanced_accuracy(scored([True, True, True, False], [0.9, 0.1, 0.2, 0.3]), ONES) == pytest.approx(
+        2 / 3
+    )
 
 
 def test_auroc_by_hand():
     # Pairs (right, wrong): 0.9 > 0.4, 0.9 > 0.6, 0.4 = 0.4 (a half), 0.4 < 0.6.
-    assert auroc(RIGHT, CHANCES, ONES) == 2.5 / 4
+    assert auroc(FOUR, ONES) == 2.5 / 4
+
+
+def test_auroc_compares_within_a_fold():
+    # In fold 0 the right one is above the wrong one, in fold 1 below; the levels of folds say nothing.
+    chances = np.array([0.2, 0.1, 0.8, 0.9])
+    assert auroc(Scored(RIGHT, chances, np.array([0, 0, 1, 1])), ONES) == 0.5
+    assert auroc(Scored(RIGHT, chances, np.array([0, 0, 1, 1])), np.array([1, 1, 0, 0])) == 1
+    assert np.isnan(auroc(Scored(RIGHT, chances, np.array([0, 1, 0, 1])), ONES))
+
+
+def test_auprc_by_hand():
+    # From above: 0.9 right (precision 1), 0.6 wrong, then 0.4 with one of each (precision 2 of 4).
+    assert auprc(FOUR, ONES) == (1 + 2 / 4) / 2
+
+
+def test_brier_by_hand():
+    assert brier(FOUR, ONES) == pytest.approx((0.01 + 0.16 + 0.36 + 0.36) / 4)
+    assert brier_skill(FOUR, ONES) == pytest.approx(1 - 0.2225 / 0.25)
+    assert brier_skill(scored(RIGHT, [0.5] * 4), ONES) == 0
+    assert brier_skill(scored(RIGHT, [1, 0, 1, 0]), ONES) == 1
+
+
+def test_expected_calibration_error_by_hand():
+    # Bin 0.9: 0.1 off; bin 0.4: mean 0.4 against 1 of 2, 0.1 off twice; bin 0.6: 0.6 off.
+    assert ece(FOUR, ONES) == pytest.approx((0.1 + 2 * 0.1 + 0.6) / 4)
+    assert ece(FOUR, np.array([1, 1, 0, 0])) == pytest.approx((0.1 + 0.4) / 2)
+    assert ece(scored([True, False], [1, 0]), np.ones(2)) == 0
+
+
+def test_area_under_risk_coverage_by_hand():
+    # Trusted from above: 0.9 right, risk 0; 0.6 wrong, risk 1/2; the two of 0.4 go together, risk 2/4.
+    assert aurc(FOUR, ONES) == (0 + 1 / 2 + 2 / 4 + 2 / 4) / 4
+    assert aurc(scored(RIGHT, [0.5] * 4), ONES) == 0.5
+    assert aurc(scored([True, True, False, False], [0.9, 0.8, 0.2, 0.1]), ONES) == (0 + 0 + 1 / 3 + 2 / 4) / 4
 
 
 def test_weights_have_leading_axes():
-    weights = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 0]])
-    values = auroc(RIGHT, CHANCES, weights)
+    weights = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 0]], dtype=float)
+    values = auroc(FOUR, weights)
     assert values[:2].tolist() == [2.5 / 4, 1]
     assert np.isnan(values[2])
 
 
+WEIGHTED = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 20), st.integers(0, 3)), min_size=2, max_size=30
+).filter(lambda rows: {right for right, _, weight in rows if weight} == {True, False})
+
+
+def columns(rows):
+    correct, twentieths, weights = (np.array(column) for column in zip(*rows, strict=True))
+    return scored(correct, twentieths / 20), weights.astype(float)
+
+
 @settings(deadline=None, max_examples=60)
-@given(
-    st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=2, max_size=30).filter(
-        lambda rows: {right for right, _, weight in rows if weight} == {True, False}
-    )
-)
+@given(WEIGHTED)
 def test_metrics_against_scikit_learn(rows):
-    correct, tenths, weights = (np.array(column) for column in zip(*rows, strict=True))
-    chances = tenths / 5
-    assert auroc(correct, chances, weights) == pytest.approx(
-        roc_auc_score(correct, chances, sample_weight=weights)
-    )
-    assert accuracy(correct, chances, weights) == pytest.approx(
-        accuracy_score(correct, chances > 0.5, sample_weight=weights)
-    )
+    found, weights = columns(rows)
+    right, chances = found.correct, found.probability
+    guess = chances > 0.5
+    kept = weights > 0
+    expected = {
+        "accuracy": reference.accuracy_score(right, guess, sample_weight=weights),
+        "balanced_accuracy": reference.balanced_accuracy_score(right, guess, sample_weight=weights),
+        "auroc": reference.roc_auc_score(right, chances, sample_weight=weights),
+        "auprc": reference.average_precision_score(right[kept], chances[kept], sample_weight=weights[kept]),
+        "brier": reference.brier_score_loss(right, chances, sample_weight=weights),
+        "brier_skill": reference.d2_brier_score(right, chances, sample_weight=weights),
+    }
+    for name, value in expected.items():
+        assert METRICS[name](found, weights) == pytest.approx(value), name
+
+
+@settings(deadline=None, max_examples=60)
+@given(WEIGHTED)
+def test_a_weight_is_a_number_of_copies(rows):
+    found, weights = columns(rows)
+    copies = Scored(*(np.repeat(column, weights.astype(int)) for column in found))
+    for name, metric in METRICS.items():
+        assert metric(found, weights) == pytest.approx(metric(copies, np.ones(len(copies.correct)))), name
+
+
+@settings(deadline=None, max_examples=60)
+@given(WEIGHTED)
+def test_many_weightings_at_once_equal_one_at_a_time(rows):
+    found, weights = columns(rows)
+    stacked = np.stack([weights, weights[::-1], weights + 1])
+    for name, metric in METRICS.items():
+        one_by_one = [metric(found, row) for row in stacked]
+        np.testing.assert_allclose(metric(found, stacked), one_by_one, err_msg=name)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=20))
+def test_risk_coverage_and_calibration_against_their_definitions(rows):
+    correct, chances = (np.array(column) for column in zip(*rows, strict=True))
+    found = scored(correct, chances)
+    risks = [(~correct[chances >= chance]).mean() for chance in chances]
+    assert aurc(found, np.ones(len(correct))) == pytest.approx(np.mean(risks))
+    gaps = 0.0
+    for number in range(10):
+        low, high = np.linspace(0, 1, 11)[[number, number + 1]]
+        inside = (chances >= low) & ((chances < high) | (number == 9))
+        if inside.any():
+            gaps += inside.mean() * abs(chances[inside].mean() - correct[inside].mean())
+    assert ece(found, np.ones(len(correct))) == pytest.approx(gaps)
 
 
 def test_no_prompts_have_no_metrics():
-    nothing = (np.array([], dtype=bool), np.array([]), np.array([]))
-    assert np.isnan(accuracy(*nothing))
-    assert np.isnan(auroc(*nothing))
+    nothing = scored(np.array([], dtype=bool), np.array([]))
+    for name, metric in METRICS.items():
+        assert np.isnan(metric(nothing, np.array([]))), name
 
 
-def test_mean_interval_by_hand():
-    # Standard deviation 0.1, t(0.975, 2 degrees of freedom) = 4.302653.
-    value, low, high = mean_interval(np.array([0.6, 0.7, 0.8]))
-    margin = 4.302653 * 0.1 / 3**0.5
-    assert (value, low, high) == pytest.approx((0.7, 0.7 - margin, 0.7 + margin))
+def test_prompts_are_weighted_to_the_natural_rate():
+    # Three of four prompts are right, nine of ten naturally.
+    correct = np.array([True, True, True, False])
+    weights = weights_at_rate(correct, np.array([[1, 1, 1, 1], [2, 1, 0, 1]], dtype=float), 0.9)
+    np.testing.assert_allclose(weights, [[0.3, 0.3, 0.3, 0.1], [0.6, 0.3, 0, 0.1]])
+    assert accuracy(scored(correct, [0.9, 0.9, 0.1, 0.9]), weights[0]) == pytest.approx(0.6)
 
 
-def test_mean_interval_of_too_few_values():
-    assert mean_interval(np.array([0.6]))[0] == 0.6
-    assert np.isnan(mean_interval(np.array([0.6]))[1:]).all()
-    assert np.isnan(mean_interval(np.array([]))).all()
-
-
-def interval(correct, chances, groups, seed=0):
-    return bootstrap_interval(accuracy, correct, chances, groups, np.random.default_rng(seed))
-
-
-def test_bootstrap_resamples_whole_groups():
-    # Two groups, all hits and all misses: a resample scores 0, 0.5 or 1, never between.
-    correct = np.repeat([True, False], 50)
-    assert interval(correct, np.ones(100), np.repeat([0, 1], 50)) == (0, 1)
-    low, high = interval(correct, np.ones(100), np.arange(100))
-    assert (low, high) == pytest.approx((0.4, 0.6), abs=0.02)
-
-
-def test_bootstrap_needs_two_groups_and_both_outcomes():
-    assert np.isnan(interval(RIGHT, CHANCES, np.zeros(4, dtype=int))).all()
-    assert np.isnan(interval(RIGHT[:0], CHANCES[:0], np.zeros(0, dtype=int))).all()
-    only_right = bootstrap_interval(
-        auroc, np.ones(4, dtype=bool), CHANCES, np.arange(4), np.random.default_rng(0)
-    )
-    assert np.isnan(only_right).all()
-
-
-def test_bootstrap_repeats_with_its_seed():
-    generator = np.random.default_rng(3)
-    correct, groups = generator.random(120) < 0.5, generator.permutation(120) % 40
-    chances = generator.random(120)
-    assert interval(correct, chances, groups, 1) == interval(correct, chances, groups, 1)
-    assert interval(correct, chances, groups, 1) != interval(correct, chances, groups, 2)
+def test_probabilities_are_moved_to_the_natural_rate():
+    # Odds of 1 at even outcomes are odds of 4 where four of five are right.
+    moved = probability_at_rate(np.array([0.5, 0.2, 0.0, 1.0]), 0.5, 0.8)
+    np.testing.assert_allclose(moved, [0.8, 0.5, 0, 1])
+    np.testing.assert_allclose(probability_at_rate(moved, 0.8, 0.5), [0.5, 0.2, 0, 1])

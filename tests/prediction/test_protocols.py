@@ -1,6 +1,6 @@
 import numpy as np
 
-from apmae.prediction.protocols import cross_validation, held_out
+from apmae.prediction.protocols import cross_validation, group_folds, held_out
 
 CORRECT = np.arange(50) % 2 == 0
 
@@ -32,3 +32,21 @@ def test_held_out_is_the_split():
     assert (train.tolist(), test.tolist()) == ([0, 2], [1])
     assert held_out(np.array([True, True])) == []
     assert held_out(np.array([False])) == []
+
+
+def test_group_folds_cut_through_no_group():
+    groups = np.arange(50) // 5
+    splits = group_folds(CORRECT, groups, 5, seed=0)
+    assert sorted(np.concatenate([split.test for split in splits])) == list(range(50))
+    for train, test in splits:
+        assert not set(groups[train]) & set(groups[test])
+
+
+def test_fewer_group_folds_for_few_groups_or_outcomes():
+    assert len(group_folds(CORRECT, np.arange(50) // 20, 5, seed=0)) == 3
+    assert group_folds(CORRECT, np.zeros(50, dtype=int), 5, seed=0) == []
+    assert group_folds(np.arange(50) == 3, np.arange(50), 5, seed=0) == []
+    # Both right prompts are in one group: the fold that leaves it out has no right one to learn from.
+    rare = group_folds(np.arange(50) < 2, np.arange(50) // 10, 5, seed=0)
+    assert len(rare) == 1
+    assert 0 in rare[0].train

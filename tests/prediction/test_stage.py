@@ -1,33 +1,43 @@
 import numpy as np
 import polars as pl
 import pytest
+import zarr
 from catboost import CatBoostClassifier
 from polars.testing import assert_frame_equal
+from sklearn.metrics import roc_auc_score
 from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering, prediction
-from apmae.prediction.classifiers import FEATURE_SETS, as_pool
-from apmae.prediction.features import load_blocks
+from apmae.errors import ApmaeError
+from apmae.prediction.features import SHUFFLED, feature_sets, load_blocks
+from apmae.prediction.metrics import METRICS, RATE_DEPENDENT
+from apmae.prediction.stage import outcomes
+from apmae.prediction.trees import as_pool
 from apmae.progress import silent
 from apmae.study import (
     CLUSTERS,
+    ENCODINGS,
     IMPORTANCE_SCHEMA,
     METRICS_SCHEMA,
     PREDICTIONS_SCHEMA,
     PREDICTOR,
     PROMPTS,
+    TASKS,
     Study,
 )
 
-TASKS = ("eol", "noise")
+TELLING = (TELLING_LAYER, TELLING_HEAD)
+NAMES = ("eol", "noise")
+FEATURES = ("clusters", "row_statistics", "cls_encodings", "confidence+clusters", "confidence+row_statistics")
 
 
-def clustered(directory, *, processes=1, folds=4, **options) -> Study:
+def clustered(directory, *, processes=1, folds=4, random_encoder=False, **options) -> Study:
     config = {
         "clustering": {"n_clusters": 2, "processes": 1},
-        "prediction": {"iterations": 20, "folds": folds, "processes": processes},
+        "prediction": {"iterations": 20, "folds": folds, "processes": processes, "features": FEATURES},
+        "encoding": {"random_encoder": random_encoder},
     }
-    study = synthetic_study(directory, config=config, **{"tasks": TASKS, **options})
+    study = synthetic_study(directory, config=config, **{"tasks": NAMES, **options})
     clustering.run(study, "k", silent, lambda prompt, heads: np.zeros((len(heads), 16, 16)))
     return study
 
@@ -54,8 +64,15 @@ def test_the_telling_head_is_found(finished):
         assert value(study, protocol, "clusters") > 0.98
         assert value(study, protocol, "confidence+clusters") > 0.98
         assert value(study, protocol, "row_statistics") > 0.7
+        assert value(study, protocol, "cls_encodings") > 0.98
         assert value(study, protocol, "prior") == 0.5
-    table = study.importance
+        assert abs(value(study, protocol, SHUFFLED) - 0.5) < 0.25
+        assert abs(value(study, protocol, "hidden_state") - 0.5) < 0.25
+    for features in ("clusters", "row_statistics", "cls_encodings"):
+        table = study.importance.filter(features=features)
+        foremost = table.row(table["max_difference"].arg_max(), named=True)
+        assert (foremost["layer"], foremost["head"], foremost["top_share"]) == (*TELLING, 1)
+    table = study.importance.filter(features="clusters")
     best = table.row(table["max_difference"].arg_max(), named=True)
     assert (best["layer"], best["head"]) == (TELLING_LAYER, TELLING_HEAD)
 
@@ -65,13 +82,17 @@ def test_tables_have_every_row(finished):
     assert dict(study.predictions.schema) == PREDICTIONS_SCHEMA
     assert dict(study.metrics.schema) == METRICS_SCHEMA
     assert dict(study.importance.schema) == IMPORTANCE_SCHEMA
-    assert study.metrics.height == 2 * len(FEATURE_SETS) * 2
-    assert study.importance.select("task", "layer", "head").rows() == [
-        ("eol", layer, head) for layer in range(2) for head in range(2)
+    sets = feature_sets(study.config)
+    assert study.metrics.height == 2 * len(sets) * (len(METRICS) + len(RATE_DEPENDENT))
+    assert study.importance.select("task", "features", "layer", "head").rows() == [
+        ("eol", features, layer, head)
+        for features in ("clusters", "row_statistics", "cls_encodings")
+        for layer in range(2)
+        for head in range(2)
     ]
     prompts = study.study_prompts.filter(task="eol")
     in_test = prompts.filter(split="test")["prompt_id"].to_list()
-    for features in FEATURE_SETS:
+    for features in sets:
         chosen = study.predictions.filter(features=features)
         tested = chosen.filter(protocol="cross_validation")
         assert tested["prompt_id"].sort().to_list() == prompts["prompt_id"].to_list()
@@ -83,14 +104,18 @@ def test_metrics_are_those_of_the_predictions(finished):
     study, _ = finished
     table = study.predictions.join(study.study_prompts, on="prompt_id")
     chosen = table.filter(protocol="cross_validation", features="confidence")
-    hits = chosen.with_columns(hit=(pl.col("probability") > 0.5) == pl.col("correct"))
-    by_fold = hits.group_by("fold").agg(pl.col("hit").mean())
-    assert value(study, "cross_validation", "confidence", "accuracy") == pytest.approx(by_fold["hit"].mean())
+    hits = (chosen["probability"] > 0.5) == chosen["correct"]
+    assert value(study, "cross_validation", "confidence", "accuracy") == pytest.approx(hits.mean())
+    of_folds = [roc_auc_score(fold["correct"], fold["probability"]) for fold in chosen.partition_by("fold")]
+    # Folds have about as many pairs, so this is about the mean over the folds.
+    assert value(study, "cross_validation", "confidence") == pytest.approx(np.mean(of_folds), abs=0.01)
     row = study.metrics.filter(protocol="held_out", features="confidence", metric="accuracy").row(
         0, named=True
     )
     assert row["low"] < row["value"] < row["high"]
     assert row["prompts"] == 30
+    other = study.metrics.filter(protocol="held_out", features="clusters", metric="accuracy")
+    assert other["difference"].item() == pytest.approx(other["value"].item() - row["value"])
 
 
 def test_predictor_is_the_held_out_model(finished):
@@ -116,10 +141,66 @@ def test_blocks_are_those_of_their_prompts(finished):
     assert blocks["confidence"][5].tolist() == list(expected)
 
 
+def test_shuffled_labels_are_measured_against_themselves(finished):
+    study, _ = finished
+    prompts = study.study_prompts.filter(task="eol").sort("prompt_id")
+    shuffled = outcomes(study, prompts, SHUFFLED)
+    assert (shuffled != prompts["correct"].to_numpy()).any()
+    assert shuffled.sum() == prompts["correct"].sum()
+    chosen = study.predictions.filter(protocol="cross_validation", features=SHUFFLED).sort("prompt_id")
+    hits = (chosen["probability"].to_numpy() > 0.5) == shuffled
+    assert value(study, "cross_validation", SHUFFLED, "accuracy") == pytest.approx(hits.mean())
+
+
+def test_a_leak_shows_in_the_shuffled_labels(tmp_path):
+    """Blocks that know the labels that the pipeline is given must not come out at chance."""
+    study = clustered(tmp_path / "s", per_task=120)
+    prompts = study.study_prompts.sort("prompt_id")
+    of_task = prompts.filter(task="eol")
+    known = np.zeros(prompts.height, dtype=np.float32)
+    known[of_task["prompt_id"].to_numpy()] = outcomes(study, of_task, SHUFFLED)
+    arrays = zarr.open_group(study.path(ENCODINGS), mode="r+")
+    statistics = arrays["row_statistics"][:]
+    statistics[0, :, 0] = 5 * known
+    arrays["row_statistics"][:] = statistics
+    prediction.run(study, "k", silent)
+    assert value(study, "held_out", SHUFFLED) > 0.8
+
+
+def test_random_encoder_is_a_baseline_when_asked_for(tmp_path):
+    study = clustered(tmp_path / "s", random_encoder=True)
+    assert study.clusters["random_cluster"].equals(study.clusters["cluster"].alias("random_cluster"))
+    prediction.run(study, "k", silent)
+    assert value(study, "held_out", "random_clusters") > 0.98
+
+
+def test_the_natural_rate_is_that_of_the_task(finished):
+    study, _ = finished
+    rate = pl.read_parquet(study.path(TASKS)).filter(task="eol")["natural_rate"].item()
+    assert value(study, "held_out", "prior", "accuracy_natural") == pytest.approx(rate)
+    assert value(study, "held_out", "prior", "brier_natural") == pytest.approx(rate * (1 - rate), abs=0.01)
+
+
+def test_an_array_of_an_earlier_version_is_named(tmp_path):
+    study = clustered(tmp_path / "s")
+    del zarr.open_group(study.path(ENCODINGS), mode="r+")["hidden_state"]
+    prompts = study.study_prompts.filter(task="eol")
+    with pytest.raises(ApmaeError, match="has no array hidden_state"):
+        load_blocks(["hidden_state"], study, prompts, "held_out")
+
+
+def test_position_is_line_length_and_distinct_tokens(finished):
+    study, _ = finished
+    prompts = study.study_prompts.filter(task="eol").head(2)
+    prompts = prompts.with_columns(line=pl.Series([None, 9]), input_ids=pl.Series([[1, 2, 1], [5, 5, 5]]))
+    found = load_blocks(["position"], study, prompts, "held_out")["position"]
+    np.testing.assert_allclose(found, [[0, 3, 2], [np.log(10), 3, 1]], rtol=1e-6)
+
+
 def test_outcomes_that_nothing_tells_are_predicted_at_chance(tmp_path):
     study = clustered(tmp_path / "s", per_task=200, informative=False)
     prediction.run(study, "k", silent)
-    for features in ("clusters", "row_statistics", "confidence+row_statistics"):
+    for features in ("clusters", "row_statistics", "confidence+row_statistics", SHUFFLED):
         assert abs(value(study, "cross_validation", features) - 0.5) < 0.15
 
 
@@ -143,7 +224,7 @@ def test_killed_and_resumed_equals_unkilled(tmp_path, finished):
     with pytest.raises(KeyboardInterrupt):
         prediction.run(study, "k", killed)
     kept = {path: path.stat().st_mtime_ns for path in study.work_directory("predict", "k").glob("*.parquet")}
-    assert 5 <= len(kept) < 12
+    assert 5 <= len(kept) < 2 * len(feature_sets(study.config))
     prediction.run(study, "k", silent)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     for table in ("predictions", "metrics", "importance"):
@@ -186,5 +267,6 @@ def test_a_task_without_training_prompts_goes_on(tmp_path):
     row = study.metrics.filter(protocol="held_out", features="clusters", metric="auroc").row(0, named=True)
     assert np.isnan([row["value"], row["low"], row["high"]]).all()
     assert row["prompts"] == 0
+    assert study.importance["top_share"].is_nan().all()
     assert (study.importance["mean_shap"] == 0).all()
     assert value(study, "cross_validation", "clusters") > 0.9

@@ -1,23 +1,30 @@
 """Is the completion right? Predicted from what the heads attend to (paper section 6).
 
-1. Feature sets are unions of blocks (`features`), each fitted by its classifier (`classifiers`).
+1. Feature sets are unions of blocks (`features`): what the heads do, what the target itself knows,
+   and baselines. Clusters alone go to CatBoost as in the paper (`trees`), all else to one linear
+   model (`linear`); `classifiers` chooses.
 2. Every set is measured under two protocols (`protocols`): the paper's cross-validation, and a
-   split by group with clusters fitted on the training part only. The baselines (class prior, the
-   target's own confidence) go through the same code.
-3. Accuracy and AUROC with 95% intervals (`metrics`).
-4. SHAP values say which heads the cluster predictor goes by (`importance`).
+   split by group with clusters fitted on the training part only. The baselines go through the same
+   code, and so do shuffled labels, which must come out at chance.
+3. Metrics (`metrics`) at the balanced and at the natural rate, and differences against the target's
+   own confidence, with intervals by bootstrap over groups (`evaluation`).
+4. SHAP values say which heads a predictor goes by, and folds how far to trust that (`importance`,
+   `explanation`).
 """
 
-from apmae.prediction.classifiers import FEATURE_SETS
-from apmae.prediction.features import BLOCKS, load_blocks
-from apmae.prediction.importance import head_importance, shap_values
+from apmae.prediction.features import BLOCKS, feature_sets, load_blocks
+from apmae.prediction.importance import head_importance, stability
+from apmae.prediction.linear import LinearModel
 from apmae.prediction.stage import run
+from apmae.prediction.trees import shap_values
 
 __all__ = [
     "BLOCKS",
-    "FEATURE_SETS",
+    "LinearModel",
+    "feature_sets",
     "head_importance",
     "load_blocks",
     "run",
     "shap_values",
+    "stability",
 ]

@@ -1,41 +1,93 @@
-"""From one feature set's predictions to its rows of the metrics table."""
+"""From predictions to the metrics table: values, intervals, differences against confidence.
+
+Intervals are 95% percentile intervals over resampled groups, since prompts of one group are not
+independent. They say how sure a value is for other prompts, not for another training set.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.prediction.features import Protocol
-from apmae.prediction.metrics import METRICS, bootstrap_interval, mean_interval
+from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.prediction.metrics import (
+    METRICS,
+    RATE_DEPENDENT,
+    Scored,
+    Values,
+    probability_at_rate,
+    weights_at_rate,
+)
+
+RESAMPLES = 1_000
+NATURAL = "_natural"
 
 
-def measure(predictions: pl.DataFrame, protocol: Protocol, seed: int) -> pl.DataFrame:
-    """Every metric of one feature set under one protocol, with its 95% interval.
+class Rates(NamedTuple):
+    """Frequencies of right completions: among the prompts kept, and among all that were tried."""
 
-    `cross_validation`: mean over the folds and its t interval, as in the paper (figure 4);
-    `held_out`: one value, and a bootstrap over groups. NaN where there is nothing to measure.
+    kept: float
+    natural: float
+
+
+def measure(sets: Mapping[str, Scored], groups: NDArray[np.int64], rates: Rates, seed: int) -> pl.DataFrame:
+    """Every metric of every feature set on the same prompts.
 
     Args:
-        predictions: rows (fold, probability, correct, group).
-        seed: of the bootstrap; sets measured with one seed are resampled alike.
+        sets: by feature set; `confidence` is what the others are compared with, but not
+            `shuffled_labels`, whose outcomes are others.
+        groups: (n,) number of each prompt's group, 0, 1, ... without a gap.
+        seed: of the bootstrap.
 
     Returns:
-        Rows (metric, value, low, high, prompts).
+        Rows (features, metric, value, low, high, difference, difference_low, difference_high,
+        prompts); NaN where there is nothing to measure. A metric of the name `<metric>_natural` is at
+        the natural rate: prompts weighted to it, and probabilities moved to it.
     """
-    correct, probability = _columns(predictions)
-    groups = predictions["group"].rank("dense").to_numpy().astype(np.int64) - 1
-    folds = [_columns(fold) for _, fold in predictions.group_by("fold", maintain_order=True)]
+    resampled = _resampled_weights(groups, np.random.default_rng(seed))
+    found = {name: dict(_values(scored, resampled, rates)) for name, scored in sets.items()}
     rows = []
+    for features, by_metric in found.items():
+        for metric, values in by_metric.items():
+            other = np.full_like(values, np.nan) if features == SHUFFLED else found[CONFIDENCE][metric]
+            difference = values - other
+            rows.append((features, metric, *_interval(values), *_interval(difference), len(groups)))
+    schema = ["features", "metric", "value", "low", "high"]
+    schema += ["difference", "difference_low", "difference_high", "prompts"]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _values(scored: Scored, resampled: Values, rates: Rates) -> Iterator[tuple[str, Values]]:
+    """Every metric, (1 + resamples,): of the prompts themselves, then of every resample."""
+    weights = np.vstack([np.ones(len(scored.correct)), resampled])
     for name, metric in METRICS.items():
-        values = np.array([metric(*columns, np.ones(len(columns[0]))) for columns in folds])
-        value, low, high = mean_interval(values)
-        if protocol == "held_out":
-            generator = np.random.default_rng(seed)
-            low, high = bootstrap_interval(metric, correct, probability, groups, generator)
-        rows.append((name, value, low, high, len(predictions)))
-    return pl.DataFrame(rows, schema=["metric", "value", "low", "high", "prompts"], orient="row")
+        yield name, metric(scored, weights)
+    if not (0 < rates.kept < 1 and 0 < rates.natural < 1):
+        yield from ((name + NATURAL, np.full(len(weights), np.nan)) for name in RATE_DEPENDENT)
+        return
+    natural = weights_at_rate(scored.correct, weights, rates.natural)
+    moved = probability_at_rate(scored.probability, rates.kept, rates.natural)
+    for name in RATE_DEPENDENT:
+        yield name + NATURAL, METRICS[name](scored._replace(probability=moved), natural)
 
 
-def _columns(predictions: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    return predictions["correct"].to_numpy(), predictions["probability"].to_numpy().astype(np.float64)
+def _resampled_weights(groups: NDArray[np.int64], generator: np.random.Generator) -> Values:
+    """(resamples, n): how often each prompt's group is drawn; no resample for fewer than two groups."""
+    n_groups = int(groups.max(initial=-1)) + 1
+    if n_groups < 2:
+        return np.empty((0, len(groups)))
+    drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=RESAMPLES)
+    return drawn[:, groups].astype(np.float64)
+
+
+def _interval(values: Values) -> tuple[float, float, float]:
+    """Value and 95% interval; resamples where the metric is not defined are left out."""
+    resampled = values[1:][np.isfinite(values[1:])]
+    if not len(resampled):
+        return float(values[0]), np.nan, np.nan
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(values[0]), float(low), float(high)

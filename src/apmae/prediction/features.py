@@ -1,22 +1,55 @@
-"""What a classifier may look at, as named blocks of columns; a row is a prompt."""
+"""What a classifier may look at, as named blocks of columns; a row is a prompt.
+
+A feature set is a union of blocks, written with "+". The baselines are measured in every study.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 import zarr
 from numpy.typing import NDArray
 
-from apmae.study import CLUSTERS, Study
+from apmae.config import BlockName, StudyConfig
+from apmae.errors import ApmaeError
+from apmae.study import CLUSTERS, ENCODINGS, HIDDEN_STATE, Study
 
 Block = NDArray[np.int16] | NDArray[np.float32]
 Blocks = Mapping[str, Block]
 """Blocks by name, (prompts, columns) each; integers are categories."""
 
 Protocol = Literal["cross_validation", "held_out"]
+
+CONFIDENCE = "confidence"
+SHUFFLED = "shuffled_labels"
+"""All blocks of the study's feature sets, fitted on and measured against shuffled outcomes: anything
+but chance there is a leak."""
+
+BASELINES = ("prior", "position", "max_probability", "margin", "entropy", "confidence", "hidden_state")
+HEAD_BLOCKS = ("clusters", "row_statistics", "cls_encodings", "row_encodings")
+"""Blocks whose columns belong to heads, the same number to each, head by head."""
+
+
+def feature_sets(config: StudyConfig) -> tuple[str, ...]:
+    """The study's feature sets, then the baselines."""
+    random = ("random_clusters",) if config.encoding.random_encoder else ()
+    return tuple(dict.fromkeys((*config.prediction.features, *BASELINES, *random, SHUFFLED)))
+
+
+def blocks_of(features: str, config: StudyConfig) -> tuple[str, ...]:
+    """The names of a feature set's blocks."""
+    if features == SHUFFLED:
+        return tuple(dict.fromkeys("+".join(config.prediction.features).split("+")))
+    return tuple(features.split("+"))
+
+
+def explained_blocks(config: StudyConfig) -> tuple[str, ...]:
+    """Blocks of heads whose importance is measured: clusters, and those of the study's feature sets."""
+    used = ("clusters", *blocks_of(SHUFFLED, config))
+    return tuple(block for block in HEAD_BLOCKS if block in used)
 
 
 def load_blocks(names: Iterable[str], study: Study, prompts: pl.DataFrame, protocol: Protocol) -> Blocks:
@@ -34,26 +67,51 @@ def head_numbers(study: Study) -> pl.DataFrame:
     return pl.scan_parquet(study.path(CLUSTERS)).filter(prompt_id=0).select("layer", "head").collect()
 
 
-def _clusters(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.int16]:
+def _clusters_in(prefix: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np.int16]]:
     """(prompts, heads) cluster ids, -1 for noise; `held_out` reads those fitted on the training split."""
-    column = "cluster_held_out" if protocol == "held_out" else "cluster"
-    table = pl.scan_parquet(study.path(CLUSTERS))
-    ids = table.filter(pl.col("prompt_id").is_in(prompts["prompt_id"].implode())).select(column).collect()
-    return ids[column].to_numpy().reshape(len(head_numbers(study)), len(prompts)).T
+
+    def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.int16]:
+        column = f"{prefix}_held_out" if protocol == "held_out" else prefix
+        chosen = pl.col("prompt_id").is_in(prompts["prompt_id"].implode())
+        ids = pl.scan_parquet(study.path(CLUSTERS)).filter(chosen).select(column).collect()
+        return ids[column].to_numpy().reshape(len(head_numbers(study)), len(prompts)).T
+
+    return read
 
 
-def _row_statistics(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
-    """(prompts, heads * 7), see `apmae.patterns.ROW_STATISTICS`."""
-    array = study.encodings["row_statistics"]
-    assert isinstance(array, zarr.Array)
-    values = np.asarray(array.oindex[:, prompts["prompt_id"].to_numpy(), :])
-    assert np.isfinite(values).all(), "row statistics with NaN are not written yet"
-    return values.transpose(1, 0, 2).reshape(len(prompts), -1)
+def _by_head(array: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np.float32]]:
+    """(prompts, heads * dim) of an array of encodings.zarr."""
+
+    def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
+        values = _finite(_array(study, array).oindex[:, prompts["prompt_id"].to_numpy(), :])
+        n_heads, _, dim = values.shape
+        return values.transpose(1, 0, 2).reshape(len(prompts), n_heads * dim)
+
+    return read
 
 
-def _confidence(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
-    """(prompts, 3): the target's own max probability, margin and entropy."""
-    return prompts.select("max_probability", "margin", "entropy").to_numpy()
+def _columns(*names: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np.float32]]:
+    """Columns of prompts.parquet."""
+
+    def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
+        return prompts.select(names).to_numpy().astype(np.float32)
+
+    return read
+
+
+def _position(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
+    """(prompts, 3): log of the line of the hole, length in tokens, number of distinct tokens."""
+    tokens = pl.col("input_ids")
+    return prompts.select(
+        pl.col("line").fill_null(0).log1p().cast(pl.Float32),
+        tokens.list.len().cast(pl.Float32).alias("length"),
+        tokens.list.n_unique().cast(pl.Float32).alias("distinct"),
+    ).to_numpy()
+
+
+def _hidden_state(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
+    """(prompts, hidden), what enters the target's middle layer at the predicting position."""
+    return _finite(_array(study, HIDDEN_STATE).oindex[prompts["prompt_id"].to_numpy(), :])
 
 
 def _nothing(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
@@ -61,10 +119,33 @@ def _nothing(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray
     return np.empty((len(prompts), 0), dtype=np.float32)
 
 
-BLOCKS: dict[str, Callable[[Study, pl.DataFrame, Protocol], Block]] = {
-    "clusters": _clusters,
-    "row_statistics": _row_statistics,
-    "confidence": _confidence,
+def _array(study: Study, name: str) -> zarr.Array:  # type: ignore[type-arg]
+    array = study.encodings.get(name)
+    if array is None:
+        raise ApmaeError(f"{study.path(ENCODINGS)} has no array {name}: remove it and run the study again")
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _finite(values: object) -> NDArray[np.float32]:
+    found = np.asarray(values, dtype=np.float32)
+    assert np.isfinite(found).all(), "encodings with NaN are not written yet"
+    return found
+
+
+BLOCKS: Mapping[str, Callable[[Study, pl.DataFrame, Protocol], Block]] = {
     "prior": _nothing,
+    "position": _position,
+    "max_probability": _columns("max_probability"),
+    "margin": _columns("margin"),
+    "entropy": _columns("entropy"),
+    "confidence": _columns("max_probability", "margin", "entropy"),
+    "hidden_state": _hidden_state,
+    "row_statistics": _by_head("row_statistics"),
+    "cls_encodings": _by_head("cls"),
+    "row_encodings": _by_head("row"),
+    "clusters": _clusters_in("cluster"),
+    "random_clusters": _clusters_in("random_cluster"),
 }
 """Every block and how it is read."""
+assert set(BLOCKS) == set(get_args(BlockName)), "the config knows the blocks by name"

@@ -1,28 +1,26 @@
-"""Which heads a cluster predictor goes by (paper section 6, figures 5 and 6)."""
+"""Which heads a predictor goes by (paper section 6, figures 5, 6 and 8 to 17).
+
+SHAP values are those of the prompts that the model was fitted on. Stability: the same with models
+fitted on folds of these prompts; heads that matter in one fold only are not to be trusted. Folds
+share most of their prompts, so it is an upper bound of what other prompts would give.
+"""
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import polars as pl
-from catboost import CatBoostClassifier, EFstrType
 from numpy.typing import NDArray
+from scipy import stats
 
-from apmae.prediction.classifiers import as_pool
-from apmae.prediction.features import Blocks
+from apmae.prediction.metrics import Values
 
-
-def shap_values(model: CatBoostClassifier, blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """CatBoost's own SHAP values, in log odds.
-
-    Returns:
-        (prompts, columns) values and (prompts,) bias; a row's values and its bias add up to the
-        model's raw score.
-    """
-    values = model.get_feature_importance(as_pool(blocks), type=EFstrType.ShapValues, thread_count=1)
-    return values[:, :-1], values[:, -1]
+TOP = 10
+"""Heads that count as foremost in a fold."""
 
 
-def head_importance(shap: NDArray[np.float64], clusters: NDArray[np.int16]) -> pl.DataFrame:
+def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:
     """Summarise the SHAP values of every head.
 
     Args:
@@ -45,7 +43,33 @@ def head_importance(shap: NDArray[np.float64], clusters: NDArray[np.int16]) -> p
     )
 
 
-def _spread_of_means(values: NDArray[np.float64], ids: NDArray[np.int16]) -> float:
+def stability(by_fold: Values) -> pl.DataFrame:
+    """How far folds agree on which heads matter.
+
+    Args:
+        by_fold: (folds, heads) importance.
+
+    Returns:
+        One row per head: `top_share`, the share of folds in which it is among the ten most
+        important (and important at all), and `rank_correlation`, Spearman's between two folds, its
+        mean over all pairs. NaN where there are no two folds, or a fold gives all heads the same.
+    """
+    n_folds, n_heads = by_fold.shape
+    if n_folds < 2:
+        return pl.DataFrame({name: np.full(n_heads, np.nan) for name in ("top_share", "rank_correlation")})
+    ranks = np.stack([stats.rankdata(-fold, method="min") for fold in by_fold])
+    with np.errstate(invalid="ignore"):
+        correlations = np.corrcoef(np.stack([stats.rankdata(fold) for fold in by_fold]))
+    pairs = [correlations[pair] for pair in combinations(range(n_folds), 2)]
+    return pl.DataFrame(
+        {
+            "top_share": ((ranks <= TOP) & (by_fold > 0)).mean(0),
+            "rank_correlation": np.full(n_heads, np.mean(pairs)),
+        }
+    )
+
+
+def _spread_of_means(values: Values, ids: NDArray[np.int16]) -> float:
     _, member_of, sizes = np.unique(ids, return_inverse=True, return_counts=True)
     means = np.bincount(member_of, weights=values) / sizes
     return float(means.max() - means.min())

@@ -1,83 +1,161 @@
-"""How good predicted probabilities are, and how sure that is.
+"""How good predicted probabilities are.
 
-Shapes: n prompts; `weights` may have leading axes, (..., n), and the metric then has these axes.
+`accuracy`, `balanced_accuracy`; `auroc`; `auprc`, average precision of finding the right ones;
+`brier`, mean squared error, and `brier_skill`, the part of a constant's error that is gone;
+`ece`, expected calibration error (Guo et al. 2017); `aurc`, the area under the risk-coverage curve:
+the share of wrong completions among those at least as trusted, averaged over the prompts
+(Geifman and El-Yaniv 2017). A tie counts half in `auroc`; elsewhere tied prompts go together.
+
+Shapes: n prompts; `weights` may have leading axes, (..., n), and the metric then has these axes;
+k distinct probabilities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import expit, logit
 
 Values = NDArray[np.float64]
-Metric = Callable[[NDArray[np.bool_], Values, Values], Values]
-"""(correct (n,), probability (n,), weights (..., n)) -> (...); NaN where it is not defined."""
 
-RESAMPLES = 1_000
+CALIBRATION_BINS = 10
 
 
-def accuracy(correct: NDArray[np.bool_], probability: Values, weights: Values) -> Values:
-    """Weighted fraction whose outcome is the one with probability above a half."""
-    hits = (probability > 0.5) == correct
-    return _ratio(weights @ hits.astype(np.float64), weights.sum(-1))
+class Scored(NamedTuple):
+    """Prompts with their outcomes, and what was predicted; all (n,).
 
-
-def auroc(correct: NDArray[np.bool_], probability: Values, weights: Values) -> Values:
-    """Weighted chance that a right prompt has a higher probability than a wrong one; ties are half."""
-    if not len(correct):
-        return np.full(weights.shape[:-1], np.nan)
-    order = np.argsort(probability, kind="stable")
-    ranked = probability[order]
-    ties = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    right = np.add.reduceat((weights * correct)[..., order], ties, axis=-1)
-    wrong = np.add.reduceat((weights * ~correct)[..., order], ties, axis=-1)
-    wins = right * (wrong.cumsum(-1) - wrong / 2)
-    return _ratio(wins.sum(-1), right.sum(-1) * wrong.sum(-1))
-
-
-METRICS: dict[str, Metric] = {"accuracy": accuracy, "auroc": auroc}
-
-
-def mean_interval(values: Values) -> tuple[float, float, float]:
-    """Mean, and its 95% interval by Student's t over the folds (paper figure 4).
-
-    All are NaN for no value, the interval for one.
+    Attributes:
+        correct: whether the completion is right.
+        probability: predicted for that.
+        fold: number of the model that predicted it; `auroc` compares within a fold only, since
+            models differ in their level.
     """
-    if len(values) < 2:
-        return (float(values[0]) if len(values) else np.nan), np.nan, np.nan
-    margin = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean()), float(values.mean() - margin), float(values.mean() + margin)
+
+    correct: NDArray[np.bool_]
+    probability: Values
+    fold: NDArray[np.int64]
 
 
-def bootstrap_interval(
-    metric: Metric,
-    correct: NDArray[np.bool_],
-    probability: Values,
-    groups: NDArray[np.int64],
-    generator: np.random.Generator,
-) -> tuple[float, float]:
-    """95% percentile interval over resampled groups; prompts of one group are not independent.
+Metric = Callable[[Scored, Values], Values]
+"""(prompts, weights (..., n)) -> (...); NaN where it is not defined."""
 
-    Resamples without both outcomes, where the metric needs them, are left out. NaN for fewer than
-    two groups, which show no spread.
 
-    Args:
-        groups: (n,) number of each prompt's group, 0, 1, ... without a gap.
+def accuracy(scored: Scored, weights: Values) -> Values:
+    """Fraction whose outcome is the one with probability above a half."""
+    return _mean(_hits(scored), weights)
+
+
+def balanced_accuracy(scored: Scored, weights: Values) -> Values:
+    """Mean of the accuracies on right and on wrong prompts."""
+    hits = _hits(scored)
+    right, wrong = (_mean(hits, weights * side) for side in (scored.correct, ~scored.correct))
+    return (right + wrong) / 2
+
+
+def auroc(scored: Scored, weights: Values) -> Values:
+    """Chance that a right prompt has a higher probability than a wrong one of its fold."""
+    wins, pairs = np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
+    for fold in np.unique(scored.fold):
+        rows = scored.fold == fold
+        right, wrong = _by_probability(Scored(*(column[rows] for column in scored)), weights[..., rows])
+        wins += (right * (wrong.cumsum(-1) - wrong / 2)).sum(-1)
+        pairs += right.sum(-1) * wrong.sum(-1)
+    return _ratio(wins, pairs)
+
+
+def auprc(scored: Scored, weights: Values) -> Values:
+    """Precision where each right prompt is reached from above, averaged over the right ones."""
+    right, _, trusted_right, trusted_wrong = _from_above(scored, weights)
+    precision = _ratio(trusted_right, trusted_right + trusted_wrong)
+    return _ratio(np.nansum(right * precision, -1), right.sum(-1))
+
+
+def brier(scored: Scored, weights: Values) -> Values:
+    """Mean squared difference of probability and outcome."""
+    return _mean((scored.probability - scored.correct) ** 2, weights)
+
+
+def brier_skill(scored: Scored, weights: Values) -> Values:
+    """1 for a perfect prediction, 0 for one no better than the frequency of right prompts."""
+    rate = _mean(scored.correct, weights)
+    return 1 - _ratio(brier(scored, weights), rate * (1 - rate))
+
+
+def ece(scored: Scored, weights: Values) -> Values:
+    """Difference of mean probability and frequency in ten bins of equal width, weighted by their size."""
+    bins = np.digitize(scored.probability, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
+    members = np.eye(CALIBRATION_BINS)[bins]
+    gaps = (weights * (scored.probability - scored.correct)) @ members
+    return _ratio(np.abs(gaps).sum(-1), weights.sum(-1))
+
+
+def aurc(scored: Scored, weights: Values) -> Values:
+    """Risk of trusting every prompt at least as probable as this one, averaged over the prompts."""
+    right, wrong, trusted_right, trusted_wrong = _from_above(scored, weights)
+    risk = _ratio(trusted_wrong, trusted_right + trusted_wrong)
+    return _ratio(np.nansum((right + wrong) * risk, -1), weights.sum(-1))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "auroc": auroc,
+    "balanced_accuracy": balanced_accuracy,
+    "auprc": auprc,
+    "brier": brier,
+    "brier_skill": brier_skill,
+    "ece": ece,
+    "aurc": aurc,
+}
+RATE_DEPENDENT = ("accuracy", "auprc", "brier", "brier_skill", "ece", "aurc")
+"""Metrics that depend on how frequent right prompts are."""
+
+
+def weights_at_rate(correct: NDArray[np.bool_], weights: Values, rate: float) -> Values:
+    """Weights (..., n), changed so that the right prompts have the share `rate` of them."""
+    right, wrong = ((weights * side).sum(-1, keepdims=True) for side in (correct, ~correct))
+    return weights * np.where(correct, _ratio(rate, right), _ratio(1 - rate, wrong))
+
+
+def probability_at_rate(probability: Values, fitted_rate: float, rate: float) -> Values:
+    """Probabilities of a model fitted where `fitted_rate` are right, moved to where `rate` are.
+
+    Bayes' rule: the log-odds change by the difference of the rates' log-odds.
     """
-    n_groups = int(groups.max(initial=-1)) + 1
-    if n_groups < 2:
-        return np.nan, np.nan
-    drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=RESAMPLES)
-    values = metric(correct, probability, drawn[:, groups].astype(np.float64))
-    defined = values[np.isfinite(values)]
-    if not len(defined):
-        return np.nan, np.nan
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return expit(logit(probability) + logit(rate) - logit(fitted_rate))  # type: ignore[no-any-return]
 
 
-def _ratio(numerator: Values, denominator: Values) -> Values:
-    with np.errstate(invalid="ignore"):
-        return numerator / denominator
+def _hits(scored: Scored) -> NDArray[np.bool_]:
+    return np.equal(scored.probability > 0.5, scored.correct)
+
+
+def _by_probability(scored: Scored, weights: Values) -> tuple[Values, Values]:
+    """Weight of the right and of the wrong prompts at each distinct probability, ascending: (..., k)."""
+    order = np.argsort(scored.probability, kind="stable")
+    ranked = scored.probability[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    right, wrong = (
+        np.add.reduceat((weights * side)[..., order], starts, axis=-1)
+        for side in (scored.correct, ~scored.correct)
+    )
+    return right, wrong
+
+
+def _from_above(scored: Scored, weights: Values) -> tuple[Values, Values, Values, Values]:
+    """`_by_probability`, descending, and its cumulative sums."""
+    if not len(scored.correct):
+        empty = np.zeros((*weights.shape[:-1], 1))
+        return empty, empty, empty, empty
+    right, wrong = (side[..., ::-1] for side in _by_probability(scored, weights))
+    return right, wrong, right.cumsum(-1), wrong.cumsum(-1)
+
+
+def _mean(values: NDArray[np.float64] | NDArray[np.bool_], weights: Values) -> Values:
+    return _ratio(weights @ values.astype(np.float64), weights.sum(-1))
+
+
+def _ratio(numerator: Values | float, denominator: Values) -> Values:
+    return np.asarray(numerator / np.where(denominator == 0, np.nan, denominator))

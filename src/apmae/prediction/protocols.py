@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 
 class Split(NamedTuple):
@@ -21,7 +21,7 @@ def cross_validation(correct: NDArray[np.bool_], folds: int, seed: int) -> list[
 
     Fewer folds where an outcome has fewer rows than `folds`; none where it has fewer than two.
     """
-    folds = min(folds, np.bincount(correct, minlength=2).min())
+    folds = min(folds, _rarer(correct))
     if folds < 2:
         return []
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
@@ -33,3 +33,21 @@ def held_out(in_train: NDArray[np.bool_]) -> list[Split]:
     if in_train.all() or not in_train.any():
         return []
     return [Split(np.flatnonzero(in_train), np.flatnonzero(~in_train))]
+
+
+def group_folds(correct: NDArray[np.bool_], groups: NDArray[np.int64], folds: int, seed: int) -> list[Split]:
+    """Folds that cut through no group, for choices made within training rows.
+
+    Fewer where there are fewer groups; those whose training rows lack an outcome are left out.
+    """
+    folds = min(folds, len(np.unique(groups)), _rarer(correct))
+    if folds < 2:
+        return []
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splits = [Split(train, test) for train, test in splitter.split(correct, correct, groups)]
+    return [split for split in splits if len(split.test) and _rarer(correct[split.train])]
+
+
+def _rarer(correct: NDArray[np.bool_]) -> int:
+    """Number of rows of the rarer outcome."""
+    return int(np.bincount(correct, minlength=2).min())

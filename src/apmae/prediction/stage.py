@@ -1,6 +1,6 @@
 """The stage `predict`: every task, protocol and feature set in its own process.
 
-A finished set, and a finished predictor, is a file of the work directory; a killed stage loses
+A finished set, predictor or table of metrics is a file of the work directory; a killed stage loses
 those in flight.
 """
 
@@ -13,15 +13,25 @@ from typing import get_args
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from apmae.parallel import compute_parts
-from apmae.prediction.classifiers import FEATURE_SETS, fit_catboost, fit_features, learnable
-from apmae.prediction.evaluation import measure
-from apmae.prediction.features import Protocol, head_numbers, load_blocks, take
-from apmae.prediction.importance import head_importance, shap_values
+from apmae.prediction.classifiers import fit_features
+from apmae.prediction.evaluation import Rates, measure
+from apmae.prediction.explanation import explain
+from apmae.prediction.features import (
+    SHUFFLED,
+    Protocol,
+    blocks_of,
+    explained_blocks,
+    feature_sets,
+    load_blocks,
+    take,
+)
+from apmae.prediction.metrics import Scored
 from apmae.prediction.protocols import Split, cross_validation, held_out
 from apmae.progress import Tracker
-from apmae.seeding import derive_seed
+from apmae.seeding import derive_seed, numpy_generator
 from apmae.study import (
     IMPORTANCE,
     IMPORTANCE_SCHEMA,
@@ -31,8 +41,8 @@ from apmae.study import (
     PREDICTIONS_SCHEMA,
     PREDICTOR,
     PROMPTS,
+    TASKS,
     Study,
-    replacing,
 )
 
 STAGE = "predict"
@@ -49,22 +59,30 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
     """
     processes = study.config.prediction.processes
     tasks: list[str] = [task for task in study.config.prompts.tasks if task != "noise"]
+    sets = feature_sets(study.config)
     work = study.work_directory(STAGE, key)
-    sets = {
+    predicted = {
         work / f"{task}-{protocol}-{features}.parquet": (study, task, protocol, features)
-        for task, protocol, features in product(tasks, get_args(Protocol), FEATURE_SETS)
+        for task, protocol, features in product(tasks, get_args(Protocol), sets)
     }
     models = {task: work / f"{task}.cbm" for task in tasks}
-    importances = {work / f"{task}.parquet": (study, task, model) for task, model in models.items()}
-    compute_parts(_predict_set, sets, track, "feature sets", processes=processes)
-    compute_parts(_fit_predictor, importances, track, "head importance", processes=processes)
-
-    predictions = pl.concat([pl.read_parquet(path) for path in sets])
+    blocks = explained_blocks(study.config)
+    explained = {
+        work / f"{task}-importance-{block}.parquet": (study, task, block, models[task])
+        for task, block in product(tasks, blocks)
+    }
+    compute_parts(_predict_set, predicted, track, "feature sets", processes=processes)
+    compute_parts(_explain, explained, track, "head importance", processes=processes)
+    predictions = pl.concat([pl.read_parquet(path) for path in predicted])
     study.write_table(PREDICTIONS, predictions, PREDICTIONS_SCHEMA)
-    study.write_table(METRICS, _metrics(study, predictions, tasks), METRICS_SCHEMA)
-    study.write_table(
-        IMPORTANCE, pl.concat([pl.read_parquet(path) for path in importances]), IMPORTANCE_SCHEMA
-    )
+    measured = {
+        work / f"{task}-{protocol}-metrics.parquet": (study, task, protocol)
+        for task, protocol in product(tasks, get_args(Protocol))
+    }
+    compute_parts(_measure, measured, track, "metrics", processes=processes)
+    study.write_table(METRICS, pl.concat([pl.read_parquet(path) for path in measured]), METRICS_SCHEMA)
+    importance = pl.concat([pl.read_parquet(path) for path in explained])
+    study.write_table(IMPORTANCE, importance, IMPORTANCE_SCHEMA)
     with study.writing(PREDICTOR) as directory:
         directory.mkdir()
         for model in models.values():
@@ -74,15 +92,27 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
     return {"tasks": len(tasks), "predictions": len(predictions), "notes": notes}
 
 
+def outcomes(study: Study, prompts: pl.DataFrame, features: str) -> NDArray[np.bool_]:
+    """(prompts,) which completions of one task are right; permuted for `shuffled_labels`."""
+    correct = prompts["correct"].to_numpy()
+    if features != SHUFFLED:
+        return correct
+    task = prompts["task"].first()
+    return numpy_generator(study.config.seed, "prediction", str(task), SHUFFLED).permutation(correct)
+
+
 def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> pl.DataFrame:
     """One task's part of `predictions.parquet` for one feature set and protocol."""
-    prompts = _prompts(study).filter(task=task)
-    correct = prompts["correct"].to_numpy()
-    blocks = load_blocks(features.split("+"), study, prompts, protocol)
+    prompts = _prompts(study, task)
+    correct = outcomes(study, prompts, features)
+    groups = _group_numbers(prompts)
+    blocks = load_blocks(blocks_of(features, study.config), study, prompts, protocol)
     parts = [pl.DataFrame(schema=PREDICTIONS_SCHEMA)]
     for fold, (train, test) in enumerate(_splits(study, task, prompts, protocol)):
         seed = derive_seed(study.config.seed, "prediction", task, protocol, features, fold)
-        predict = fit_features(features, take(blocks, train), correct[train], study.config.prediction, seed)
+        predict = fit_features(
+            take(blocks, train), correct[train], groups[train], study.config.prediction, seed
+        )
         parts.append(
             prompts[test].select(
                 "prompt_id",
@@ -96,44 +126,38 @@ def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> 
     return pl.concat(parts)
 
 
-def _fit_predictor(study: Study, task: str, path: Path) -> pl.DataFrame:
-    """One task's part of `importance.parquet`; the model itself goes to `path`.
-
-    It is the model of the `held_out` protocol. Where there is nothing to learn from there is no
-    model, and every head's importance is zero.
-    """
-    train = _prompts(study).filter(task=task, split="train")
-    correct = train["correct"].to_numpy()
-    blocks = load_blocks(["clusters"], study, train, "held_out")
-    clusters = blocks["clusters"].astype(np.int16)
-    if learnable(blocks, correct):
-        seed = derive_seed(study.config.seed, "prediction", task, "held_out", "clusters", 0)
-        model = fit_catboost(blocks, correct, study.config.prediction, seed)
-        with replacing(path) as temporary:
-            model.save_model(str(temporary))
-        shap, _ = shap_values(model, blocks)
-    else:
-        clusters = np.zeros((1, clusters.shape[1]), dtype=np.int16)
-        shap = np.zeros(clusters.shape)
-    heads = head_numbers(study).select(task=pl.lit(task), layer="layer", head="head")
-    return pl.concat([heads, head_importance(shap, clusters)], how="horizontal")
+def _explain(study: Study, task: str, block: str, path: Path) -> pl.DataFrame:
+    """One task's part of `importance.parquet` for one block; a cluster model goes to `path`."""
+    train = _prompts(study, task).filter(split="train")
+    seed = derive_seed(study.config.seed, "prediction", task, "held_out", block, 0)
+    importance = explain(study, train, block, _group_numbers(train), seed, path)
+    return importance.select(pl.lit(task).alias("task"), pl.lit(block).alias("features"), pl.all())
 
 
-def _metrics(study: Study, predictions: pl.DataFrame, tasks: list[str]) -> pl.DataFrame:
-    outcomes = _prompts(study).select("prompt_id", "correct", "group")
-    tables = []
-    for task, protocol, features in product(tasks, get_args(Protocol), FEATURE_SETS):
-        chosen = predictions.filter(task=task, protocol=protocol, features=features)
-        seed = derive_seed(study.config.seed, "prediction", task, "bootstrap")
-        table = measure(chosen.join(outcomes, on="prompt_id", maintain_order="left"), protocol, seed)
-        names = {"task": task, "protocol": protocol, "features": features}
-        tables.append(table.with_columns(pl.lit(text).alias(name) for name, text in names.items()))
-    return pl.concat(tables)
+def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
+    """One task's part of `metrics.parquet` for one protocol."""
+    prompts = _prompts(study, task)
+    predictions = pl.scan_parquet(study.path(PREDICTIONS)).filter(task=task, protocol=protocol).collect()
+    tested = prompts.filter(pl.col("prompt_id").is_in(predictions["prompt_id"].unique().implode()))
+    rows = np.flatnonzero(prompts["prompt_id"].is_in(tested["prompt_id"].implode()).to_numpy())
+    sets = {}
+    for features in feature_sets(study.config):
+        chosen = predictions.filter(features=features).sort("prompt_id")
+        sets[features] = Scored(
+            outcomes(study, prompts, features)[rows],
+            chosen["probability"].to_numpy().astype(np.float64),
+            chosen["fold"].to_numpy().astype(np.int64),
+        )
+    tried = pl.scan_parquet(study.path(TASKS)).filter(task=task).select("natural_rate").collect()
+    rates = Rates(float(np.mean(prompts["correct"].to_numpy())), tried["natural_rate"].item())
+    seed = derive_seed(study.config.seed, "prediction", task, "bootstrap")
+    table = measure(sets, _group_numbers(tested), rates, seed)
+    return table.select(pl.lit(task).alias("task"), pl.lit(protocol).alias("protocol"), pl.all())
 
 
 def _notes(study: Study, task: str, has_predictor: bool) -> list[str]:
     """What could not be done, or not in full, for want of prompts."""
-    prompts = _prompts(study).filter(task=task)
+    prompts = _prompts(study, task)
     notes = []
     folds, wanted = len(_splits(study, task, prompts, "cross_validation")), study.config.prediction.folds
     if folds < wanted:
@@ -153,6 +177,12 @@ def _splits(study: Study, task: str, prompts: pl.DataFrame, protocol: Protocol) 
     return cross_validation(prompts["correct"].to_numpy(), study.config.prediction.folds, seed)
 
 
-def _prompts(study: Study) -> pl.DataFrame:
-    """The study prompts, without what was in them."""
-    return pl.scan_parquet(study.path(PROMPTS)).filter(purpose="study").drop("input_ids", "text").collect()
+def _prompts(study: Study, task: str) -> pl.DataFrame:
+    """The study prompts of a task, sorted by prompt_id."""
+    prompts = pl.scan_parquet(study.path(PROMPTS)).filter(purpose="study", task=task)
+    return prompts.drop("text").sort("prompt_id").collect()
+
+
+def _group_numbers(prompts: pl.DataFrame) -> NDArray[np.int64]:
+    """(prompts,) number of each prompt's group, 0, 1, ... without a gap."""
+    return prompts["group"].rank("dense").to_numpy().astype(np.int64) - 1

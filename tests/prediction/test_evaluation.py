@@ -1,0 +1,104 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from apmae.prediction.evaluation import Rates, measure
+from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, Scored
+
+EVEN = Rates(kept=0.5, natural=0.5)
+
+
+def measured(sets: dict[str, tuple[np.ndarray, np.ndarray]], groups: np.ndarray, rates=EVEN, seed=0):
+    scored = {
+        name: Scored(correct, chances, np.zeros(len(correct), dtype=int))
+        for name, (correct, chances) in sets.items()
+    }
+    return measure(scored, groups, rates, seed)
+
+
+def row(table: pl.DataFrame, features: str, metric: str) -> dict[str, float]:
+    return table.filter(features=features, metric=metric).row(0, named=True)
+
+
+def test_every_metric_of_every_set():
+    right = np.arange(8) % 2 == 0
+    table = measured({"confidence": (right, right * 0.5), "clusters": (right, right * 0.7)}, np.arange(8))
+    names = [*METRICS, *(f"{name}_natural" for name in RATE_DEPENDENT)]
+    assert table.select("features", "metric").rows() == [
+        (features, metric) for features in ("confidence", "clusters") for metric in names
+    ]
+    assert set(table["prompts"]) == {8}
+
+
+def test_bootstrap_resamples_whole_groups():
+    # Two groups, all hits and all misses: a resample scores 0, 0.5 or 1, never between.
+    right = np.repeat([True, False], 50)
+    certain = {"confidence": (right, np.ones(100))}
+    found = row(measured(certain, np.repeat([0, 1], 50)), "confidence", "accuracy")
+    assert (found["value"], found["low"], found["high"]) == (0.5, 0, 1)
+    found = row(measured(certain, np.arange(100)), "confidence", "accuracy")
+    assert (found["low"], found["high"]) == pytest.approx((0.4, 0.6), abs=0.02)
+
+
+def test_differences_are_of_the_same_resamples():
+    # The second set hits where confidence hits and in every tenth prompt more: apart from those
+    # prompts both move together, so the difference is far surer than either value.
+    generator = np.random.default_rng(0)
+    right = np.ones(200, dtype=bool)
+    hits = generator.random(200) < 0.5
+    more = hits | (np.arange(200) % 10 == 0)
+    table = measured({"confidence": (right, hits * 1.0), "clusters": (right, more * 1.0)}, np.arange(200))
+    better, alone = (row(table, name, "accuracy") for name in ("clusters", "confidence"))
+    assert better["difference"] == pytest.approx(better["value"] - alone["value"])
+    assert 0 < better["difference_low"] < better["difference"] < better["difference_high"]
+    assert better["difference_high"] - better["difference_low"] < 0.7 * (better["high"] - better["low"])
+    assert (alone["difference"], alone["difference_low"], alone["difference_high"]) == (0, 0, 0)
+
+
+def test_shuffled_labels_are_not_compared_with_confidence():
+    right = np.arange(20) % 2 == 0
+    table = measured(
+        {"confidence": (right, right * 1.0), "shuffled_labels": (~right, right * 1.0)}, np.arange(20)
+    )
+    found = row(table, "shuffled_labels", "auroc")
+    assert found["value"] == 0
+    assert np.isnan([found["difference"], found["difference_low"], found["difference_high"]]).all()
+
+
+def test_the_natural_rate_by_hand():
+    # Of four prompts, half right; naturally four of five are. Chances 1/2 and 1/9 become 4/5 and 1/3.
+    right = np.array([True, True, False, False])
+    sets = {"confidence": (right, np.array([1 / 2, 1 / 9, 1 / 9, 1 / 9]))}
+    table = measured(sets, np.arange(4), Rates(kept=0.5, natural=0.8))
+    assert row(table, "confidence", "accuracy")["value"] == 0.5
+    assert row(table, "confidence", "accuracy_natural")["value"] == pytest.approx(0.4 + 0.2)
+    expected = 0.4 / 25 + 0.4 * 4 / 9 + 0.2 / 9
+    assert row(table, "confidence", "brier_natural")["value"] == pytest.approx(expected)
+    assert row(table, "confidence", "brier_skill_natural")["value"] == pytest.approx(1 - expected / 0.16)
+
+
+def test_one_group_has_no_interval_and_one_outcome_no_natural_rate():
+    right = np.arange(6) % 2 == 0
+    found = row(measured({"confidence": (right, right * 1.0)}, np.zeros(6, dtype=int)), "confidence", "auroc")
+    assert found["value"] == 1
+    assert np.isnan([found["low"], found["high"], found["difference_low"]]).all()
+    always = measured({"confidence": (right | True, right * 1.0)}, np.arange(6), Rates(1.0, 1.0))
+    assert np.isnan(row(always, "confidence", "auroc")["value"])
+    assert np.isnan(row(always, "confidence", "accuracy_natural")["value"])
+    assert row(always, "confidence", "accuracy")["value"] == 0.5
+
+
+def test_no_prompts_give_nan():
+    nothing = {"confidence": (np.array([], dtype=bool), np.array([]))}
+    table = measured(nothing, np.array([], dtype=int))
+    assert table.select(pl.col("value", "low", "high").is_nan().all()).row(0) == (True, True, True)
+    assert set(table["prompts"]) == {0}
+
+
+def test_repeats_with_its_seed():
+    generator = np.random.default_rng(3)
+    sets = {"confidence": (generator.random(120) < 0.5, generator.random(120))}
+    groups = generator.permutation(120) % 40
+    assert measured(sets, groups, seed=1).equals(measured(sets, groups, seed=1), null_equal=True)
+    lows = [row(measured(sets, groups, seed=seed), "confidence", "auroc")["low"] for seed in (1, 2)]
+    assert lows[0] != lows[1]
