@@ -12,17 +12,30 @@ import zarr
 
 from apmae import study as files
 from apmae.config import StudyConfig
+from apmae.prediction.features import BASELINES, SHUFFLED
 from apmae.reconstruction import Reconstruction
 from apmae.study import Study
 
 TASKS = ("eol", "identifiers", "string_literals", "numeric_literals", "boolean_operators")
 FEATURES = {
-    "prior": 0.0,
-    "confidence": 0.27,
     "clusters": 0.2,
     "row_statistics": 0.25,
     "confidence+clusters": 0.29,
     "confidence+row_statistics": 0.31,
+    "confidence+clusters+row_statistics+cls_encodings": 0.32,
+    "prior": 0.0,
+    "confidence": 0.27,
+    "hidden_state": 0.1,
+    "shuffled_labels": 0.0,
+}
+METRICS = {
+    "accuracy": 0.8,
+    "auroc": 1.0,
+    "balanced_accuracy": 0.8,
+    "auprc": 1.0,
+    "brier_skill_natural": 0.5,
+    "ece_natural": -1.0,
+    "aurc_natural": -1.0,
 }
 HOLE_TEXTS = (";\n", "closeQuietly", '"<b>x</b>"', "</script><img src=x onerror=alert(1)>", "&&", "\t}\r\n")
 
@@ -58,6 +71,7 @@ def build_study(
             "directory": str(directory),
             "corpus": {"source": "directory", "path": "/code/<script>alert(1)</script>"},
             "prompts": {"tasks": tasks, "per_task": prompts_per_task, "length_tokens": tokens},
+            "prediction": {"features": [name for name in FEATURES if name not in (*BASELINES, SHUFFLED)]},
         }
     )
     study = Study.create(config)
@@ -68,6 +82,7 @@ def build_study(
     study.write_table(files.TASKS, _tasks(generator, tasks, prompts_per_task), files.TASKS_SCHEMA)
     clusters = _clusters(generator, prompts.height, n_layers, n_heads)
     study.write_table(files.CLUSTERS, clusters, files.CLUSTERS_SCHEMA)
+    study.write_table(files.PREDICTIONS, _predictions(generator, prompts), files.PREDICTIONS_SCHEMA)
     study.write_table(files.METRICS, _metrics(generator, outcome_tasks), files.METRICS_SCHEMA)
     importance = _importance(generator, outcome_tasks, n_layers, n_heads)
     study.write_table(files.IMPORTANCE, importance, files.IMPORTANCE_SCHEMA)
@@ -132,9 +147,15 @@ def condition(
     ]
 
 
-def metrics(rows: list[tuple[str, str, str, float, float, float]]) -> pl.DataFrame:
-    """(task, features, metric, value, low, high), held out, over 40 prompts."""
-    full = [(task, "held_out", features, *rest, 40) for task, features, *rest in rows]
+def metrics(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    """(task, features, metric, value, low, high), held out, over 40 prompts.
+
+    The difference from confidence and its interval may follow.
+    """
+    unknown = (float("nan"),) * 3
+    full = [
+        (task, "held_out", features, *rest, *unknown[: 7 - len(rest)], 40) for task, features, *rest in rows
+    ]
     return pl.DataFrame(full, schema=files.METRICS_SCHEMA, orient="row")
 
 
@@ -196,8 +217,29 @@ def _clusters(generator: np.random.Generator, prompts: int, n_layers: int, n_hea
             "head": np.repeat(np.arange(heads) % n_heads, prompts),
             "cluster": cluster,
             "cluster_held_out": cluster,
+            "random_cluster": None,
+            "random_cluster_held_out": None,
         }
     )
+
+
+def _predictions(generator: np.random.Generator, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Of the held-out prompts; better than chance but for shuffled labels."""
+    held_out = prompts.filter(pl.col("split") == "test", pl.col("correct").is_not_null())
+    frames = []
+    for features, lift in FEATURES.items():
+        told = lift * (2 * held_out["correct"].to_numpy().astype(float) - 1)
+        frames.append(
+            held_out.select(
+                "prompt_id",
+                "task",
+                protocol=pl.lit("held_out"),
+                features=pl.lit(features),
+                fold=0,
+                probability=np.clip(0.5 + told + generator.normal(0, 0.25, held_out.height), 0.01, 0.99),
+            )
+        )
+    return pl.concat(frames)
 
 
 def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
@@ -206,8 +248,9 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
         easiness = generator.uniform(0.8, 1.2)
         for protocol, half in (("cross_validation", 0.04), ("held_out", 0.08)):
             for features, lift in FEATURES.items():
-                for metric, scale in (("accuracy", 0.8), ("auroc", 1.0)):
+                for metric, scale in METRICS.items():
                     value = 0.5 + lift * scale * easiness + (lift > 0) * generator.normal(0, 0.02)
+                    difference = (lift - FEATURES["confidence"]) * scale * easiness
                     rows.append(
                         {
                             "task": task,
@@ -217,6 +260,9 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
                             "value": value,
                             "low": value - half * (lift > 0),
                             "high": value + half * (lift > 0),
+                            "difference": difference,
+                            "difference_low": difference - half / 2,
+                            "difference_high": difference + half / 2,
                             "prompts": 120 if protocol == "cross_validation" else 30,
                         }
                     )
@@ -231,14 +277,18 @@ def _importance(
         pl.DataFrame(
             {
                 "task": [task] * heads,
+                "features": features,
                 "layer": np.arange(heads) // n_heads,
                 "head": np.arange(heads) % n_heads,
                 "max_difference": generator.gamma(0.25, 0.2, heads),
                 "mean_positive": generator.random(heads),
                 "mean_negative": -generator.random(heads),
                 "mean_shap": generator.normal(size=heads),
+                "top_share": generator.integers(0, 6, heads) / 5,
+                "rank_correlation": generator.random(),
             }
         )
+        for features in ("clusters", "row_statistics")
         for task in tasks
     ]
     return pl.concat(frames)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 from made_up import condition, interventions, metrics
 
-from apmae.report.answers import answers
+from apmae.report.answers import answers, shuffled_labels
 from apmae.report.summaries import best_interventions, metrics_table
 
 TOP = pl.DataFrame(
@@ -19,7 +19,11 @@ AUROC = {"clusters": 0.6, "confidence": 0.8, "confidence+clusters": 0.81}
 
 
 def held_out(values: dict[str, float], half: float = 0.05) -> pl.DataFrame:
-    rows = [("eol", name, "auroc", value, value - half, value + half) for name, value in values.items()]
+    rows = []
+    for name, value in values.items():
+        more = value - values.get("confidence", 0.5)
+        interval, paired = (value - half, value + half), (more - half, more + half)
+        rows.append(("eol", name, "auroc", value, *interval, more, *paired))
     return metrics_table(metrics(rows), "held_out")
 
 
@@ -68,3 +72,11 @@ def test_what_was_not_measured_is_said() -> None:
     assert heads.headline == "Importance was computed for no task."
     assert prediction.headline == "Not measured on held-out groups."
     assert zeroing.headline == "No intervention was run."
+
+
+def test_shuffled_labels_are_told_with_the_tasks_at_chance() -> None:
+    said = shuffled_labels(held_out({"shuffled_labels": 0.52}))
+    assert said is not None
+    assert "reach an AUROC of 0.52; the 95% interval holds chance, 0.5, in the one task" in said
+    assert "holds chance, 0.5, in no task" in str(shuffled_labels(held_out({"shuffled_labels": 0.6})))
+    assert shuffled_labels(held_out({"clusters": 0.6})) is None

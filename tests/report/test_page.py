@@ -21,6 +21,9 @@ FIGURES = {
     "gallery",
     "reconstruction",
     "importance",
+    "mean_shap",
+    "reliability",
+    "risk_coverage",
     "intervention_overview",
     "intervention_tasks",
     "training_loss",
@@ -100,6 +103,21 @@ def test_page_says_how_it_was_made(html: str) -> None:
     assert "length_tokens: 64" in text
 
 
+def test_feature_sets_baselines_and_differences_have_their_tables(html: str) -> None:
+    labels = {str(table["aria-label"]) for table in Page(html).attributes("table")}
+    for start in (
+        "AUROC, with",
+        "Accuracy, with",
+        "AUROC minus that of confidence",
+        "AUROC of the baselines",
+    ):
+        assert any(label.startswith(start) for label in labels), start
+    text = " ".join(Page(html).text.split())
+    assert "Fitted on shuffled labels" in text
+    assert "Heads that matter most to the linear model of row statistics" in text
+    assert "Agreement of folds is the rank correlation" in text
+
+
 def test_text_of_source_files_cannot_become_markup(html: str) -> None:
     page = Page(html)
     assert HOSTILE not in html
@@ -123,7 +141,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 8, "gallery_clusters": 5, "reconstructions": 0}
+    assert counts == {"figures": 11, "gallery_clusters": 5, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -147,7 +165,7 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
     study.write_table(files.METRICS, metrics, files.METRICS_SCHEMA)
     counts, page, _ = make(study)
-    assert counts["figures"] == 10
+    assert counts["figures"] == 13
     assert "Not measured on held-out groups." in page.text
     assert "n/a" in page.text
     assert "identifiers: 8 conditions" in page.text
@@ -159,6 +177,7 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
     study.write_table(files.IMPORTANCE, study.importance.clear(), files.IMPORTANCE_SCHEMA)
     study.write_table(files.INTERVENTIONS, study.interventions.clear(), files.INTERVENTIONS_SCHEMA)
     study.write_table(files.METRICS, study.metrics.clear(), files.METRICS_SCHEMA)
+    study.write_table(files.PREDICTIONS, study.predictions.clear(), files.PREDICTIONS_SCHEMA)
     counts, page, _ = make(study)
     assert counts == {"figures": 5, "gallery_clusters": 5, "reconstructions": 1}
     assert "Nothing was predicted." in page.text
@@ -168,7 +187,7 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
-    assert counts["figures"] == 10
+    assert counts["figures"] == 13
     assert "Head 0.0 leads for eol." in page.text
 
 

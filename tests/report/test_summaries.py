@@ -150,27 +150,43 @@ def test_metrics_table_puts_metrics_side_by_side_and_marks_the_best() -> None:
 def test_metrics_table_of_another_protocol_is_empty() -> None:
     table = summaries.metrics_table(metrics([("eol", "prior", "auroc", 0.5, 0.5, 0.5)]), "cross_validation")
     assert table.is_empty()
-    assert {"task", "features", "prompts", "auroc", "auroc_low", "auroc_high", "auroc_best"} == set(
-        table.columns
-    )
+    endings = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_best")
+    assert {"task", "features", "prompts", *(f"auroc{ending}" for ending in endings)} == set(table.columns)
 
 
-def test_compare_features_counts_clear_and_unclear_wins() -> None:
+def test_the_smallest_error_is_the_best_and_shuffled_labels_do_not_compete() -> None:
     rows = [
-        ("a", "clusters", "auroc", 0.8, 0.75, 0.85),
-        ("a", "confidence", "auroc", 0.6, 0.55, 0.65),
-        ("b", "clusters", "auroc", 0.62, 0.55, 0.68),
-        ("b", "confidence", "auroc", 0.6, 0.5, 0.7),
-        ("c", "clusters", "auroc", 0.5, 0.45, 0.55),
-        ("c", "confidence", "auroc", 0.7, 0.65, 0.75),
-        ("d", "clusters", "auroc", float("nan"), 0.0, 0.0),
-        ("d", "confidence", "auroc", 0.7, 0.65, 0.75),
+        ("eol", "confidence", "ece", 0.2, 0.1, 0.3),
+        ("eol", "clusters", "ece", 0.1, 0.0, 0.2),
+        ("eol", "shuffled_labels", "ece", 0.0, 0.0, 0.1),
+        ("eol", "confidence", "brier_natural", 0.2, 0.1, 0.3),
+        ("eol", "clusters", "brier_natural", 0.3, 0.2, 0.4),
+        ("eol", "confidence", "auroc", 0.6, 0.5, 0.7),
+        ("eol", "shuffled_labels", "auroc", 0.7, 0.6, 0.8),
     ]
     table = summaries.metrics_table(metrics(rows), "held_out")
-    assert summaries.compare_features(table, "clusters", "confidence", "auroc") == summaries.Comparison(
+    columns = ["features", "ece_best", "brier_natural_best", "auroc_best"]
+    assert table.select(columns).rows() == [
+        ("confidence", False, True, True),
+        ("clusters", True, False, False),
+        ("shuffled_labels", False, False, False),
+    ]
+
+
+def test_compare_with_confidence_counts_clear_and_unclear_wins() -> None:
+    rows = [
+        ("a", "clusters", "auroc", 0.8, 0.75, 0.85, 0.2, 0.1, 0.3),
+        ("b", "clusters", "auroc", 0.62, 0.55, 0.68, 0.02, -0.02, 0.06),
+        ("c", "clusters", "auroc", 0.5, 0.45, 0.55, -0.2, -0.3, -0.1),
+        ("d", "clusters", "auroc", float("nan"), 0.0, 0.0),
+        ("a", "confidence", "auroc", 0.6, 0.55, 0.65, 0.0, 0.0, 0.0),
+    ]
+    table = summaries.metrics_table(metrics(rows), "held_out")
+    assert summaries.compare_with_confidence(table, "clusters", "auroc") == summaries.Comparison(
         tasks=3, higher=2, clearly_higher=1, lower=1, clearly_lower=1
     )
-    assert summaries.compare_features(table, "clusters", "margin", "auroc") is None
+    assert summaries.compare_with_confidence(table, "margin", "auroc") is None
+    assert summaries.compare_with_confidence(table, "clusters", "accuracy") is None
 
 
 def test_top_heads_are_the_largest_differences_of_each_task() -> None:
@@ -181,7 +197,7 @@ def test_top_heads_are_the_largest_differences_of_each_task() -> None:
         ("eol", 1, 1, 0.2),
         ("identifiers", 1, 0, 0.5),
     ]
-    full = [(*row, 0.0, 0.0, 0.0) for row in rows]
+    full = [(task, "clusters", *rest, 0.0, 0.0, 0.0, 1.0, 1.0) for task, *rest in rows]
     top = summaries.top_heads(pl.DataFrame(full, schema=IMPORTANCE_SCHEMA, orient="row"), 2)
     assert top.select("task", "layer", "head").rows() == [
         ("eol", 0, 1),

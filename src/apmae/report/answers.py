@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from apmae.report.summaries import Comparison, compare_features
+from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.report.summaries import Comparison, compare_with_confidence
 from apmae.report.wording import count, head_name, listed, out_of, points, points_interval, readable
 
 CLUSTERS = "clusters"
-CONFIDENCE = "confidence"
 MOST_NAMED = 5
 
 
@@ -32,6 +32,26 @@ def answers(top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame) -> li
         best: `summaries.best_interventions`.
     """
     return [_which_heads(top), _how_predictable(held_out), _what_zeroing_did(best)]
+
+
+def shuffled_labels(held_out: pl.DataFrame) -> str | None:
+    """What the same classifiers make of shuffled outcomes, or None where that was not measured."""
+    if "auroc" not in held_out.columns:
+        return None
+    known = held_out.filter(pl.col("features") == SHUFFLED).drop_nulls(["auroc", "auroc_low", "auroc_high"])
+    if known.is_empty():
+        return None
+    inside = known.select(((pl.col("auroc_low") <= 0.5) & (pl.col("auroc_high") >= 0.5)).sum()).item()
+    return (
+        f"Fitted on shuffled labels, and measured against them, all blocks together reach an AUROC of "
+        f"{_span(known['auroc'].to_list())}; the 95% interval holds chance, 0.5, in "
+        f"{out_of(inside, known.height, 'task')}. Anything but chance would be a leak, but one interval in "
+        f"twenty misses it by chance."
+    )
+
+
+def _span(values: list[float]) -> str:
+    return f"{values[0]:.2f}" if len(values) == 1 else f"{min(values):.2f} to {max(values):.2f}"
 
 
 def _which_heads(top: pl.DataFrame) -> Answer:
@@ -71,14 +91,13 @@ def _how_predictable(held_out: pl.DataFrame) -> Answer:
     clusters = _values(held_out, CLUSTERS)
     if not clusters:
         return Answer(question, "Not measured on held-out groups.", "")
-    span = f"{clusters[0]:.2f}" if len(clusters) == 1 else f"{min(clusters):.2f} to {max(clusters):.2f}"
-    headline = f"Clusters alone reach an AUROC of {span} on held-out groups."
+    headline = f"Clusters alone reach an AUROC of {_span(clusters)} on held-out groups."
     sentences = [
-        _versus(compare_features(held_out, CLUSTERS, CONFIDENCE, "auroc")),
-        _added(compare_features(held_out, f"{CONFIDENCE}+{CLUSTERS}", CONFIDENCE, "auroc")),
+        _versus(compare_with_confidence(held_out, CLUSTERS, "auroc")),
+        _added(compare_with_confidence(held_out, f"{CONFIDENCE}+{CLUSTERS}", "auroc")),
     ]
     said = " ".join(filter(None, sentences))
-    note = " Clearly means that the 95% intervals do not overlap." if "clearly" in said else ""
+    note = " Clearly: the 95% interval of the difference does not hold zero." if "clearly" in said else ""
     return Answer(question, headline, said + note)
 
 

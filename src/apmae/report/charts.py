@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
+from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from numpy.typing import NDArray
 
 from apmae.report import style
 from apmae.report.wording import readable
+
+PANEL_CHARACTERS = 26
+"""Longest line of a title over one of four panels."""
 
 METRIC_NAMES = {"accuracy": "Accuracy (fraction of prompts)", "auroc": "AUROC (0.5 is chance)"}
 
@@ -52,6 +58,53 @@ def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
 
 
 @style.styled
+def reliability(table: pl.DataFrame) -> Figure:
+    """Observed against predicted frequency, a panel for each feature set (`selective.reliability`)."""
+    sets = table["features"].unique(maintain_order=True).to_list()
+    columns = min(4, len(sets))
+    rows = math.ceil(len(sets) / columns)
+    figure = Figure(figsize=(style.WIDTH_INCHES, 0.7 + 2.5 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(panels, sets, strict=False):
+        bins = table.filter(pl.col("features") == name)
+        axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.vlines(bins["probability"], bins["low"], bins["high"], color=style.PALETTE[0], linewidth=1.2)
+        sizes = 90 * bins["prompts"] / bins["prompts"].sum() + 8
+        axes.scatter(bins["probability"], bins["frequency"], s=sizes, color=style.PALETTE[0], zorder=3)
+        axes.set_title(fill(readable(name), PANEL_CHARACTERS))
+        axes.grid()
+    _name_outer_axes(panels, len(sets), columns, "Predicted probability", "Right completions\n(fraction)")
+    style.title(figure, "Are predicted probabilities true?")
+    return figure
+
+
+@style.styled
+def risk_coverage(curves: pl.DataFrame) -> Figure:
+    """Wrong completions among the surest ones, a panel for each task (`selective.risk_coverage`)."""
+    tasks = curves["task"].unique(maintain_order=True).to_list()
+    features = curves["features"].unique(maintain_order=True).to_list()
+    colour = style.colours(features)
+    columns = min(3, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    figure = Figure(figsize=(style.WIDTH_INCHES, 1.1 + 2.2 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, task in zip(panels, tasks, strict=False):
+        for name in features:
+            curve = curves.filter(pl.col("task") == task, pl.col("features") == name)
+            axes.plot(
+                curve["coverage"], curve["risk"], color=colour[name], linewidth=1.3, label=readable(name)
+            )
+        axes.set_title(readable(task))
+        axes.grid()
+    trusted, wrong = "Completions trusted (fraction, surest first)", "Wrong among them\n(fraction)"
+    _name_outer_axes(panels, len(tasks), columns, trusted, wrong)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=4)
+    style.title(figure, "How many mistakes remain when only the surest completions are trusted")
+    return figure
+
+
+@style.styled
 def intervention_overview(effects: pl.DataFrame) -> Figure:
     """Net change over all tasks against the number of heads zeroed (`intervention_effects`)."""
     figure = Figure(figsize=(style.WIDTH_INCHES, 3.9))
@@ -76,13 +129,8 @@ def intervention_tasks(effects: pl.DataFrame) -> Figure:
     for axes, task in zip(panels, tasks, strict=False):
         _curves(axes, effects.filter(pl.col("task") == task), selections)
         axes.set_title(readable(task))
-    for axes in panels[len(tasks) :]:
-        axes.remove()
-    for axes in panels[: len(tasks) : columns]:
-        axes.set_ylabel("Net change in accuracy\n(percentage points)")
-    for axes in panels[max(len(tasks) - columns, 0) : len(tasks)]:
-        axes.tick_params(labelbottom=True)
-        axes.set_xlabel("Heads zeroed (number, log scale)")
+    zeroed, change = "Heads zeroed (number, log scale)", "Net change in accuracy\n(percentage points)"
+    _name_outer_axes(panels, len(tasks), columns, zeroed, change)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
     style.title(figure, "Zeroing heads: net change per task")
@@ -190,6 +238,17 @@ def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> Non
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
     axes.grid(axis="y")
+
+
+def _name_outer_axes(panels: NDArray[Any], used: int, columns: int, x: str, y: str) -> None:
+    """Remove unused panels; name the axes of the first column and of the lowest panel of each column."""
+    for axes in panels[used:]:
+        axes.remove()
+    for axes in panels[:used:columns]:
+        axes.set_ylabel(y)
+    for axes in panels[max(used - columns, 0) : used]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel(x)
 
 
 def _plain_number(value: float, _position: int | None = None) -> str:

@@ -38,12 +38,13 @@ def drawings(material: Material, reconstructions: list[Reconstruction] | None) -
     m = material
     return [
         _target_accuracy(m),
-        *_prediction(m.held_out, "held_out", "held-out groups"),
-        *_prediction(m.cross_validation, "cross_validation", "cross-validation"),
+        *_prediction(m, m.held_out, "held_out", "held-out groups"),
+        *_prediction(m, m.cross_validation, "cross_validation", "cross-validation"),
+        *([] if m.reliability.is_empty() else [_reliability(m), _risk_coverage(m)]),
         _clusters(m),
         *([_gallery(m)] if m.tiles else []),
         *([_reconstruction(m, reconstructions)] if reconstructions else []),
-        *([] if m.importance.is_empty() else [_importance(m)]),
+        *([] if m.importance.is_empty() else [_importance(m), _mean_shap(m)]),
         *([] if m.effects.is_empty() else [_intervention_overview(m), _intervention_tasks(m)]),
         *([] if m.history is None else [_training(m.history)]),
     ]
@@ -65,18 +66,20 @@ def _target_accuracy(m: Material) -> Drawing:
     )
 
 
-def _prediction(table: pl.DataFrame, protocol: str, protocol_name: str) -> list[Drawing]:
+def _prediction(m: Material, table: pl.DataFrame, protocol: str, protocol_name: str) -> list[Drawing]:
     if table.is_empty():
         return []
     fitted = {
         "held_out": "Fitted on the training groups, measured on prompts of groups never seen; clusters, too, "
         "are fitted on the training groups only. Intervals resample whole groups.",
-        "cross_validation": "The paper's protocol: the mean over the folds and its t interval. Clusters "
-        "are fitted on all prompts, the tested ones included.",
+        "cross_validation": "The paper's protocol: folds that may cut through groups, over all of which "
+        "prompts are counted together. Clusters are fitted on all prompts, the tested ones included. "
+        "Intervals resample whole groups.",
     }[protocol]
+    shown = table.filter(pl.col("features").is_in(m.feature_sets))
     drawing = Drawing(
         f"prediction_{protocol}",
-        lambda: charts.prediction(table, protocol_name),
+        lambda: charts.prediction(shown, protocol_name),
         alt=f"Accuracy and AUROC with 95% intervals per task and feature set, {protocol_name}.",
         caption=f"{fitted} Each mark is one feature set, the line its 95% interval; further right is better, "
         "and the dashed line at 0.5 is what guessing reaches on balanced prompts. Compare clusters with "
@@ -84,6 +87,30 @@ def _prediction(table: pl.DataFrame, protocol: str, protocol_name: str) -> list[
         legible_pixels=720,
     )
     return [drawing]
+
+
+def _reliability(m: Material) -> Drawing:
+    return Drawing(
+        "reliability",
+        lambda: charts.reliability(m.reliability),
+        alt="Share of right completions against the predicted probability, one panel for each feature set.",
+        caption="Held-out prompts of all tasks, gathered by predicted probability in bins of a tenth. On the "
+        "dashed line, predictions are true; below it they promise too much. The size of a dot is the share "
+        "of prompts in its bin, the line the 95% Wilson interval. Not in the paper.",
+        legible_pixels=720,
+    )
+
+
+def _risk_coverage(m: Material) -> Drawing:
+    return Drawing(
+        "risk_coverage",
+        lambda: charts.risk_coverage(m.risk_coverage.filter(pl.col("features").is_in(m.headline_sets))),
+        alt="Share of wrong completions against the share of completions trusted, one panel for each task.",
+        caption="Held-out prompts, weighted to how often the target is right before balancing. From left to "
+        "right ever less sure completions are trusted; the lower the curve, the fewer mistakes among them. "
+        "At the right end all are trusted, and the mistakes are the target's own. Not in the paper.",
+        legible_pixels=760,
+    )
 
 
 def _clusters(m: Material) -> Drawing:
@@ -130,6 +157,18 @@ def _importance(m: Material) -> Drawing:
         "is, how far knowing the head's pattern can move the predicted log-odds of a right completion. One "
         f"colour scale for all tasks; the top {TOP_HEADS} heads "
         "of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
+        legible_pixels=760,
+    )
+
+
+def _mean_shap(m: Material) -> Drawing:
+    return Drawing(
+        "mean_shap",
+        lambda: maps.mean_shap(m.importance, m.shape),
+        alt="Heat maps of the mean SHAP value by layer and head, one for each task.",
+        caption="One cell a head: blue where its patterns speak for a right completion, averaged over the "
+        "training prompts, red where they speak for a wrong one. One colour scale for all tasks. Paper "
+        "figures 8 to 17.",
         legible_pixels=760,
     )
 

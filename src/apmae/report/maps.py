@@ -63,19 +63,43 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
         top: the heads to ring, from `summaries.top_heads`.
         shape: (layers, heads) of the target.
     """
-    tasks = table["task"].unique(maintain_order=True).to_list()
-    grids = [head_grid(table.filter(pl.col("task") == task), "max_difference", shape) for task in tasks]
-    columns = min(5 if shape[1] <= NARROW_HEADS else 4, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    figure = Figure(figsize=(style.WIDTH_INCHES, rows * _map_height(grids[0]) + 0.9))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    highest = max((float(np.nanmax(grid)) for grid in grids if np.isfinite(grid).any()), default=0.0)
-    for axes, task, grid in zip(panels, tasks, grids, strict=False):
-        image = _heat_map(axes, grid, 0, highest or 1.0)
+    label = "Largest difference of mean\nSHAP values (log-odds)"
+    figure, panels = _task_maps(table, "max_difference", shape, label)
+    for task, axes in panels.items():
         marked = top.filter(pl.col("task") == task)
         axes.plot(
             marked["head"], marked["layer"], "o", markersize=6.5, fillstyle="none", color=style.PALETTE[1]
         )
+    style.title(figure, "Which heads tell right from wrong completions")
+    return figure
+
+
+@style.styled
+def mean_shap(table: pl.DataFrame, shape: tuple[int, int]) -> Figure:
+    """Mean SHAP value of every head, per task (figures 8 to 17); arguments as of `importance`."""
+    figure, _ = _task_maps(table, "mean_shap", shape, "Mean SHAP value\n(log-odds)")
+    style.title(figure, "Towards which outcome a head speaks on average")
+    return figure
+
+
+def _task_maps(
+    table: pl.DataFrame, column: str, shape: tuple[int, int], label: str
+) -> tuple[Figure, dict[str, Axes]]:
+    """A map of the heads for every task, on one colour scale, with the panel of each task.
+
+    The scale begins at zero, or has it in the middle where there are values of either sign.
+    """
+    tasks = table["task"].unique(maintain_order=True).to_list()
+    grids = [head_grid(table.filter(pl.col("task") == task), column, shape) for task in tasks]
+    columns = min(5 if shape[1] <= NARROW_HEADS else 4, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    figure = Figure(figsize=(style.WIDTH_INCHES, rows * _map_height(grids[0]) + 0.9))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    values = np.stack(grids)
+    highest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
+    signed = bool((values < 0).any())
+    for axes, task, grid in zip(panels, tasks, grids, strict=False):
+        image = _heat_map(axes, grid, -highest if signed else 0, highest)
         axes.set_title(readable(task))
     for axes in panels[len(tasks) :]:
         axes.remove()
@@ -87,10 +111,9 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
     bar = figure.colorbar(
         image, ax=list(panels[: len(tasks)]), shrink=min(1.0, 2 / rows), aspect=20 * min(rows, 2), pad=0.01
     )
-    bar.set_label("Largest difference of mean\nSHAP values (log-odds)")
+    bar.set_label(label)
     bar.outline.set_visible(False)
-    style.title(figure, "Which heads tell right from wrong completions")
-    return figure
+    return figure, dict(zip(tasks, panels, strict=False))
 
 
 @style.styled
@@ -166,9 +189,10 @@ def _map_height(grid: NDArray[np.float64]) -> float:
 
 
 def _heat_map(axes: Axes, grid: NDArray[np.float64], low: float, high: float) -> AxesImage:
+    colours = style.SIGNED_COLOURS if low < 0 else style.QUANTITY_COLOURS
     image = axes.imshow(
         np.ma.masked_invalid(grid),
-        cmap=matplotlib.colormaps[style.QUANTITY_COLOURS].with_extremes(bad=style.ABSENT),
+        cmap=matplotlib.colormaps[colours].with_extremes(bad=style.ABSENT),
         vmin=low,
         vmax=high,
         aspect="auto",

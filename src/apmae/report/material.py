@@ -12,8 +12,11 @@ import zarr
 from numpy.typing import NDArray
 
 from apmae.config import StudyConfig
+from apmae.prediction.features import CONFIDENCE
 from apmae.report import summaries
+from apmae.report.answers import CLUSTERS
 from apmae.report.gallery import Tile, choose_tiles, exemplar_table
+from apmae.report.selective import reliability, risk_coverage
 from apmae.study import PROVENANCE, TRAINING_HISTORY, Study
 
 STAGES = ("prompts", "train", "encode", "cluster", "predict", "intervene")
@@ -30,9 +33,12 @@ class Material:
     target_accuracy: pl.DataFrame
     held_out: pl.DataFrame
     cross_validation: pl.DataFrame
+    reliability: pl.DataFrame  # of held-out predictions
+    risk_coverage: pl.DataFrame
     cluster_counts: pl.DataFrame
-    importance: pl.DataFrame
+    importance: pl.DataFrame  # of the cluster models
     top_heads: pl.DataFrame
+    top_heads_of: dict[str, pl.DataFrame]  # by what other models see
     effects: pl.DataFrame
     pooled_effects: pl.DataFrame
     best_interventions: pl.DataFrame
@@ -41,6 +47,18 @@ class Material:
     history: pl.DataFrame | None  # None for an encoder that was not trained here
     provenance: dict[str, Any]
     stage_seconds: dict[str, float]
+
+    @property
+    def feature_sets(self) -> list[str]:
+        """The study's own feature sets, and confidence before them."""
+        return list(dict.fromkeys((CONFIDENCE, *self.config.prediction.features)))
+
+    @property
+    def headline_sets(self) -> list[str]:
+        """Confidence, every single block, and the union of most blocks."""
+        unions = [name for name in self.feature_sets if "+" in name]
+        largest = max(unions, key=lambda name: name.count("+"), default=None)
+        return [name for name in self.feature_sets if "+" not in name or name == largest]
 
 
 def read_material(study: Study) -> Material:
@@ -54,6 +72,9 @@ def read_material(study: Study) -> Material:
     metrics, importance, interventions = (
         _in_task_order(table, tasks) for table in (study.metrics, study.importance, study.interventions)
     )
+    by_model = {name[0]: rows for name, rows in importance.group_by("features", maintain_order=True)}
+    importance = by_model.pop(CLUSTERS, importance.clear())
+    predictions = _held_out_predictions(study)
     exemplars = study.exemplars
     tiles = choose_tiles(
         exemplar_table(exemplars), importance, clusters, prompts, study.config.report.gallery_clusters
@@ -66,9 +87,12 @@ def read_material(study: Study) -> Material:
         target_accuracy=_in_task_order(summaries.target_accuracy(study.tasks), tasks),
         held_out=summaries.metrics_table(metrics, "held_out"),
         cross_validation=summaries.metrics_table(metrics, "cross_validation"),
+        reliability=reliability(predictions),
+        risk_coverage=risk_coverage(predictions, study.tasks),
         cluster_counts=summaries.clusters_per_head(clusters),
         importance=importance,
         top_heads=summaries.top_heads(importance, TOP_HEADS),
+        top_heads_of={name: summaries.top_heads(rows, TOP_HEADS) for name, rows in by_model.items()},
         effects=summaries.intervention_effects(interventions),
         pooled_effects=summaries.intervention_effects(interventions, pooled=True),
         best_interventions=summaries.best_interventions(interventions),
@@ -88,6 +112,18 @@ def _in_task_order(table: pl.DataFrame, tasks: tuple[str, ...]) -> pl.DataFrame:
         table.join(order, on="task", how="left", maintain_order="left")
         .sort("order", maintain_order=True, nulls_last=True)
         .drop("order")
+    )
+
+
+def _held_out_predictions(study: Study) -> pl.DataFrame:
+    """Rows (task, features, probability, correct), confidence first; without shuffled labels."""
+    shown = (CONFIDENCE, *study.config.prediction.features)
+    order = pl.DataFrame({"features": list(dict.fromkeys(shown))}).with_row_index("rank")
+    outcomes = study.study_prompts.select("prompt_id", "correct")
+    held_out = study.predictions.filter(protocol="held_out").join(order, on="features", maintain_order="left")
+    table = _in_task_order(held_out, study.config.prompts.tasks).sort("rank", maintain_order=True)
+    return table.join(outcomes, on="prompt_id", maintain_order="left").select(
+        "task", "features", "probability", "correct"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,19 @@ from apmae.config import dump_config
 from apmae.progress import Tracker
 from apmae.reconstruction import Reconstruction
 from apmae.report import maps, style, wording
-from apmae.report.answers import answers
+from apmae.report.answers import answers, shuffled_labels
 from apmae.report.drawings import Drawing, drawings, pattern_scaling
 from apmae.report.material import Material, read_material
 from apmae.study import REPORT, Study
 
-PROTOCOLS = {"held_out": "Held-out groups", "cross_validation": "Cross-validation"}
 METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
+MORE_METRICS = {
+    "balanced_accuracy": "Balanced accuracy",
+    "auprc": "Average precision",
+    "brier_skill_natural": "Brier skill at the natural rate",
+    "ece_natural": "Expected calibration error at the natural rate, smaller is better",
+    "aurc_natural": "Area under the risk-coverage curve at the natural rate, smaller is better",
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,9 @@ def render(material: Material, pictures: dict[str, Picture], key: str, made: dat
         pictures=pictures,
         answers=answers(material.top_heads, material.held_out, material.best_interventions),
         top_heads=_grouped(material.top_heads),
-        metric_tables=list(_metric_tables(material)),
+        metric_tables=_metric_tables(material),
+        shuffled=shuffled_labels(material.held_out),
+        top_heads_of={name: _grouped(table) for name, table in material.top_heads_of.items()},
         best=list(material.best_interventions.iter_rows(named=True)),
         flips=_grouped(material.effects),
         tiles=_tiles(material),
@@ -132,37 +140,66 @@ def _grouped(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return groups
 
 
-def _metric_tables(material: Material) -> Iterator[dict[str, Any]]:
-    """For every protocol and metric: tasks down, feature sets across."""
-    for protocol, protocol_name in PROTOCOLS.items():
-        table: pl.DataFrame = getattr(material, protocol)
-        features = table["features"].unique(maintain_order=True).to_list()
-        cells = {(row["task"], row["features"]): row for row in table.iter_rows(named=True)}
-        tasks = table["task"].unique(maintain_order=True).to_list()
-        for metric, metric_name in METRICS.items():
-            if metric not in table.columns:
-                continue
-            yield {
-                "title": f"{metric_name}, {protocol_name[0].lower()}{protocol_name[1:]}",
-                "features": features,
-                "rows": [
-                    (task, [_cell(cells.get((task, name)), metric) for name in features]) for task in tasks
-                ],
-                "prompts": table.group_by("task", maintain_order=True).agg(pl.col("prompts").max())[
-                    "prompts"
-                ],
-                "open": protocol == "held_out",
-            }
+def _metric_tables(material: Material) -> dict[str, list[dict[str, Any]]]:
+    """Tables with tasks down and feature sets across, by where they stand on the page."""
+    held_out, crossed = material.held_out, material.cross_validation
+    own = material.feature_sets
+    others = [name for name in held_out["features"].unique(maintain_order=True) if name not in own]
+    return {
+        "main": [_metric_table(held_out, metric, name, own) for metric, name in METRICS.items()],
+        "difference": [_difference_table(held_out, "auroc", own[1:])],
+        "baselines": [_metric_table(held_out, "auroc", "AUROC of the baselines", others)],
+        "more": [_metric_table(held_out, metric, name, own) for metric, name in MORE_METRICS.items()],
+        "cross_validation": [_metric_table(crossed, metric, name, own) for metric, name in METRICS.items()],
+    }
 
 
-def _cell(row: dict[str, Any] | None, metric: str) -> dict[str, Any] | None:
-    if row is None or row[metric] is None:
+def _metric_table(table: pl.DataFrame, metric: str, name: str, features: list[str]) -> dict[str, Any]:
+    title = f"{name}, with 95% interval; the best of a task in bold"
+    return _table(table, metric, title, features, lambda row: bool(row[f"{metric}_best"]))
+
+
+def _difference_table(table: pl.DataFrame, metric: str, features: list[str]) -> dict[str, Any]:
+    title = "AUROC minus that of confidence, with paired 95% interval; in bold where it does not hold zero"
+
+    def certain(row: dict[str, Any]) -> bool:
+        low, high = row[f"{metric}_difference_low"], row[f"{metric}_difference_high"]
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+    return {**_table(table, f"{metric}_difference", title, features, certain), "signed": True}
+
+
+def _table(
+    table: pl.DataFrame,
+    column: str,
+    title: str,
+    features: list[str],
+    bold: Callable[[dict[str, Any]], bool],
+) -> dict[str, Any]:
+    shown = [name for name in features if name in set(table["features"])] if column in table.columns else []
+    cells = {(row["task"], row["features"]): row for row in table.iter_rows(named=True)}
+    prompts = table.group_by("task", maintain_order=True).agg(pl.col("prompts").max())
+    return {
+        "title": title,
+        "features": shown,
+        "rows": [
+            (task, number, [_cell(cells.get((task, name)), column, bold) for name in shown])
+            for task, number in prompts.iter_rows()
+        ],
+        "signed": False,
+    }
+
+
+def _cell(
+    row: dict[str, Any] | None, column: str, bold: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
+    if row is None or row[column] is None:
         return None
     return {
-        "value": row[metric],
-        "low": row[f"{metric}_low"],
-        "high": row[f"{metric}_high"],
-        "best": row[f"{metric}_best"],
+        "value": row[column],
+        "low": row[f"{column}_low"],
+        "high": row[f"{column}_high"],
+        "bold": bold(row),
     }
 
 

@@ -11,17 +11,23 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from apmae.prediction.features import SHUFFLED
+
 Z_95 = 1.959963984540054
 """Half-width of the central 95% of a standard normal distribution."""
 
 CONDITION = ("selection", "n_heads")
 
 
+LOWER_IS_BETTER = ("brier", "ece", "aurc")
+"""Metrics, with their natural-rate variants, whose smallest value is the best."""
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """In how many tasks one feature set does better than another.
+    """In how many tasks a feature set does better than the target's own confidence.
 
-    "Clearly" means that the two 95% intervals do not overlap, which is stricter than a paired test.
+    "Clearly" means that the 95% interval of the paired difference does not hold zero.
     """
 
     tasks: int
@@ -57,47 +63,50 @@ def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
     """One row per task and feature set.
 
     Returns:
-        `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high` and `m_best`,
-        true where no other feature set of the task has a larger value.
+        `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high`, the same of
+        `m_difference` from confidence, and `m_best`, true where no other feature set of the task
+        has a better value.
     """
+    suffixes = {
+        "value": "",
+        "low": "_low",
+        "high": "_high",
+        "difference": "_difference",
+        "difference_low": "_difference_low",
+        "difference_high": "_difference_high",
+    }
     long = metrics.filter(pl.col("protocol") == protocol)
-    long = long.with_columns(pl.col("value", "low", "high").fill_nan(None))
+    long = long.with_columns(pl.col(*suffixes).fill_nan(None))
     names = metrics["metric"].unique(maintain_order=True).to_list()
-    suffixes = {"value": "", "low": "_low", "high": "_high"}
     cells = [
         pl.col(column).filter(pl.col("metric") == name).first().alias(name + suffix)
         for name in names
         for column, suffix in suffixes.items()
     ]
     table = long.group_by("task", "features", maintain_order=True).agg(pl.col("prompts").first(), *cells)
-    best = [
-        (pl.col(name) == pl.col(name).max().over("task")).fill_null(False).alias(f"{name}_best")
-        for name in names
-    ]
+    best = [(pl.col(name) == _best_of(name)).fill_null(False).alias(f"{name}_best") for name in names]
     return table.with_columns(best)
 
 
-def compare_features(table: pl.DataFrame, features: str, baseline: str, metric: str) -> Comparison | None:
-    """Count the tasks of a `metrics_table` in which `features` has a larger `metric` than `baseline`.
+def compare_with_confidence(table: pl.DataFrame, features: str, metric: str) -> Comparison | None:
+    """Count the tasks of a `metrics_table` in which `features` has a larger `metric` than confidence.
 
     Returns:
         None if no task has both values.
     """
-    values = [metric, f"{metric}_low", f"{metric}_high"]
-    side = table.filter(pl.col(metric).is_not_null()).select("task", "features", *values)
-    both = side.filter(pl.col("features") == features).join(
-        side.filter(pl.col("features") == baseline), on="task", suffix="_other"
-    )
-    if both.is_empty():
+    difference = f"{metric}_difference"
+    if difference not in table.columns:
         return None
-    value, other = pl.col(metric), pl.col(f"{metric}_other")
-    counts = both.select(
-        higher=(value > other).sum(),
-        clearly_higher=(pl.col(f"{metric}_low") > pl.col(f"{metric}_high_other")).sum(),
-        lower=(value < other).sum(),
-        clearly_lower=(pl.col(f"{metric}_high") < pl.col(f"{metric}_low_other")).sum(),
+    known = table.filter(pl.col("features") == features).drop_nulls(difference)
+    if known.is_empty():
+        return None
+    counts = known.select(
+        higher=(pl.col(difference) > 0).sum(),
+        clearly_higher=(pl.col(f"{difference}_low") > 0).sum(),
+        lower=(pl.col(difference) < 0).sum(),
+        clearly_lower=(pl.col(f"{difference}_high") < 0).sum(),
     ).row(0, named=True)
-    return Comparison(tasks=both.height, **counts)
+    return Comparison(tasks=known.height, **counts)
 
 
 def top_heads(importance: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -179,6 +188,13 @@ def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
     return effects.select(pl.col("task").unique(maintain_order=True)).join(
         best, on="task", maintain_order="left"
     )
+
+
+def _best_of(metric: str) -> pl.Expr:
+    """The best value of a task; shuffled labels do not compete."""
+    competing = pl.col(metric).filter(pl.col("features") != SHUFFLED)
+    lower = metric.removesuffix("_natural") in LOWER_IS_BETTER
+    return (competing.min() if lower else competing.max()).over("task")
 
 
 def _absent(value: float | None) -> bool:

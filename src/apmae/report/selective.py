@@ -1,0 +1,75 @@
+"""Whether predicted probabilities are true, and what trusting only the surest completions gives.
+
+Pure functions from the table of held-out predictions (task, features, probability, correct).
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from apmae.report.summaries import wilson_interval
+
+BINS = 10
+
+
+def reliability(predictions: pl.DataFrame) -> pl.DataFrame:
+    """What happened where a probability was predicted, over the prompts of all tasks.
+
+    Returns:
+        Rows (features, probability, frequency, low, high, prompts) of each non-empty bin of width a
+        tenth: mean probability, share of right completions and its 95% Wilson interval.
+    """
+    bins = (pl.col("probability") * BINS).floor().clip(0, BINS - 1).alias("bin")
+    tables = [
+        rows.group_by("features", bins)
+        .agg(
+            pl.col("probability").mean(),
+            frequency=pl.col("correct").mean(),
+            right=pl.col("correct").sum(),
+            prompts=pl.len(),
+        )
+        .sort("bin")
+        for rows in _partitions(predictions, "features")
+    ]
+    table = pl.concat(tables)
+    bounds = [wilson_interval(right, prompts) for right, prompts in table.select("right", "prompts").rows()]
+    return table.select(
+        "features",
+        "probability",
+        "frequency",
+        pl.Series("low", [low for low, _ in bounds], dtype=pl.Float64),
+        pl.Series("high", [high for _, high in bounds], dtype=pl.Float64),
+        "prompts",
+    )
+
+
+def risk_coverage(predictions: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
+    """Share of wrong completions among those trusted most, at the natural rate of each task.
+
+    Args:
+        tasks: the tasks table; right and wrong prompts are weighted to its `natural_rate`.
+
+    Returns:
+        Rows (task, features, coverage, risk), one per distinct probability, from the surest down.
+    """
+    rate = pl.col("natural_rate")
+    of_outcome = pl.when("correct").then(rate).otherwise(1 - rate)
+    weight = of_outcome / pl.len().over("task", "features", "correct")
+    weighted = predictions.join(tasks.select("task", "natural_rate"), on="task", maintain_order="left")
+    weighted = weighted.with_columns(weight=weight)
+    return pl.concat([_curve(rows) for rows in _partitions(weighted, "task", "features")])
+
+
+def _curve(weighted: pl.DataFrame) -> pl.DataFrame:
+    levels = (
+        weighted.group_by("task", "features", "probability")
+        .agg(trusted=pl.col("weight").sum(), wrong=(pl.col("weight") * ~pl.col("correct")).sum())
+        .sort("probability", descending=True)
+    )
+    trusted, wrong = pl.col("trusted").cum_sum(), pl.col("wrong").cum_sum()
+    return levels.select("task", "features", coverage=trusted / pl.col("trusted").sum(), risk=wrong / trusted)
+
+
+def _partitions(table: pl.DataFrame, *by: str) -> list[pl.DataFrame]:
+    """Rows by group, groups in the order of their first rows; one empty table where there are none."""
+    return table.partition_by(by, maintain_order=True) or [table]
