@@ -7,7 +7,8 @@ Ways to run the target on the same prompts:
 - reference recipe: float32, one prompt at a time, eager attention with all patterns returned, the
   logarithm of the softmax, min-normalised; how the paper's release does it.
 
-Rounds alternate between the ways, so that a noisy machine disturbs all of them alike.
+Rounds alternate between the ways, so that a noisy machine disturbs all of them alike. Peak memory is
+that of a process of its own, over one batch, with results that keep nothing but the last row's numbers.
 
     python benchmarks/capture.py [--model smollm2-135m] [--prompts 32] [--rounds 3]
 """
@@ -17,8 +18,11 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -37,6 +41,9 @@ REFERENCE = "reference recipe"
 def main() -> None:
     """Measure and print a Markdown table."""
     arguments = _arguments()
+    if arguments.peak:
+        print(_peak_mib(arguments.model, arguments.peak == "capture"))
+        return
     target = Target.load(arguments.model)
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)
@@ -60,6 +67,7 @@ def main() -> None:
     ]
     seconds = {name: statistics.median(values[name] for values in rounds) for name in ways}
     _print(arguments.model, seconds)
+    _print_memory(arguments.model, target)
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peak", choices=["plain", "capture"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -103,6 +112,31 @@ def _print(model: str, seconds: dict[str, float]) -> None:
     print("|---|---|---|---|")
     for name, value in seconds.items():
         print(f"| {name} | {1 / value:.1f} | {value / plain:.2f} | {reference / value:.1f} |")
+
+
+def _peak_mib(model: str, capture: bool) -> float:
+    """Peak resident memory of this process while it runs one batch (Linux)."""
+    target = Target.load(model)
+    input_ids = torch.zeros(BATCH, LENGTH_TOKENS, dtype=torch.long)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of loading does not count
+    if capture:
+        target.capture_patches(input_ids, PATCH_SIZE, lambda *patches: _reduce(*patches)[1])
+    else:
+        target.logits(input_ids)
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def _print_memory(model: str, target: Target) -> None:
+    peaks = {}
+    for way in ("plain", "capture"):
+        command = [sys.executable, __file__, "--model", model, "--peak", way]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        peaks[way] = float(output.split()[-1])
+    layer = BATCH * target.n_heads * LENGTH_TOKENS**2 * 4 / 2**20
+    extra = peaks["capture"] - peaks["plain"]
+    print(f"\nPeak memory of a batch of {BATCH}: {peaks['plain']:.0f} MiB plain, {peaks['capture']:.0f} MiB")
+    print(f"with all heads captured: {extra / layer:.1f} times one layer's patterns ({layer:.0f} MiB) more.")
 
 
 if __name__ == "__main__":
