@@ -39,8 +39,8 @@ def drawings(material: Material, reconstructions: list[Reconstruction] | None) -
     return [
         _target_accuracy(m),
         *_prediction(m, m.held_out, "held_out", "held-out groups"),
-        *_prediction(m, m.cross_validation, "cross_validation", "cross-validation"),
         *([] if m.reliability.is_empty() else [_reliability(m), _risk_coverage(m)]),
+        *_prediction(m, m.cross_validation, "cross_validation", "cross-validation"),
         _clusters(m),
         *([_gallery(m)] if m.tiles else []),
         *([_reconstruction(m, reconstructions)] if reconstructions else []),
