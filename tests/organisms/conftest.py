@@ -1,6 +1,7 @@
 """Generated Java, and a tokenizer trained on it."""
 
 import pytest
+from accelerate.state import AcceleratorState
 from miniature import write_corpus
 
 from apmae.config import CorpusConfig
@@ -26,3 +27,11 @@ def tokenizer_directory(tmp_path_factory, files):
     directory = tmp_path_factory.mktemp("tokenizer")
     ensure_tokenizer(directory, files.training)
     return directory
+
+
+@pytest.fixture(autouse=True)
+def own_accelerate_state():
+    """Accelerate keeps one precision per process: the organisms' must not become the other tests'."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
