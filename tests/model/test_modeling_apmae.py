@@ -86,6 +86,15 @@ def test_row_loss_by_hand(patterns, noise):
     assert row_mask.sum(1).tolist() == [G // 2] * N
 
 
+@pytest.mark.parametrize("row_tokens", [False, True])
+def test_every_pattern_has_its_own_loss(patterns, noise, row_tokens):
+    model = build(row_tokens=row_tokens)
+    alone = [model(patterns[n : n + 1], noise[n : n + 1]).loss for n in range(N)]
+    output = model(patterns, noise)
+    assert_close(output.losses, torch.stack(alone))
+    assert_close(output.loss, torch.stack(alone).mean())
+
+
 @pytest.mark.parametrize(("decoder_context", "row_tokens"), COMBINATIONS)
 def test_masked_values_are_not_seen(patterns, noise, decoder_context, row_tokens):
     model = build(decoder_context=decoder_context, row_tokens=row_tokens)

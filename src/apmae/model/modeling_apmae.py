@@ -46,6 +46,8 @@ class APMAEOutput(ModelOutput):  # type: ignore[misc]
     """(N, T, T) float32, without gradient: masked patches as predicted, visible ones as given."""
     mask: Tensor | None = None
     """(N, S) bool, True where masked: K patches, then G row tokens if there are any."""
+    losses: Tensor | None = None
+    """(N,) float32: the loss of every pattern; `loss` is their mean."""
 
 
 class Encoder(nn.Module):
@@ -227,16 +229,16 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         masked_patches = masking.masked[:, : masking.masked_patches]
         predicted = self.patch_head(decoded[:, : masking.masked_patches]).float()
         patches = tokens.patches.float()
-        loss = nn.functional.mse_loss(predicted, gather(patches, masked_patches))
+        losses = _squared_error(predicted, gather(patches, masked_patches))
         if tokens.rows is not None:
             masked_rows = masking.masked[:, masking.masked_patches :] - self.config.causal_patches
             predicted_rows = self.row_head(decoded[:, masking.masked_patches :]).float()
-            row_loss = nn.functional.mse_loss(predicted_rows, gather(tokens.rows.float(), masked_rows))
-            loss = (loss + row_loss) / 2
+            row_losses = _squared_error(predicted_rows, gather(tokens.rows.float(), masked_rows))
+            losses = (losses + row_losses) / 2
 
         reconstruction = unpatchify(_put(patches, masked_patches, predicted.detach()), self.config.patch_size)
         mask = _mask(masking)
-        return APMAEOutput(loss=loss, reconstruction=reconstruction, mask=mask)
+        return APMAEOutput(loss=losses.mean(), reconstruction=reconstruction, mask=mask, losses=losses)
 
     def encode(self, patterns: Tensor | PatternTokens, readout: Readout = "cls") -> Tensor:
         """Encode patterns, nothing masked: (N, T, T) or tokens -> (N, D).
@@ -301,6 +303,11 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
                     # A constant patch is 0 after the first LayerNorm; with a zero bias the second one
                     # would divide 0 by sqrt(layer_norm_eps), and its gradient would be 1e6 too large.
                     init.trunc_normal_(child.linear.bias, std=INIT_STD)
+
+
+def _squared_error(predicted_NMD: Tensor, true_NMD: Tensor) -> Tensor:
+    """Mean squared error of every pattern, (N,)."""
+    return nn.functional.mse_loss(predicted_NMD, true_NMD, reduction="none").mean((1, 2))
 
 
 def _put(tokens_NSD: Tensor, index_NM: Tensor, values_NMD: Tensor) -> Tensor:
