@@ -101,6 +101,22 @@ def test_scaling_leaves_its_input_alone(scaling):
     assert torch.equal(before, UNIFORM)
 
 
+@pytest.mark.parametrize("scaling", ["min_normalized", "absolute", "probability"])
+@pytest.mark.parametrize(("low", "clamped"), [(-3.0, -3.0), (-40.0, -16.0), (0.0, 0.0)])
+def test_unscale_inverts_scale_down_to_the_floor(scaling, low, clamped):
+    pattern = torch.tensor([[0.0, -INF], [low, 0.0]])
+    found = patterns.unscale(patterns.scale(pattern, scaling), scaling, pattern)
+    assert found[0, 0] == found[1, 1] == 0
+    assert found[1, 0].item() == pytest.approx(clamped, abs=1e-5)
+
+
+@pytest.mark.parametrize("scaling", ["min_normalized", "absolute", "probability"])
+def test_predictions_out_of_range_become_the_least_or_the_largest_probability(scaling):
+    pattern = torch.tensor([[0.0, -INF], [-20.0, 0.0]])
+    values = torch.tensor([[-0.5, 1.5], [-0.5, 1.5]])
+    assert patterns.unscale(values, scaling, pattern).tolist() == [[-16, 0], [-16, 0]]
+
+
 def test_patches_come_row_by_row_from_the_lower_triangle():
     pattern = torch.arange(16.0).reshape(4, 4)
     found = patterns.patchify(pattern, 2)

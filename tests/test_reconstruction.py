@@ -1,11 +1,13 @@
-"""Reconstructions: what is visible is the pattern's own, what is masked is not shown."""
+"""Reconstructions: what is visible is the pattern's own; errors against plain NumPy."""
 
 import numpy as np
+import pytest
 import torch
 from tiny_studies import tiny_study
 
-from apmae.model import APMAEModel
-from apmae.reconstruction import reconstructions
+from apmae.model import APMAEConfig, APMAEModel
+from apmae.patterns import log_softmax_masked, patchify, scale
+from apmae.reconstruction import reconstruction_errors, reconstructions
 from apmae.training import encoder_config
 
 
@@ -33,3 +35,43 @@ def test_the_same_study_shows_the_same(tmp_path, llama):
     first, second = (reconstructions(study, llama, model) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.masked, other.masked)
+
+
+@pytest.mark.parametrize("row_tokens", [False, True])
+@pytest.mark.parametrize("scaling", ["min_normalized", "absolute", "probability"])
+def test_errors_are_those_of_the_models_own_reconstruction(scaling, row_tokens):
+    """Against plain NumPy on whole patterns."""
+    torch.manual_seed(0)
+    config = {"pattern_size": 16, "patch_size": 4, "scaling": scaling, "row_tokens": row_tokens}
+    model = APMAEModel(APMAEConfig.tiny(**config)).eval()
+    log_probs = log_softmax_masked(6 * torch.randn(3, 16, 16))
+    noise = torch.rand(3, 10)
+    found = reconstruction_errors(model, patchify(log_probs, 4), noise)
+    for n in range(3):
+        with torch.inference_mode():
+            output = model(scale(log_probs[n : n + 1], scaling), noise[n : n + 1])
+        hidden = np.kron(_grid_mask(output.mask[0, :10].numpy()), np.ones((4, 4))) * np.tri(16) == 1
+        predicted = output.reconstruction[0].double().numpy()[hidden]
+        true = log_probs[n].double().numpy()
+        decoded = {
+            "min_normalized": lambda values, true=true: (1 - values) * true[np.isfinite(true)].min(),
+            "absolute": lambda values: 16 * values - 16,
+            "probability": lambda values: np.log(np.maximum(values, 1e-30)),
+        }[scaling](predicted)
+        decoded, true = np.clip(decoded, -16, 0), np.clip(true[hidden], -16, 0)
+        assert found.loss[n].item() == pytest.approx(output.loss.item(), rel=1e-4)
+        expected = np.sqrt(np.mean((decoded - true) ** 2))
+        assert found.log_error_nats[n].item() == pytest.approx(expected, rel=1e-4)
+        expected = np.abs(np.exp(decoded) - np.exp(true)).sum() / 16
+        assert found.mass_error[n].item() == pytest.approx(expected, rel=1e-4)
+        uniform = np.broadcast_to(-np.log(np.arange(1, 17))[:, None], (16, 16))[hidden]
+        expected = np.sqrt(np.mean((uniform - true) ** 2))
+        assert found.uniform_log_error_nats[n].item() == pytest.approx(expected, rel=1e-4)
+        expected = np.abs(np.exp(uniform) - np.exp(true)).sum() / 16
+        assert found.uniform_mass_error[n].item() == pytest.approx(expected, rel=1e-4)
+
+
+def _grid_mask(causal):
+    grid = np.zeros((4, 4))
+    grid[np.tril_indices(4)] = causal
+    return grid

@@ -74,9 +74,24 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     # Where the mask lets nothing through, log_probs is -inf and so the clamp leaves 0.
     if scaling == "absolute":
         return log_probs_TT.clamp(min=ABSOLUTE_FLOOR).div_(-ABSOLUTE_FLOOR).add_(1)
-    lowest = log_probs_TT.nan_to_num(neginf=0).amin((-2, -1), keepdim=True)
-    # Without any spread every allowed value is 0, and 1 - 0 / -1 is the one that we want.
-    return (log_probs_TT / -lowest.where(lowest < 0, -1.0)).add_(1).clamp_(min=0)
+    return (log_probs_TT / -_lowest(log_probs_TT)).add_(1).clamp_(min=0)
+
+
+def unscale(values_TT: Tensor, scaling: Scaling, log_probs_TT: Tensor) -> Tensor:
+    """Map scaled values back to log probabilities in [`ABSOLUTE_FLOOR`, 0].
+
+    Args:
+        values_TT: what `scale` gave, or a prediction of it: (..., T, T) or (..., K, P * P).
+        log_probs_TT: the same shape: what was scaled. `min_normalized` values do not say what the
+            smallest log probability of their pattern was; it is taken from here.
+    """
+    if scaling == "probability":
+        log_probs = values_TT.clamp(min=0).log()
+    elif scaling == "absolute":
+        log_probs = (values_TT - 1) * -ABSOLUTE_FLOOR
+    else:
+        log_probs = (values_TT - 1) * -_lowest(log_probs_TT)
+    return log_probs.clamp(ABSOLUTE_FLOOR, 0)
 
 
 def causal_patch_count(grid: int) -> int:
@@ -170,6 +185,12 @@ def row_statistics(log_row_T: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def _lowest(log_probs_TT: Tensor) -> Tensor:
+    """The smallest allowed value of every pattern; -1 without any spread, where every value is 0."""
+    lowest = log_probs_TT.nan_to_num(neginf=0).amin((-2, -1), keepdim=True)
+    return lowest.where(lowest < 0, -1.0)
 
 
 def _grid_of(causal_patches: int) -> int:
