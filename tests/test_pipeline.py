@@ -18,7 +18,7 @@ from apmae.corpus import open_corpus
 from apmae.errors import ApmaeError
 from apmae.model import APMAEConfig, APMAEModel
 from apmae.progress import silent
-from apmae.study import Study
+from apmae.study import EVALUATION, Study
 
 TABLES = ("prompts", "tasks", "clusters", "predictions", "metrics", "importance", "interventions")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -137,6 +137,20 @@ def test_a_changed_config_makes_stale_what_depends_on_it(finished, override, sta
     changed = Study(load_config(path, [override]), study.directory)
     keys = pipeline.stage_keys(pipeline.Run(changed, silent))
     assert {name for name in pipeline.STAGE_NAMES if pipeline.state(changed, name, keys) == "stale"} == stale
+
+
+def test_an_evaluation_in_the_studys_directory_makes_its_report_stale(parts, tmp_path):
+    config = load_config(write_study(tmp_path / "study.yaml", *parts, tmp_path / "run"))
+    study = Study(config, config.study_directory)
+    seen = []
+    for losses in ([], [0.1], [0.2]):
+        if losses:
+            evaluation = pl.DataFrame({"loss": losses}, schema={"loss": pl.Float64})
+            study.write_table(EVALUATION, evaluation, evaluation.schema)
+        seen.append(pipeline.stage_keys(pipeline.Run(study, silent)))
+    reports = [keys.pop("report") for keys in seen]
+    assert len(set(reports)) == 3
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_a_stage_alone_says_which_earlier_one_is_missing(parts, tmp_path):

@@ -7,6 +7,7 @@ and nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import sys
 import time
@@ -19,7 +20,7 @@ from apmae import processes
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker, silent
-from apmae.study import Study, stage_key
+from apmae.study import EVALUATION, Study, stage_key
 
 if TYPE_CHECKING:
     from apmae import reconstruction
@@ -134,6 +135,8 @@ def stage_keys(shared: Run) -> dict[StageName, str]:
         inputs: dict[str, str] = {name: keys[name] for name in stage.needs}
         if stage.name == "prompts":
             inputs = {"corpus": _corpus_fingerprint(shared)}
+        if stage.name == "report":
+            inputs |= _evaluation_fingerprint(shared.study)
         keys[stage.name] = stage_key(shared.study.config, stage.sections, inputs)
     return keys
 
@@ -192,6 +195,12 @@ def _corpus_fingerprint(shared: Run) -> str:
         if marker is None:
             raise
         return str(marker["corpus"])
+
+
+def _evaluation_fingerprint(study: Study) -> dict[str, str]:
+    """Identity of the evaluation in the study's directory, which its report shows; empty without one."""
+    path = study.path(EVALUATION)
+    return {"evaluation": hashlib.sha256(path.read_bytes()).hexdigest()} if path.exists() else {}
 
 
 def _peak_memory_mib() -> float:

@@ -60,6 +60,7 @@ METRICS = "metrics.parquet"
 IMPORTANCE = "importance.parquet"
 PREDICTOR = "predictor"
 INTERVENTIONS = "interventions.parquet"
+EVALUATION = "evaluation/evaluation.parquet"
 REPORT = "report"
 REPORT_INDEX = "report/index.html"
 

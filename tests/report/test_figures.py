@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
 import polars as pl
 import pytest
-from made_up import make_reconstructions
+from made_up import evaluation, make_reconstructions
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -21,7 +22,7 @@ from apmae.study import Study
 
 @pytest.fixture(scope="module")
 def material(made_up_study: Study) -> Material:
-    return read_material(made_up_study)
+    return replace(read_material(made_up_study), evaluation=evaluation())
 
 
 def drawn(figure: Figure) -> RendererAgg:

@@ -5,12 +5,13 @@ from html.parser import HTMLParser
 
 import polars as pl
 import pytest
-from made_up import SMALL, build_study, make_reconstructions
+from made_up import SMALL, build_study, evaluation, make_reconstructions
 
 from apmae import study as files
 from apmae.errors import ApmaeError
 from apmae.progress import silent
 from apmae.report import run
+from apmae.report.cross_evaluation import EVALUATION_SCHEMA
 from apmae.study import Study
 
 FIGURES = {
@@ -189,6 +190,17 @@ def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> N
     counts, page, _ = make(study)
     assert counts["figures"] == 13
     assert "Head 0.0 leads for eol." in page.text
+
+
+def test_an_evaluation_in_the_studys_directory_is_shown(small_study: Callable[..., Study]) -> None:
+    study = small_study()
+    study.write_table(files.EVALUATION, evaluation(), EVALUATION_SCHEMA)
+    counts, page, figures = make(study)
+    assert counts["figures"] == len(FIGURES) + 1
+    assert {"evaluation.svg", "evaluation.png"} <= figures
+    assert "made/target-1: 64 prompts, 92,160 patterns" in page.text
+    assert {"href": "#evaluation"} in page.attributes("a")
+    assert "†" in page.text
 
 
 def test_a_missing_artifact_is_named(small_study: Callable[..., Study]) -> None:

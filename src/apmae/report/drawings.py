@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from apmae.reconstruction import Reconstruction
-from apmae.report import charts, maps
+from apmae.report import charts, cross_evaluation, maps
 from apmae.report.material import TOP_HEADS, Material
 from apmae.report.wording import count
 
@@ -44,6 +44,7 @@ def drawings(material: Material, reconstructions: list[Reconstruction] | None) -
         _clusters(m),
         *([_gallery(m)] if m.tiles else []),
         *([_reconstruction(m, reconstructions)] if reconstructions else []),
+        *([] if m.evaluation is None else [_evaluation(m.evaluation)]),
         *([] if m.importance.is_empty() else [_importance(m), _mean_shap(m)]),
         *([] if m.effects.is_empty() else [_intervention_overview(m), _intervention_tasks(m)]),
         *([] if m.history is None else [_training(m.history)]),
@@ -191,6 +192,25 @@ def _intervention_tasks(m: Material) -> Drawing:
         lambda: charts.intervention_tasks(m.effects),
         alt="Net change in accuracy against the number of heads zeroed, one panel for each task.",
         caption="The same, task by task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
+        legible_pixels=760,
+    )
+
+
+def _evaluation(table: pl.DataFrame) -> Drawing:
+    unknown = (
+        "" if table["held_out"].all() else " †: nothing says that the prompts are held out from its training."
+    )
+    return Drawing(
+        "evaluation",
+        lambda: cross_evaluation.figure(table),
+        alt="Matrices of reconstruction errors: encoders down, target models across.",
+        caption="Every encoder on masked patterns of every target, the same for all encoders: mean "
+        "(standard deviation) over patterns of every head on held-out prompts; lower is better. Left: the "
+        "encoder's own loss, to be compared between encoders of one scaling only. Middle and right: errors "
+        "of log probability, and of probability summed per query, at the masked positions; they mean the "
+        "same for every encoder, and uniform attention is what a prediction that knows nothing gets. "
+        f"Bold: the target of the encoder's own study.{unknown} {'; '.join(cross_evaluation.counts(table))}. "
+        "Paper table 2.",
         legible_pixels=760,
     )
 

@@ -17,7 +17,7 @@ from apmae.report import summaries
 from apmae.report.answers import CLUSTERS
 from apmae.report.gallery import Tile, choose_tiles, exemplar_table
 from apmae.report.selective import reliability, risk_coverage
-from apmae.study import PROVENANCE, TRAINING_HISTORY, Study
+from apmae.study import EVALUATION, PROVENANCE, TRAINING_HISTORY, Study
 
 STAGES = ("prompts", "train", "encode", "cluster", "predict", "intervene")
 TOP_HEADS = 5
@@ -45,6 +45,7 @@ class Material:
     tiles: list[Tile]
     tile_patterns: list[NDArray[np.floating]]  # (T, T) each
     history: pl.DataFrame | None  # None for an encoder that was not trained here
+    evaluation: pl.DataFrame | None  # EVALUATION_SCHEMA; None while there is none in the study's directory
     provenance: dict[str, Any]
     stage_seconds: dict[str, float]
 
@@ -79,7 +80,7 @@ def read_material(study: Study) -> Material:
     tiles = choose_tiles(
         exemplar_table(exemplars), importance, clusters, prompts, study.config.report.gallery_clusters
     )
-    history = study.path(TRAINING_HISTORY)
+    history, evaluation = study.path(TRAINING_HISTORY), study.path(EVALUATION)
     return Material(
         config=study.config,
         n_prompts=prompts.height,
@@ -99,6 +100,7 @@ def read_material(study: Study) -> Material:
         tiles=tiles,
         tile_patterns=_patterns(exemplars, tiles),
         history=pl.read_parquet(history) if history.exists() else None,
+        evaluation=pl.read_parquet(evaluation) if evaluation.exists() else None,
         provenance=json.loads(study.path(PROVENANCE).read_text(encoding="utf-8")),
         stage_seconds=_stage_seconds(study),
     )
