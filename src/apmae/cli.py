@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from apmae.errors import ApmaeError
 
@@ -91,6 +92,69 @@ def intervene(study: StudyFile, overrides: Overrides = None) -> None:
 def report(study: StudyFile, overrides: Overrides = None) -> None:
     """Write the report, a page that opens from disk."""
     _run(study, overrides, "report")
+
+
+class _ListsOfNames(TyperCommand):
+    """Lets `--encoder A B` stand for `--encoder A --encoder B`, and so for `--target`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, each further name given its option."""
+        spelled: list[str] = []
+        option, names = "", 0
+        for word in args:
+            if word.startswith("--"):
+                option, names = word, 0
+            elif option in ("--encoder", "--target"):
+                spelled += [option] if names else []
+                names += 1
+            spelled.append(word)
+        return super().parse_args(ctx, spelled)
+
+
+@app.command(cls=_ListsOfNames)
+def evaluate(
+    encoder: Annotated[
+        list[str],
+        typer.Option(metavar="RUN...", help="Studies' directories, encoders' directories or hub ids."),
+    ],
+    target: Annotated[
+        list[str],
+        typer.Option(metavar="MODEL...", help="Models as in `target.model`, or studies' directories."),
+    ],
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STUDY.yaml",
+            help="Mines the prompts of targets that no RUN has; by default the first RUN's study does.",
+        ),
+    ] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="Held-out prompts of a target, at most.")] = 64,
+    mask_ratio: Annotated[
+        float | None, typer.Option(help="Fraction of the patches to mask; the encoders' own by default.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Directory of the results.")] = Path("runs/evaluation"),
+) -> None:
+    """Reconstruct every target's patterns with every encoder (paper table 2).
+
+    A report shows the evaluation that lies in its study's directory: --output runs/NAME/evaluation.
+    """
+    _quiet_libraries()
+    from apmae import evaluation
+    from apmae.config import load_config
+    from apmae.progress import console
+    from apmae.report.cross_evaluation import markdown
+
+    table = evaluation.evaluate(
+        encoder,
+        target,
+        output,
+        base=None if study is None else load_config(study),
+        prompts=prompts,
+        mask_ratio=mask_ratio,
+        track=console,
+        announce=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(markdown(table), nl=False)
 
 
 @app.command()
