@@ -148,6 +148,13 @@ def test_studies_of_other_seeds_are_not_called_held_out(studies, tmp_path):
     assert table["held_out"].to_list() == [True, False, False, True]
 
 
+def test_a_pretrained_encoder_is_not_called_held_out(studies, tmp_path):
+    path = tmp_path / "a" / "study.yaml"
+    path.write_text(path.read_text().replace("pretrained: null", "pretrained: hub/encoder"))
+    table = evaluation.evaluate(studies, [A], tmp_path / "out")
+    assert table.select("own_target", "held_out").rows() == [(True, False), (False, True)]
+
+
 def save_encoder(directory, **overrides):
     APMAEModel(APMAEConfig.tiny(**{"pattern_size": 16, "patch_size": 4} | overrides)).save_pretrained(
         directory

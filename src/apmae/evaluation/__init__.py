@@ -19,8 +19,15 @@ import polars as pl
 from apmae import pipeline
 from apmae.config import StudyConfig
 from apmae.evaluation.cells import evaluate_cell, mask_noise, open_cells
-from apmae.evaluation.sources import Column, Encoder, agree_on_masks, check_sizes, find_encoders, find_studies
-from apmae.evaluation.sources import held_out as held_out_prompts
+from apmae.evaluation.sources import (
+    Column,
+    Encoder,
+    agree_on_masks,
+    check_sizes,
+    find_encoders,
+    find_studies,
+    held_out_prompts,
+)
 from apmae.progress import Tracker, silent
 from apmae.reconstruction import ReconstructionErrors
 from apmae.report import cross_evaluation
@@ -90,7 +97,7 @@ def _line(row: Encoder, column: Column, cell: pl.DataFrame) -> dict[str, Any]:
         "encoder": row.name,
         "target": column.name,
         "own_target": row.study is not None and row.study.config.target.model == column.name,
-        "held_out": row.study is not None and _split(row.study.config) == _split(column.config),
+        "held_out": _known_held_out(row, column),
         "scaling": row.model.config.scaling,
         "row_tokens": row.model.config.row_tokens,
         "prompts": cell["prompt_id"].n_unique(),
@@ -98,6 +105,13 @@ def _line(row: Encoder, column: Column, cell: pl.DataFrame) -> dict[str, Any]:
         **measured.mean().row(0, named=True),
         **{f"{name}_std": value for name, value in spreads.items()},
     }
+
+
+def _known_held_out(row: Encoder, column: Column) -> bool:
+    """Whether the encoder was trained in a study that held out the same groups."""
+    if row.study is None or row.study.config.encoder.pretrained is not None:
+        return False
+    return _split(row.study.config) == _split(column.config)
 
 
 def _split(config: StudyConfig) -> tuple[object, ...]:

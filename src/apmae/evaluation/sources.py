@@ -73,7 +73,7 @@ def find_studies(
     return found
 
 
-def held_out(study: Study, count: int) -> pl.DataFrame:
+def held_out_prompts(study: Study, count: int) -> pl.DataFrame:
     """The first `count` of the prompts that a study's encoder can be validated on.
 
     Raises:
