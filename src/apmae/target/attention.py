@@ -17,48 +17,26 @@ Shape suffixes: B prompts, H query heads, S captured heads, T tokens, D head siz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from apmae.target.capture import BAND_HEIGHT, Capture, LayerCapture
 from apmae.target.head_scaling import HeadScaling
-from apmae.target.log_probs import Attention, log_patches, log_probs
+from apmae.target.log_probs import Attention, bands
 
 ATTENTION_NAME = "apmae"
 
-Reduce = Callable[[int, Tensor], Any]
-"""Called with (layer, log probabilities), float32 and -inf where masked; returns what to keep.
-
-The log probabilities are (B, S, T, T); where patches of side P were asked for they are (b, S, K, P * P), of
-a few prompts at a time, in order.
-"""
-
 Observe = Callable[[int, Tensor], None]
 """Called with (layer, output (B, T, H, D)): what the heads made, before it is scaled."""
-
-
-@dataclass(frozen=True)
-class Capture:
-    """Which heads to capture, and what to keep of them.
-
-    Attributes:
-        reduce: turns one layer's log probabilities into what is kept.
-        heads: head indices per layer, or None for every head; layers without one are not reduced.
-        patch_size: cut the patterns into their lower-triangle patches of this side, if given.
-        results: what `reduce` returned, call by call, by layer.
-    """
-
-    reduce: Reduce
-    heads: Mapping[int, Sequence[int]] | None
-    patch_size: int | None = None
-    results: dict[int, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,38 +122,29 @@ def attention_forward(
         options = {"scaling": scaling, "softcap": softcap, "s_aux": s_aux, "position_bias": position_bias}
         calls.append(AttentionCall(module, {**named, **options, **kwargs}))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if attention_mask is not None and attention_mask.dtype != torch.bool:
+        position_bias, attention_mask = attention_mask, None  # the probe refuses models with such masks
     allowed = None if attention_mask is None else attention_mask[..., : key.shape[2]]
 
-    def attention(heads: Sequence[int] | None) -> Attention:
-        chosen = list(range(query.shape[1]) if heads is None else heads)
-        keys = [head * key.shape[1] // query.shape[1] for head in chosen]
-        sinks = None if s_aux is None else s_aux[chosen]
-        queries = query if heads is None else query[:, chosen]
-        return Attention(
-            queries,
-            key[:, keys],
-            _of_heads(allowed, chosen),
-            scaling,
-            softcap,
-            sinks,
-            _of_heads(position_bias, chosen),
-        )
-
-    if softcap is None and s_aux is None and position_bias is None:
+    groups = query.shape[1] // key.shape[1]
+    keys = key.repeat_interleave(groups, dim=1)
+    whole = Attention(query, keys, allowed, scaling, softcap, s_aux, position_bias)
+    asked = _asked(module, query)
+    beyond_sdpa = any(part is not None for part in (softcap, s_aux, position_bias))
+    if beyond_sdpa or query.device.type == "cpu":
+        output = _attend(whole, value.repeat_interleave(groups, dim=1), asked)
+    else:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    else:
-        groups = query.shape[1] // value.shape[1]
-        weights = log_probs(attention(None)).exp().to(value.dtype)
-        output = (weights @ value.repeat_interleave(groups, dim=1)).transpose(1, 2).contiguous()
+        if asked:
+            for band in bands(whole.of_heads(asked.heads), asked.height):
+                asked.collect(band)
 
     for state in _active.get():
         layer = state.layers.get(module)
         if layer is None:
             continue
-        if state.capture is not None:
-            _reduce_layer(state.capture, layer, attention)
         if state.observe is not None:
             state.observe(layer, output)
         if state.scaling is not None:
@@ -183,24 +152,27 @@ def attention_forward(
     return output, None
 
 
-def _of_heads(values: Tensor | None, heads: Sequence[int]) -> Tensor | None:
-    """The heads' part of a mask or bias, which may be one for all of them."""
-    return values if values is None or values.shape[1] == 1 else values[:, list(heads)]
+def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
+    """What the model's active capture, if any, wants of this layer."""
+    prompts, heads, tokens = query.shape[:3]
+    for state in _active.get():
+        layer = state.layers.get(module)
+        if layer is not None and state.capture is not None:
+            return state.capture.of_layer(layer, heads, prompts, tokens)
+    return None
 
 
-def _reduce_layer(
-    capture: Capture, layer: int, attention: Callable[[Sequence[int] | None], Attention]
-) -> None:
-    heads = None if capture.heads is None else capture.heads.get(layer, ())
-    if heads is not None and not heads:
-        return
-    assert layer not in capture.results, "a layer ran twice in one forward pass"
-    chosen = attention(heads)
-    if capture.patch_size is None:
-        capture.results[layer] = [capture.reduce(layer, log_probs(chosen))]
-    else:
-        patches = log_patches(chosen, capture.patch_size)
-        capture.results[layer] = [capture.reduce(layer, of_some_prompts) for of_some_prompts in patches]
+def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> Tensor:
+    """The layer's output (B, T, H, D), explicitly; a capture takes the probabilities on the way."""
+    prompts, heads, tokens = attention.query.shape[:3]
+    output = value.new_empty(prompts, tokens, heads, value.shape[-1])
+    wide = value.float()
+    for band in bands(attention, asked.height if asked else BAND_HEIGHT):
+        if asked:
+            asked.collect(band._replace(values=band.values[:, asked.heads]))
+        open_values = wide[band.prompts, :, : band.values.shape[-1]]
+        output[band.prompts, band.rows] = (band.values.exp() @ open_values).transpose(1, 2)
+    return output
 
 
 AttentionInterface.register(ATTENTION_NAME, attention_forward)

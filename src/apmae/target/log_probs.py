@@ -1,25 +1,23 @@
 """Log probabilities of attention, in float32, from a layer's queries and keys.
 
-`log_patches` makes them in bands: a patch high, and no wider than what causality lets through. That
-halves the work, and a band stays in the processor's cache from the scores to its patches.
+`bands` makes them in rows of a few queries, no wider than what causality lets through, for a few prompts
+at a time. That halves the work, and a band stays in the processor's cache while it is used.
 
-Shape suffixes: B prompts, S heads, Q queries, T keys, D head size, P patch side, G = T / P patches a
-side, K = G (G + 1) / 2 lower-triangle patches.
+Shape suffixes: B prompts, S heads, Q queries, T keys, D head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from apmae.errors import ApmaeError
-from apmae.patterns import causal_patch_count, log_softmax_masked
+from apmae.patterns import log_softmax_masked
 
-CACHED_VALUES = 1 << 22
-"""Patch values made at once on a CPU: 16 MiB of float32, so that what is made of them stays cached."""
+CACHED_VALUES = 1 << 21
+"""Log probabilities of one prompt after another that are made at once: 8 MiB of float32."""
 
 
 class Attention(NamedTuple):
@@ -44,6 +42,21 @@ class Attention(NamedTuple):
     sinks: Tensor | None
     position_bias: Tensor | None
 
+    def of_heads(self, heads: Sequence[int]) -> Attention:
+        """The same of some heads."""
+        chosen = list(heads)
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return values if values is None or values.shape[1] == 1 else values[:, chosen]
+
+        return self._replace(
+            query=self.query[:, chosen],
+            key=self.key[:, chosen],
+            allowed=cut(self.allowed),
+            sinks=None if self.sinks is None else self.sinks[chosen],
+            position_bias=cut(self.position_bias),
+        )
+
 
 def log_probs(attention: Attention) -> Tensor:
     """Log-softmax of the scores: (B, S, Q, T) float32, -inf where nothing is let through.
@@ -65,50 +78,49 @@ def log_probs(attention: Attention) -> Tensor:
     return values - (denominator - total).nan_to_num(posinf=0)
 
 
-def log_patches(attention: Attention, patch_size: int) -> Iterator[Tensor]:
-    """The lower-triangle patches of `log_probs`, as `patchify` cuts them, a few prompts at a time.
+class Band(NamedTuple):
+    """Log probabilities of a few queries of a few prompts.
 
-    On a GPU, which needs large pieces of work, all prompts at once.
-
-    Yields:
-        (b, S, K, P * P) float32, prompts in order.
-
-    Raises:
-        ApmaeError: the number of tokens is no multiple of `patch_size`.
+    Attributes:
+        prompts: which prompts, of the batch.
+        rows: which queries.
+        values: (b, S, rows, keys) float32; later keys are closed to all of these queries.
     """
-    prompts, heads, tokens = attention.query.shape[:3]
-    assert attention.key.shape[2] == tokens, "patterns are square: run without a cache"
-    if tokens % patch_size:
-        raise ApmaeError(f"patterns of {tokens} tokens have no whole patches of side {patch_size}")
-    grid = tokens // patch_size
-    values = heads * causal_patch_count(grid) * patch_size**2
-    step = max(1, CACHED_VALUES // values) if attention.query.device.type == "cpu" else prompts
-    for start in range(0, prompts, step):
-        some = slice(start, start + step)
-        query, key = attention.query[some].float(), attention.key[some].float()
-        patches = query.new_empty(len(query), heads, causal_patch_count(grid), patch_size, patch_size)
-        for row in range(grid):
-            band = log_probs(_band(attention, query, key, some, row * patch_size, (row + 1) * patch_size))
-            first = causal_patch_count(row)
-            cells = band.view(*band.shape[:-1], row + 1, patch_size).transpose(-3, -2)
-            patches[:, :, first : first + row + 1] = cells
-        yield patches.flatten(-2)
+
+    prompts: slice
+    rows: slice
+    values: Tensor
 
 
-def _band(
-    attention: Attention, query: Tensor, key: Tensor, prompts: slice, start: int, stop: int
-) -> Attention:
-    """The queries `start` to `stop` of some prompts; later keys are closed to them by causality."""
+def bands(attention: Attention, height: int) -> Iterator[Band]:
+    """All log probabilities, band by band: prompts in order, and each one's queries in order.
+
+    On a GPU, which needs large pieces of work, `height` queries of all prompts at once.
+    """
+    prompts, heads, queries = attention.query.shape[:3]
+    keys = attention.key.shape[2]
+    on_cpu = attention.query.device.type == "cpu"
+    step = max(1, 2 * CACHED_VALUES // (heads * queries * keys)) if on_cpu else prompts
+    for first in range(0, prompts, step):
+        some = slice(first, min(first + step, prompts))
+        wide = attention._replace(query=attention.query[some].float(), key=attention.key[some].float())
+        for start in range(0, queries, height):
+            rows = slice(start, min(start + height, queries))
+            yield Band(some, rows, log_probs(_cut(wide, some, rows, keys - queries + rows.stop)))
+
+
+def _cut(attention: Attention, prompts: slice, rows: slice, keys: int) -> Attention:
+    """Some queries with the keys that are open to them; masks and biases of some prompts."""
 
     def cut(values: Tensor | None) -> Tensor | None:
         if values is None:
             return None
-        rows = slice(start, stop) if values.shape[2] > 1 else slice(None)
-        return values[prompts if values.shape[0] > 1 else slice(None), :, rows, :stop]
+        of_prompts = values[prompts] if values.shape[0] > 1 else values
+        return of_prompts[:, :, rows if values.shape[2] > 1 else slice(None), :keys]
 
     return attention._replace(
-        query=query[:, :, start:stop],
-        key=key[:, :, :stop],
+        query=attention.query[:, :, rows],
+        key=attention.key[:, :, :keys],
         allowed=cut(attention.allowed),
         position_bias=cut(attention.position_bias),
     )

@@ -19,7 +19,8 @@ from apmae.config import TargetConfig
 from apmae.errors import ApmaeError
 from apmae.patterns import Scaling, scale
 from apmae.target.adapters import route_attention
-from apmae.target.attention import Capture, Reduce, activated, active_scaling
+from apmae.target.attention import activated, active_scaling
+from apmae.target.capture import Capture, Reduce
 from apmae.target.head_scaling import HeadScaling
 from apmae.target.hidden_states import recording_layer_input
 from apmae.target.loading import load_model_and_tokenizer

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from apmae.errors import ApmaeError
-from apmae.target.attention import AttentionCall, Capture, activated, attention_forward, recording
+from apmae.target.attention import AttentionCall, activated, attention_forward, recording
+from apmae.target.capture import Capture
 
 PROBE_TOKENS = 16
 PROBE_PADDING = 3
