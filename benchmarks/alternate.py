@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -9,26 +10,50 @@ from collections.abc import Callable, Mapping
 import torch
 
 
-def fastest(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Wall and CPU seconds of every way: each the least over the rounds, after one to warm up."""
+def parser_of(description: str | None, **integers: int) -> argparse.ArgumentParser:
+    """A benchmark's command line: one option for every integer, with its default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in integers.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser
+
+
+def timed(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU seconds of every way in each round, after one round to warm up."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():
             taken[name].append(_time(way))
-    return {name: tuple(map(min, zip(*values[1:], strict=True))) for name, values in taken.items()}
+    return {name: values[1:] for name, values in taken.items()}
+
+
+def fastest(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of every way: each the least over the rounds."""
+    return {name: tuple(map(min, zip(*each, strict=True))) for name, each in timed(ways, rounds).items()}
 
 
 def print_table(
-    seconds: Mapping[str, tuple[float, float]], patterns: Mapping[str, int], reference: str
+    seconds: Mapping[str, tuple[float, float]],
+    counts: Mapping[str, int],
+    reference: str,
+    unit: str = "patterns",
 ) -> None:
-    """A Markdown table of patterns per second and ratios to the reference."""
-    each = {name: tuple(value / patterns[name] for value in values) for name, values in seconds.items()}
-    print(f"{_device()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print("| way | patterns/s | speed against plain | the same in CPU time |")
+    """A Markdown table of patterns, or what `unit` names, per second and ratios to the reference."""
+    each = {name: tuple(value / counts[name] for value in values) for name, values in seconds.items()}
+    print(f"{machine()}\n")
+    print(f"| way | {unit}/s | speed against {reference} | the same in CPU time |")
     print("|---|---|---|---|")
     for name, (wall, cpu) in each.items():
         ratios = (whole / part for whole, part in zip(each[reference], (wall, cpu), strict=True))
         print(f"| {name} | {1 / wall:.1f} | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + " |")
+
+
+def machine() -> str:
+    """The device, its threads and the version of PyTorch."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _time(way: Callable[[], object]) -> tuple[float, float]:
@@ -37,7 +62,3 @@ def _time(way: Callable[[], object]) -> tuple[float, float]:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def _device() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()

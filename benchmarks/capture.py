@@ -2,7 +2,7 @@
 
 Ways to run the target on the same prompts:
 
-- plain: a forward pass with SDPA, no patterns;
+- plain: Transformers' own forward pass with SDPA, no patterns;
 - capture 25% / all: patterns scaled and cut into float16 patches inside the forward pass;
 - reference recipe: float32, one prompt at a time, eager attention with all patterns returned, the
   logarithm of the softmax, min-normalised; how the paper's release does it.
@@ -16,15 +16,14 @@ that of a process of its own, over one batch, with results that keep nothing but
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from alternate import machine, parser_of, timed
 from torch import Tensor
 
 from apmae.patterns import last_row_tokens, row_statistics, scale
@@ -48,11 +47,13 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)
     input_ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
+    plain = Target.load(arguments.model)
+    plain.model.set_attn_implementation("sdpa")
     reference = Target.load(arguments.model, dtype="float32").model
     reference.set_attn_implementation("eager")
     quarter = [(layer, head) for layer, head in target.heads if (layer + head) % 4 == 0]
     ways: dict[str, Callable[[], object]] = {
-        PLAIN: lambda: _batches(input_ids, target.logits),
+        PLAIN: lambda: _batches(input_ids, plain.logits),
         f"capture {len(quarter) / len(target.heads):.0%} of the heads": lambda: _batches(
             input_ids, lambda ids: target.capture_patches(ids, PATCH_SIZE, _reduce, quarter)
         ),
@@ -62,19 +63,15 @@ def main() -> None:
         REFERENCE: lambda: [_reference(reference, ids[None]) for ids in input_ids[:REFERENCE_PROMPTS]],
     }
     prompts = dict.fromkeys(ways, arguments.prompts) | {REFERENCE: REFERENCE_PROMPTS}
-    rounds = [
-        {name: _time(way) / prompts[name] for name, way in ways.items()} for _ in range(arguments.rounds)
-    ]
-    seconds = {name: statistics.median(values[name] for values in rounds) for name in ways}
+    taken = timed(ways, arguments.rounds)
+    seconds = {name: statistics.median(wall for wall, _ in taken[name]) / prompts[name] for name in ways}
     _print(arguments.model, seconds)
     _print_memory(arguments.model, target)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of(__doc__, prompts=32, rounds=3)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--prompts", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peak", choices=["plain", "capture"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -99,15 +96,9 @@ def _reference(model: torch.nn.Module, input_ids: Tensor) -> Tensor:
         return (1 - finite / lowest) * allowed
 
 
-def _time(way: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    way()
-    return time.perf_counter() - started
-
-
 def _print(model: str, seconds: dict[str, float]) -> None:
     plain, reference = seconds[PLAIN], seconds[REFERENCE]
-    print(f"{model}, {LENGTH_TOKENS} tokens, {torch.get_num_threads()} threads, {platform.machine()}\n")
+    print(f"{model}, {LENGTH_TOKENS} tokens, {machine()}\n")
     print("| way | prompts/s | time against plain | speed against reference |")
     print("|---|---|---|---|")
     for name, value in seconds.items():
@@ -122,6 +113,7 @@ def _peak_mib(model: str, capture: bool) -> float:
     if capture:
         target.capture_patches(input_ids, PATCH_SIZE, lambda *patches: _reduce(*patches)[1])
     else:
+        target.model.set_attn_implementation("sdpa")
         target.logits(input_ids)
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

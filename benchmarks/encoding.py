@@ -10,11 +10,10 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import torch
-from alternate import fastest, print_table
+from alternate import fastest, parser_of, print_table
 from plain import PATTERN_SIZE, PlainAutoencoder
 from torch import Tensor
 
@@ -26,10 +25,7 @@ PLAIN = "plain"
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--patterns", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, patterns=32, rounds=3).parse_args()
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     patterns = torch.rand(arguments.patterns, PATTERN_SIZE, PATTERN_SIZE).tril().to(device)
     plain = PlainAutoencoder().to(device).eval()

@@ -13,11 +13,10 @@ Forward, backward and AdamW, on patterns that lie in memory (capture: benchmarks
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import torch
-from alternate import fastest, print_table
+from alternate import fastest, parser_of, print_table
 from plain import PATTERN_SIZE, PlainAutoencoder
 from torch import Tensor
 
@@ -30,10 +29,7 @@ VISIBLE_ONLY = "plain, visible only"
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--patterns", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, patterns=64, rounds=2).parse_args()
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     patterns = torch.rand(arguments.patterns, PATTERN_SIZE, PATTERN_SIZE).tril().to(device)
     ways = {}
