@@ -3,10 +3,10 @@
 It is registered with Transformers' attention interface under the name `apmae`, together with
 SDPA's mask function (boolean masks, none at all where causality is enough). For each layer:
 
-1. the layer's output, by SDPA where that can express it, else explicitly (soft cap, sinks,
-   position bias);
-2. for the heads that the active `Capture` asks for, the log-softmax of the scores in float32,
-   handed to the capture's `reduce` at once, so that no more than one layer's patterns exist;
+1. the log-softmax of its scores in float32, band by band, so that no more than one layer's patterns
+   exist; those of the heads that the active `Capture` asks for are handed to its `reduce`;
+2. the layer's output, from the same bands; on a GPU by SDPA, where that can express it (no soft cap,
+   sinks or position bias), and the scores are then made again for the captured heads alone;
 3. the output of every head scaled or replaced, out of place, just before the output projection.
 
 What is active is held in a context variable, so threads do not see each other's captures, and
@@ -166,12 +166,13 @@ def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> 
     """The layer's output (B, T, H, D), explicitly; a capture takes the probabilities on the way."""
     prompts, heads, tokens = attention.query.shape[:3]
     output = value.new_empty(prompts, tokens, heads, value.shape[-1])
-    wide = value.float()
     for band in bands(attention, asked.height if asked else BAND_HEIGHT):
         if asked:
-            asked.collect(band._replace(values=band.values[:, asked.heads]))
-        open_values = wide[band.prompts, :, : band.values.shape[-1]]
-        output[band.prompts, band.rows] = (band.values.exp() @ open_values).transpose(1, 2)
+            every = len(asked.heads) == heads
+            asked.collect(band if every else band._replace(values=band.values[:, asked.heads]))
+        open_values = value[band.prompts, :, : band.values.shape[-1]]
+        probabilities = band.values.exp().to(value.dtype)
+        output[band.prompts, band.rows] = (probabilities @ open_values).transpose(1, 2)
     return output
 
 
