@@ -17,18 +17,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from apmae.errors import ApmaeError
+    from apmae.intervention import Intervention, apply
     from apmae.model import APMAEConfig, APMAEModel
     from apmae.study import Study
     from apmae.target import Target
 
-__all__ = ["APMAEConfig", "APMAEModel", "ApmaeError", "Study", "Target", "run"]
+__all__ = ["APMAEConfig", "APMAEModel", "ApmaeError", "Intervention", "Study", "Target", "apply", "run"]
 
 _HOMES = {
     "APMAEConfig": "apmae.model",
     "APMAEModel": "apmae.model",
     "ApmaeError": "apmae.errors",
+    "Intervention": "apmae.intervention",
     "Study": "apmae.study",
     "Target": "apmae.target",
+    "apply": "apmae.intervention",
 }
 
 

@@ -84,7 +84,7 @@ def predict(study: StudyFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def intervene(study: StudyFile, overrides: Overrides = None) -> None:
-    """Zero the heads that SHAP points at and measure what that does."""
+    """Change the heads that SHAP points at and measure what that does."""
     _run(study, overrides, "intervene")
 
 
@@ -245,6 +245,25 @@ def fetch_jdk() -> None:
     from apmae.corpus import find_or_fetch_jdk_sources
 
     typer.echo(find_or_fetch_jdk_sources())
+
+
+@app.command()
+def export_model(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="STUDY_OR_INTERVENTION", help="A study's directory, or an intervention's."),
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="A new directory for the model.")],
+    task: Annotated[
+        str | None, typer.Option(help="The study's task whose best intervention to take.")
+    ] = None,
+) -> None:
+    """Write the target with an intervention in its weights; it loads in plain Transformers."""
+    from apmae.intervention import export_model
+
+    _quiet_libraries()
+    made = export_model(source, output, task)
+    typer.echo(f"{output}: {made.operation}, {len(made.heads)} heads")
 
 
 def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:

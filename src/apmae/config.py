@@ -31,6 +31,9 @@ BlockName = Literal[
 ]
 """What correctness can be predicted from; `apmae.prediction.features` says what each one is."""
 
+HeadBlockName = Literal["clusters", "row_statistics", "cls_encodings", "row_encodings"]
+"""Those whose columns belong to heads, so that heads have an importance."""
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -298,21 +301,52 @@ class PredictionConfig(Section):
 
 
 class InterventionConfig(Section):
-    """Which heads are scaled, on how many prompts (paper section 7)."""
+    """Which heads are changed, how, and on how many prompts (paper section 7)."""
 
-    head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
-    """Heads zeroed per condition; counts above the model's number of heads are left out."""
-    selections: tuple[Literal["positive", "negative", "neutral", "random"], ...] = (
+    importance: tuple[HeadBlockName, ...] = ("clusters",)
+    """Whose importance chooses the heads: models of `clusters` (the paper's), or of another block of heads
+    that prediction.features names."""
+    selections: tuple[Literal["positive", "negative", "neutral", "random", "greedy"], ...] = (
         "positive",
         "negative",
         "neutral",
         "random",
+        "greedy",
     )
-    """How heads are chosen; SHAP values come from the training split."""
+    """How heads are chosen: by their SHAP values (the paper's), at random, or `greedy`: one after the other,
+    each time the head whose zeroing helps most on the tuning prompts."""
+    operations: tuple[Literal["zero", "mean", "scale"], ...] = ("zero", "mean", "scale")
+    """What is done to a head's output: set to zero (the paper's), replaced by its mean over tuning
+    prompts, or multiplied by a factor. Greedy selection zeroes."""
+    factors: tuple[float, ...] = (0.5,)
+    """scale: the factors."""
+    head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
+    """Heads changed per condition; counts above the model's number of heads are left out."""
     random_draws: Positive = 3
-    """Draws of the random selection."""
+    """Draws of the random selection (the paper's studies: 10)."""
     prompts_per_outcome: Positive = 1_000
     """Held-out prompts per task and outcome: this many right ones, this many wrong ones."""
+    tuning_prompts_per_outcome: Positive = 50
+    """Prompts of the training part, per task and outcome, on which greedy selection, the gate's
+    threshold and the best condition are chosen."""
+    greedy_candidates: Positive = 8
+    """greedy: the most important heads, of which one is added at a time."""
+    greedy_heads: Positive = 8
+    """greedy: at most this many heads."""
+    gate: str = "confidence"
+    """Feature set whose prediction opens the gate: gated interventions change only completions that
+    are predicted to be wrong."""
+    side_effect_prompts: Positive = 50
+    """Prompts per other task, and of random code, on which the side effects of a task's best intervention
+    are measured."""
+
+    @model_validator(mode="after")
+    def _given_once(self) -> Self:
+        for name in ("importance", "selections", "operations", "factors", "head_counts"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"intervention.{name} names one twice")
+        return self
 
 
 class ReportConfig(Section):
@@ -348,6 +382,21 @@ class StudyConfig(Section):
     def _random_clusters_made(self) -> Self:
         if "random_clusters" in "+".join(self.prediction.features) and not self.encoding.random_encoder:
             raise ValueError("prediction.features: random_clusters needs encoding.random_encoder: true")
+        return self
+
+    @model_validator(mode="after")
+    def _intervention_follows_prediction(self) -> Self:
+        predicted = {"clusters", *"+".join(self.prediction.features).split("+")}
+        for block in self.intervention.importance:
+            if block not in predicted:
+                raise ValueError(
+                    f"intervention.importance: no feature set of prediction.features has {block}"
+                )
+        if self.intervention.gate not in ("confidence", *self.prediction.features):
+            raise ValueError(
+                f"intervention.gate: {self.intervention.gate!r} is neither confidence nor one of "
+                "prediction.features"
+            )
         return self
 
     @model_validator(mode="after")

@@ -264,6 +264,6 @@ STAGES = (
     Stage("encode", ("encoding",), ("prompts", "train"), _encode, shared=True),
     Stage("cluster", ("clustering",), ("encode",), _cluster),
     Stage("predict", ("prediction",), ("prompts", "encode", "cluster"), _predict),
-    Stage("intervene", ("intervention",), ("prompts", "predict"), _intervene),
+    Stage("intervene", ("intervention",), ("prompts", "encode", "cluster", "predict"), _intervene),
     Stage("report", ("report",), ("prompts", "train", "encode", "cluster", "predict", "intervene"), _report),
 )

@@ -12,6 +12,8 @@ Tables (polars schemas below) and arrays:
                      `cls` of an AP-MAE of random weights. NaN where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
+    best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
+                     nothing helped the tuning prompts
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """
@@ -59,7 +61,11 @@ PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.parquet"
 IMPORTANCE = "importance.parquet"
 PREDICTOR = "predictor"
+CONDITIONS = "conditions.parquet"
 INTERVENTIONS = "interventions.parquet"
+CHOICES = "choices.parquet"
+SIDE_EFFECTS = "side_effects.parquet"
+BEST = "best"
 EVALUATION = "evaluation/evaluation.parquet"
 REPORT = "report"
 REPORT_INDEX = "report/index.html"
@@ -144,16 +150,53 @@ IMPORTANCE_SCHEMA = pl.Schema(
         "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
     }
 )
+CONDITIONS_SCHEMA = pl.Schema(
+    {
+        "condition": pl.Int32(),  # row number
+        "task": pl.String(),
+        "importance": pl.String(),  # whose importance chose the heads, as `features` of importance.parquet
+        "selection": pl.String(),  # "positive", "negative", "neutral", "random", "greedy"
+        "operation": pl.String(),  # "zero", "mean", "scale"
+        "factor": pl.Float32(),  # what is left of a head's output; 0 unless the operation is "scale"
+        "draw": pl.Int16(),  # of the random selection; 0 for the others
+        "heads": pl.List(pl.List(pl.Int16())),  # (layer, head) each
+    }
+)
 INTERVENTIONS_SCHEMA = pl.Schema(
     {  # one row per prompt and condition
+        "condition": pl.Int32,
         "task": pl.String,
-        "selection": pl.String,  # "positive", "negative", "neutral", "random"
+        "importance": pl.String,
+        "selection": pl.String,
+        "operation": pl.String,
+        "factor": pl.Float32,
         "n_heads": pl.Int32,
-        "draw": pl.Int16,  # of the random selection; 0 for the others
+        "draw": pl.Int16,
+        "split": pl.String,  # "train": the prompts that choices are made on; "test": held out
         "prompt_id": pl.Int32,
         "correct_before": pl.Boolean,
         "correct_after": pl.Boolean,
         "predicted_id": pl.Int32,  # after the intervention
+        "gate_probability": pl.Float32,  # predicted probability that the plain completion is right
+    }
+)
+CHOICES_SCHEMA = pl.Schema(
+    {  # per task and method, what does best on the tuning prompts; a method that helps none has no row
+        "task": pl.String,
+        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated"
+        "condition": pl.Int32,
+        "threshold": pl.Float32,  # gated: only completions of at most this gate_probability are changed
+        "tuning_prompts": pl.Int32,
+        "tuning_net_change": pl.Float64,  # fraction of the tuning prompts
+    }
+)
+SIDE_EFFECTS_SCHEMA = pl.Schema(
+    {  # of the best intervention of `task`, one row per prompt
+        "task": pl.String,
+        "measured_on": pl.String,  # another task, or "random code"
+        "prompt_id": pl.Int32,
+        "before": pl.Float32,  # 1 for a right completion, else 0; of random code: nats per token
+        "after": pl.Float32,
     }
 )
 
@@ -251,6 +294,21 @@ class Study:
     def interventions(self) -> pl.DataFrame:
         """Outcome of every intervention, `INTERVENTIONS_SCHEMA`."""
         return self._table(INTERVENTIONS)
+
+    @property
+    def conditions(self) -> pl.DataFrame:
+        """What every intervention did to which heads, `CONDITIONS_SCHEMA`."""
+        return self._table(CONDITIONS)
+
+    @property
+    def choices(self) -> pl.DataFrame:
+        """The best condition of every task and method, `CHOICES_SCHEMA`."""
+        return self._table(CHOICES)
+
+    @property
+    def side_effects(self) -> pl.DataFrame:
+        """What the best intervention of a task does elsewhere, `SIDE_EFFECTS_SCHEMA`."""
+        return self._table(SIDE_EFFECTS)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

@@ -23,14 +23,14 @@ def recording_layer_input(model: nn.Module, attention: nn.Module) -> Iterator[li
         hidden = args[0] if args else kwargs["hidden_states"]
         recorded.append(hidden[:, -1].float())
 
-    handle = _layer_of(model, attention).register_forward_pre_hook(record, with_kwargs=True)
+    handle = layer_of(model, attention).register_forward_pre_hook(record, with_kwargs=True)
     try:
         yield recorded
     finally:
         handle.remove()
 
 
-def _layer_of(model: nn.Module, attention: nn.Module) -> nn.Module:
+def layer_of(model: nn.Module, attention: nn.Module) -> nn.Module:
     """The numbered one of the modules that hold the attention, such as `model.layers.15`."""
     name = next(name for name, module in model.named_modules() if module is attention)
     found = re.match(r".*\.\d+(?=\.)", name)

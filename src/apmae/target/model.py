@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from apmae.config import TargetConfig
@@ -22,9 +22,10 @@ from apmae.target.adapters import route_attention
 from apmae.target.attention import activated, active_scaling
 from apmae.target.capture import Capture, Reduce
 from apmae.target.head_scaling import HeadScaling
-from apmae.target.hidden_states import recording_layer_input
+from apmae.target.hidden_states import layer_of, recording_layer_input
 from apmae.target.loading import load_model_and_tokenizer
 from apmae.target.probe import probe
+from apmae.target.restart import LayerInputs, recording, restarted
 
 Head = tuple[int, int]
 """(layer, head), both from 0."""
@@ -212,6 +213,23 @@ class Target:
         with recording_layer_input(self.model, attention) as recorded:
             yield recorded
 
+    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
+        """What enters the given layers in a plain pass, to start from with `logits_from`."""
+        with recording(self._blocks, set(layers)) as inputs:
+            self.logits(input_ids)
+        return inputs
+
+    def logits_from(self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds) -> Tensor:
+        """Next-token logits (B, V) of a pass that begins at `layer`; exact where nothing before it changes.
+
+        Args:
+            inputs: of prompts without padding, with this layer among them.
+            rows: (B,) which of these prompts are run; one may be run several times.
+            input_ids: (B, T), theirs.
+        """
+        with restarted(self._blocks, layer, inputs.hidden[layer][rows], inputs.rest):
+            return self.logits(input_ids)
+
     @contextmanager
     def scale_heads(
         self, factors: Mapping[Head, float] | Tensor, replacement: Tensor | None = None
@@ -282,6 +300,11 @@ class Target:
         expected = self.n_layers if capture.heads is None else len(capture.heads)
         assert len(capture.results) == expected, "a layer that was asked for did not run"
         return logits, capture.results
+
+    @cached_property
+    def _blocks(self) -> list[nn.Module]:
+        """The model's layers, attention and all, in order."""
+        return [layer_of(self.model, attention) for attention in self._layers]
 
     @cached_property
     def _keeps_last_logits(self) -> bool:

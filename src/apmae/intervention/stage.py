@@ -1,0 +1,262 @@
+"""The stage `intervene`: what is decided elsewhere, run on the target and written down.
+
+Conditions run in blocks; a block, a greedy step and a task's side effects are files of the work
+directory, and a killed stage loses the one in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import polars as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from apmae.intervention.choices import best_ungated, choose
+from apmae.intervention.conditions import (
+    Condition,
+    condition_table,
+    held_out_prompts,
+    most_important,
+    sweep,
+    tuning_prompts,
+)
+from apmae.intervention.gating import gate_probabilities
+from apmae.intervention.greedy import Heads, Score, greedy_heads
+from apmae.intervention.running import run_conditions
+from apmae.intervention.side_effects import side_effects
+from apmae.intervention.value import Intervention
+from apmae.progress import Tracker
+from apmae.study import (
+    BEST,
+    CHOICES,
+    CHOICES_SCHEMA,
+    CONDITIONS,
+    CONDITIONS_SCHEMA,
+    INTERVENTIONS,
+    INTERVENTIONS_SCHEMA,
+    SIDE_EFFECTS,
+    SIDE_EFFECTS_SCHEMA,
+    Study,
+    replacing,
+    write_parquet,
+)
+from apmae.target import Target
+
+STAGE = "intervene"
+BLOCK_CONDITIONS = 16
+
+
+@dataclass(frozen=True)
+class TaskPrompts:
+    """A task's prompts: those that choices are made on, and those held out."""
+
+    tuning: pl.DataFrame
+    held_out: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the parts of the stage share; `prompts` has tasks with importance and held-out prompts."""
+
+    study: Study
+    target: Target
+    work: Path
+    prompts: dict[str, TaskPrompts]
+    means: Tensor | None
+
+    def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> tuple[Tensor, Tensor]:
+        """(conditions, prompts) predicted tokens, and log-probabilities of the true ones."""
+        batch_size = self.study.config.target.batch_size
+        results = run_conditions(self.target, conditions, prompts, self.means, batch_size)
+        return results.predicted, results.log_probability
+
+
+def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, object]:
+    """Write the tables of interventions and `best/`; returns counts for the stage's marker.
+
+    Args:
+        key: owner of the work directory; unfinished work of another key is dropped.
+    """
+    work = study.work_directory(STAGE, key)
+    prompts = {task: found for task in study.config.prompts.tasks if (found := _task_prompts(study, task))}
+    experiment = Experiment(study, target, work, prompts, _means(study, target, prompts, work))
+    conditions = [*_sweeps(experiment), *_greedy(experiment, track)]
+    study.write_table(CONDITIONS, condition_table(conditions), CONDITIONS_SCHEMA)
+    interventions = _run_blocks(experiment, conditions, track)
+    study.write_table(INTERVENTIONS, interventions, INTERVENTIONS_SCHEMA)
+    choices = choose(interventions)
+    study.write_table(CHOICES, choices, CHOICES_SCHEMA)
+    best = dict(best_ungated(choices).select("task", "condition").iter_rows())
+    chosen = [conditions[number] for number in best.values()]
+    _write_side_effects(experiment, chosen, track)
+    _write_best(experiment, chosen)
+    return {"conditions": len(conditions), "tasks": sorted(prompts), "helped": sorted(best)}
+
+
+def _task_prompts(study: Study, task: str) -> TaskPrompts | None:
+    """None for a task without importance or held-out prompts."""
+    config = study.config.intervention
+    if study.importance.filter(task=task).is_empty():
+        return None
+    held_out = held_out_prompts(study.study_prompts, task, config.prompts_per_outcome)
+    if held_out.is_empty():
+        return None
+    count, seed = config.tuning_prompts_per_outcome, study.config.seed
+    return TaskPrompts(tuning_prompts(study.study_prompts, task, count, seed), held_out)
+
+
+def _means(study: Study, target: Target, prompts: dict[str, TaskPrompts], work: Path) -> Tensor | None:
+    """(L, H, D) mean head outputs over the tuning prompts of all tasks; None where nothing needs them."""
+    if "mean" not in study.config.intervention.operations or not prompts:
+        return None
+    path = work / "means.safetensors"
+    if not path.exists():
+        tuning = pl.concat([of_task.tuning for of_task in prompts.values()])
+        batches = tuning["input_ids"].to_list()
+        size = study.config.target.batch_size
+        means = target.mean_head_outputs(
+            batches[start : start + size] for start in range(0, len(batches), size)
+        )
+        with replacing(path) as temporary:
+            save_file({"means": means}, temporary)
+    return load_file(path)["means"]
+
+
+def _sweeps(experiment: Experiment) -> Iterator[Condition]:
+    study = experiment.study
+    config = study.config.intervention
+    for task in experiment.prompts:
+        for features in config.importance:
+            importance = study.importance.filter(task=task, features=features)
+            yield from sweep(task, features, importance, config, study.config.seed)
+
+
+def _greedy(experiment: Experiment, track: Tracker) -> list[Condition]:
+    """Zeroing the first one, two, ... of the heads that were chosen one after the other."""
+    config = experiment.study.config.intervention
+    if "greedy" not in config.selections:
+        return []
+    searches = [
+        (task, features)
+        for task, prompts in experiment.prompts.items()
+        for features in config.importance
+        if not prompts.tuning.is_empty()
+    ]
+    conditions = []
+    for task, features in track(searches, "greedy selection", len(searches)):
+        importance = experiment.study.importance.filter(task=task, features=features)
+        candidates = most_important(importance, config.greedy_candidates)
+        heads = greedy_heads(candidates, config.greedy_heads, _scorer(experiment, task, features))
+        conditions += [
+            Condition(task, features, "greedy", "zero", 0.0, 0, heads[:count])
+            for count in range(1, len(heads) + 1)
+        ]
+    return conditions
+
+
+def _scorer(experiment: Experiment, task: str, features: str) -> Callable[[Sequence[Heads]], list[Score]]:
+    """Scores sets of heads on the task's tuning prompts; each call is a file."""
+    tuning = experiment.prompts[task].tuning
+    target_ids = torch.tensor(tuning["target_id"].to_list())
+    right_before = int(tuning["correct"].sum())
+    calls = 0
+
+    def score(sets: Sequence[Heads]) -> pl.DataFrame:
+        conditions = [Condition(task, features, "greedy", "zero", 0.0, 0, heads) for heads in sets]
+        predicted, log_probability = experiment.run(conditions, tuning)
+        right = (predicted == target_ids).sum(1) - right_before
+        return pl.DataFrame(
+            {"net_change": right.tolist(), "log_probability": log_probability.mean(1).tolist()}
+        )
+
+    def evaluate(sets: Sequence[Heads]) -> list[Score]:
+        nonlocal calls
+        calls += 1
+        path = experiment.work / f"greedy-{task}-{features}-{calls:03d}.parquet"
+        return [Score(*row) for row in _saved(path, lambda: score(sets)).iter_rows()]
+
+    return evaluate
+
+
+def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Tracker) -> pl.DataFrame:
+    """`INTERVENTIONS_SCHEMA` of all conditions."""
+    numbered = groupby(enumerate(conditions), key=lambda pair: (pair[1].task, pair[1].operation == "mean"))
+    blocks = [
+        chosen[start : start + BLOCK_CONDITIONS]
+        for _, group in numbered
+        for chosen in [list(group)]
+        for start in range(0, len(chosen), BLOCK_CONDITIONS)
+    ]
+    paths = [experiment.work / f"block-{number:05d}.parquet" for number in range(len(blocks))]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    for number in track(missing, "intervene", len(blocks), done=len(blocks) - len(missing)):
+        write_parquet(paths[number], run_block(experiment, blocks[number]))
+    parts = [pl.DataFrame(schema=INTERVENTIONS_SCHEMA).drop("gate_probability"), *map(pl.read_parquet, paths)]
+    gates = [pl.DataFrame(schema={"prompt_id": pl.Int32, "gate_probability": pl.Float32})]
+    gates += [gate_probabilities(experiment.study, task) for task in experiment.prompts]
+    return pl.concat(parts).join(pl.concat(gates), on="prompt_id", how="left", maintain_order="left")
+
+
+def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) -> pl.DataFrame:
+    """Outcomes of a task's prompts under numbered conditions, `INTERVENTIONS_SCHEMA` without the gate."""
+    of_task = experiment.prompts[block[0][1].task]
+    prompts = pl.concat([of_task.tuning, of_task.held_out])
+    predicted, _ = experiment.run([condition for _, condition in block], prompts)
+    tables = [
+        prompts.select(
+            pl.lit(number).alias("condition"),
+            pl.lit(condition.task).alias("task"),
+            pl.lit(condition.importance).alias("importance"),
+            pl.lit(condition.selection).alias("selection"),
+            pl.lit(condition.operation).alias("operation"),
+            pl.lit(condition.factor).alias("factor"),
+            pl.lit(len(condition.heads)).alias("n_heads"),
+            pl.lit(condition.draw).alias("draw"),
+            pl.col("split", "prompt_id"),
+            pl.col("correct").alias("correct_before"),
+            correct_after=pl.Series(tokens.tolist()) == pl.col("target_id"),
+            predicted_id=pl.Series(tokens.tolist()),
+        )
+        for (number, condition), tokens in zip(block, predicted, strict=True)
+    ]
+    schema = pl.Schema(
+        {name: kind for name, kind in INTERVENTIONS_SCHEMA.items() if name != "gate_probability"}
+    )
+    return pl.concat(tables).cast(schema)
+
+
+def _write_side_effects(experiment: Experiment, chosen: list[Condition], track: Tracker) -> None:
+    tables = [pl.DataFrame(schema=SIDE_EFFECTS_SCHEMA)]
+    for condition in track(chosen, "side effects", len(chosen)):
+        path = experiment.work / f"side-effects-{condition.task}.parquet"
+
+        def measure(condition: Condition = condition) -> pl.DataFrame:
+            return side_effects(experiment.study, experiment.target, condition, experiment.means)
+
+        tables.append(_saved(path, measure))
+    experiment.study.write_table(SIDE_EFFECTS, pl.concat(tables), SIDE_EFFECTS_SCHEMA)
+
+
+def _write_best(experiment: Experiment, chosen: list[Condition]) -> None:
+    study = experiment.study
+    with study.writing(BEST) as directory:
+        directory.mkdir()
+        for condition in chosen:
+            means = None
+            if condition.operation == "mean":
+                assert experiment.means is not None
+                means = torch.stack([experiment.means[head] for head in condition.heads])
+            Intervention(
+                condition.heads, condition.operation, condition.factor, means, study.config.target
+            ).save(directory / condition.task)
+
+
+def _saved(path: Path, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    if not path.exists():
+        write_parquet(path, make())
+    return pl.read_parquet(path)
