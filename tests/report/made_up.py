@@ -151,11 +151,19 @@ def evaluation(kinds: tuple[tuple[str, bool], ...] = (("min_normalized", False),
 
 
 def interventions(rows: list[tuple[str, str, int, int, int, bool, bool]]) -> pl.DataFrame:
-    """(task, selection, n_heads, draw, prompt, before, after)."""
-    columns = [name for name in files.INTERVENTIONS_SCHEMA if name != "predicted_id"]
-    return pl.DataFrame(
-        rows, schema={name: files.INTERVENTIONS_SCHEMA[name] for name in columns}, orient="row"
-    )
+    """(task, selection, n_heads, draw, prompt, before, after): held-out prompts, their heads zeroed."""
+    columns = ("task", "selection", "n_heads", "draw", "prompt_id", "correct_before", "correct_after")
+    schema = files.INTERVENTIONS_SCHEMA
+    table = pl.DataFrame(rows, schema={name: schema[name] for name in columns}, orient="row")
+    return table.with_columns(
+        condition=pl.struct("task", "selection", "n_heads", "draw").rank("dense") - 1,
+        importance=pl.lit("clusters"),
+        operation=pl.lit("zero"),
+        factor=0.0,
+        split=pl.lit("test"),
+        predicted_id=0,
+        gate_probability=0.5,
+    ).select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def condition(

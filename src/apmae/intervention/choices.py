@@ -60,10 +60,6 @@ def _of_task(tuning: pl.DataFrame, task: str) -> Iterator[tuple[object, ...]]:
 
 def best_ungated(choices: pl.DataFrame) -> pl.DataFrame:
     """The row of largest `tuning_net_change` of every task, among the methods without a gate."""
-    return (
-        choices.filter(pl.col("method") != "gated")
-        .sort("tuning_net_change", descending=True, maintain_order=True)
-        .group_by("task", maintain_order=True)
-        .first()
-        .select(choices.columns)
-    )
+    ungated = choices.filter(pl.col("method") != "gated")
+    best = ungated.filter(pl.col("tuning_net_change") == pl.col("tuning_net_change").max().over("task"))
+    return best.unique("task", keep="first", maintain_order=True)

@@ -1,0 +1,93 @@
+"""How many interventions run a second: one is one prompt under one condition.
+
+Ways to run the same conditions on random prompts, heads drawn at random:
+
+- together: as the stage `intervene` does, bfloat16, many conditions in one batch, each row from the first
+  layer that its condition touches;
+- whole passes: the same, but every row from the beginning;
+- float32: together, in float32;
+- reference: float32, one prompt and one condition at a time, a hook that zeroes the projection's input.
+
+Two mixes of conditions: as many heads as the paper zeroes, and single heads, a step of greedy selection.
+
+    python benchmarks/intervention.py [--model smollm2-135m] [--prompts 16] [--rounds 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import polars as pl
+import torch
+from alternate import fastest, parser_of, print_table
+from torch import Tensor
+
+from apmae.intervention.applying import apply
+from apmae.intervention.conditions import Condition
+from apmae.intervention.running import run_conditions
+from apmae.intervention.value import Intervention
+from apmae.target import Target
+from apmae.target.loading import load_model_and_tokenizer
+
+LENGTH_TOKENS = 256
+BATCH = 16
+HEAD_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
+REFERENCE_PROMPTS = 1
+REFERENCE = "reference"
+
+
+def main() -> None:
+    """Measure and print a Markdown table for each mix."""
+    arguments = _arguments()
+    target = Target.load(arguments.model)
+    exact = Target.load(arguments.model, dtype="float32")
+    reference = load_model_and_tokenizer(arguments.model, "float32", str(exact.device), False)[0]
+    reference.set_attn_implementation("sdpa")
+    generator = torch.Generator().manual_seed(0)
+    shape = (arguments.prompts, LENGTH_TOKENS)
+    ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
+    prompts = pl.DataFrame({"input_ids": ids.tolist(), "target_id": ids[:, 0].tolist()})
+    mixes = {
+        "the paper's numbers of heads": [_drawn(target, count, generator) for count in HEAD_COUNTS],
+        "single heads": [_drawn(target, 1, generator) for _ in HEAD_COUNTS],
+    }
+    for mix, conditions in mixes.items():
+        ways = {
+            "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),
+            "whole passes": lambda chosen=conditions: _whole_passes(target, chosen, ids),
+            "float32": lambda chosen=conditions: run_conditions(exact, chosen, prompts, None, BATCH),
+            REFERENCE: lambda chosen=conditions: _one_by_one(reference, chosen, ids[:REFERENCE_PROMPTS]),
+        }
+        counts = dict.fromkeys(ways, len(conditions) * arguments.prompts)
+        counts[REFERENCE] = len(conditions) * REFERENCE_PROMPTS
+        print(f"\n{arguments.model}, {LENGTH_TOKENS} tokens, {mix}: ", end="")
+        print_table(fastest(ways, arguments.rounds), counts, REFERENCE, "interventions")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__, prompts=16, rounds=2)
+    parser.add_argument("--model", default="smollm2-135m")
+    return parser.parse_args()
+
+
+def _drawn(target: Target, count: int, generator: torch.Generator) -> Condition:
+    order = torch.randperm(len(target.heads), generator=generator)[:count]
+    return Condition("", "", "random", "zero", 0.0, 0, tuple(target.heads[number] for number in order))
+
+
+def _whole_passes(target: Target, conditions: list[Condition], ids: Tensor) -> None:
+    for condition in conditions:
+        with target.scale_heads(dict.fromkeys(condition.heads, 0.0)):
+            for batch in ids.split(BATCH):
+                target.logits(batch).argmax(-1)
+
+
+def _one_by_one(model: torch.nn.Module, conditions: list[Condition], ids: Tensor) -> None:
+    for condition in conditions:
+        for prompt in ids:
+            with torch.inference_mode(), apply(model, Intervention(condition.heads)):
+                model(prompt[None].to(model.device)).logits[:, -1].argmax(-1)
+
+
+if __name__ == "__main__":
+    main()

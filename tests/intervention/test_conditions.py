@@ -1,0 +1,109 @@
+"""Choosing heads and prompts, by hand."""
+
+import numpy as np
+import polars as pl
+import pytest
+from tiny_studies import random_prompts, tiny_config
+
+from apmae.intervention.conditions import (
+    Condition,
+    condition_table,
+    held_out_prompts,
+    most_important,
+    rank_heads,
+    sweep,
+    tuning_prompts,
+)
+from apmae.study import IMPORTANCE_SCHEMA
+
+IMPORTANCE = pl.DataFrame(
+    [
+        ("eol", "clusters", 0, 0, 1.0, 0.3, -0.1, 0.2, 1.0, 1.0),
+        ("eol", "clusters", 0, 1, 1.0, 0.1, -0.5, -0.4, 1.0, 1.0),
+        ("eol", "clusters", 1, 0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0),
+        ("eol", "clusters", 1, 1, 1.0, 0.6, -0.2, 0.4, 1.0, 1.0),
+    ],
+    schema=IMPORTANCE_SCHEMA,
+    orient="row",
+)
+
+
+@pytest.mark.parametrize(
+    ("selection", "heads"),
+    [
+        ("positive", [(1, 1), (0, 0), (0, 1)]),  # head (1, 0) has no positive value
+        ("negative", [(0, 1), (1, 1), (0, 0)]),
+        ("neutral", [(1, 0), (0, 0), (0, 1), (1, 1)]),
+    ],
+)
+def test_heads_are_ranked_by_their_shap_values(selection, heads):
+    assert rank_heads(IMPORTANCE, selection, np.random.default_rng(0)) == heads
+
+
+def test_ties_and_random_draws_depend_on_the_generator_alone():
+    silent = IMPORTANCE.with_columns(mean_positive=0.0, mean_negative=0.0)
+    orders = {tuple(rank_heads(silent, "neutral", np.random.default_rng(seed))) for seed in range(20)}
+    assert len(orders) > 5
+    same = {tuple(rank_heads(IMPORTANCE, "random", np.random.default_rng(3))) for _ in range(3)}
+    assert len(same) == 1
+    assert set(same.pop()) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_counts_without_enough_heads_are_left_out(tmp_path):
+    sections = {"head_counts": [4, 1, 9], "random_draws": 2, "operations": ["zero"]}
+    config = tiny_config(tmp_path, intervention=sections).intervention
+    made = [(c.selection, c.draw, len(c.heads)) for c in sweep("eol", "clusters", IMPORTANCE, config, seed=0)]
+    assert made == [
+        ("positive", 0, 1),
+        ("negative", 0, 1),
+        ("neutral", 0, 1),
+        ("neutral", 0, 4),
+        *[("random", draw, count) for draw in (0, 1) for count in (1, 4)],
+    ]
+
+
+def test_every_operation_gets_the_same_heads(tmp_path):
+    sections = {"head_counts": [2], "random_draws": 1, "factors": [0.5, 2.0]}
+    config = tiny_config(tmp_path, intervention=sections).intervention
+    made = list(sweep("eol", "clusters", IMPORTANCE, config, seed=0))
+    by_operation = {}
+    for condition in made:
+        by_operation.setdefault((condition.operation, condition.factor), []).append(condition.heads)
+    assert list(by_operation) == [("zero", 0.0), ("mean", 0.0), ("scale", 0.5), ("scale", 2.0)]
+    assert all(heads == by_operation["zero", 0.0] for heads in by_operation.values())
+
+
+def test_the_most_important_heads_are_those_of_largest_difference():
+    ranked = IMPORTANCE.with_columns(max_difference=pl.Series([0.1, 0.4, 0.4, 0.2]))
+    assert most_important(ranked, 3) == [(0, 1), (1, 0), (1, 1)]
+
+
+def test_held_out_prompts_are_the_first_of_either_outcome():
+    chosen = held_out_prompts(random_prompts(count=40), "eol", 1)
+    assert sorted(chosen["correct"]) == [False, True]
+    assert set(chosen["split"]) == {"test"}
+    assert set(chosen["task"]) == {"eol"}
+
+
+def test_tuning_prompts_are_balanced_drawn_and_of_the_training_part():
+    prompts = random_prompts(count=200)
+    chosen = tuning_prompts(prompts, "eol", 5, seed=0)
+    assert (chosen["correct"].sum(), chosen.height) == (5, 10)
+    assert set(chosen["split"]) == {"train"}
+    assert chosen["prompt_id"].is_sorted()
+    assert chosen.equals(tuning_prompts(prompts, "eol", 5, seed=0))
+    assert not chosen.equals(tuning_prompts(prompts, "eol", 5, seed=1))
+    train = prompts.filter(task="eol", split="train")
+    rarer = min(train["correct"].sum(), (~train["correct"]).sum())
+    assert tuning_prompts(prompts, "eol", 1000, seed=0).height == 2 * rarer
+
+
+def test_conditions_are_numbered_in_their_table():
+    made = [
+        Condition("eol", "clusters", "random", "scale", 0.5, 1, ((0, 1), (2, 3))),
+        Condition("eol", "clusters", "greedy", "zero", 0.0, 0, ((1, 1),)),
+    ]
+    assert condition_table(made).rows() == [
+        (0, "eol", "clusters", "random", "scale", 0.5, 1, [[0, 1], [2, 3]]),
+        (1, "eol", "clusters", "greedy", "zero", 0.0, 0, [[1, 1]]),
+    ]
