@@ -99,15 +99,14 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
 
 
 def _task_prompts(study: Study, task: str) -> TaskPrompts | None:
-    """None for a task without importance or held-out prompts."""
+    """None for a task without importance, held-out prompts, or prompts of both outcomes to choose on."""
     config = study.config.intervention
     if study.importance.filter(task=task).is_empty():
         return None
     held_out = held_out_prompts(study.study_prompts, task, config.prompts_per_outcome)
-    if held_out.is_empty():
-        return None
     count, seed = config.tuning_prompts_per_outcome, study.config.seed
-    return TaskPrompts(tuning_prompts(study.study_prompts, task, count, seed), held_out)
+    tuning = tuning_prompts(study.study_prompts, task, count, seed)
+    return None if held_out.is_empty() or tuning.is_empty() else TaskPrompts(tuning, held_out)
 
 
 def _means(study: Study, target: Target, prompts: dict[str, TaskPrompts], work: Path) -> Tensor | None:
@@ -141,12 +140,7 @@ def _greedy(experiment: Experiment, track: Tracker) -> list[Condition]:
     config = experiment.study.config.intervention
     if "greedy" not in config.selections:
         return []
-    searches = [
-        (task, features)
-        for task, prompts in experiment.prompts.items()
-        for features in config.importance
-        if not prompts.tuning.is_empty()
-    ]
+    searches = [(task, features) for task in experiment.prompts for features in config.importance]
     conditions = []
     for task, features in track(searches, "greedy selection", len(searches)):
         importance = experiment.study.importance.filter(task=task, features=features)

@@ -1,0 +1,176 @@
+"""The whole stage on a tiny study: what it writes, that it can be killed, and side effects."""
+
+import polars as pl
+import pytest
+import torch
+from tiny_studies import random_prompts, tiny_study
+
+from apmae.intervention import Intervention, side_effects, stage
+from apmae.intervention.conditions import Condition
+from apmae.intervention.running import factor_matrix
+from apmae.progress import silent
+from apmae.study import BEST, IMPORTANCE, IMPORTANCE_SCHEMA, PREDICTIONS, PREDICTIONS_SCHEMA
+
+TABLES = ("conditions", "interventions", "choices", "side_effects")
+KEY = "key"
+
+
+@pytest.fixture
+def make_study(llama):
+    """A builder of studies that lack nothing but interventions; half of the prompts are right."""
+
+    def make(directory, **intervention):
+        prompts = random_prompts(count=120)
+        with torch.inference_mode():
+            predicted = llama.logits(prompts["input_ids"].to_list()).argmax(-1).tolist()
+        number = pl.int_range(pl.len()) // 2  # two tasks take turns
+        prompts = prompts.with_columns(predicted_id=pl.Series(predicted, dtype=pl.Int32)).with_columns(
+            target_id=pl.when(number % 2 == 0).then("predicted_id").otherwise(1),
+            correct=number % 2 == 0,
+            split=pl.when(number % 3 == 0).then(pl.lit("test")).otherwise(pl.lit("train")),
+        )
+        sections = {"head_counts": [1, 4], "random_draws": 1, "greedy_candidates": 3, "greedy_heads": 2}
+        study = tiny_study(directory, prompts, intervention=sections | intervention)
+        heads = [(layer, head) for layer in range(3) for head in range(4)]
+        rows = [
+            (task, "clusters", *head, 1.0 / (number + 1), 0.1 * number, -0.2, 0.0, 1.0, 1.0)
+            for task in ("eol", "identifiers")
+            for number, head in enumerate(heads)
+        ]
+        importance = pl.DataFrame(rows, schema=IMPORTANCE_SCHEMA, orient="row")
+        study.write_table(IMPORTANCE, importance, IMPORTANCE_SCHEMA)
+        predictions = study.study_prompts.filter(split="test").select(
+            "prompt_id",
+            "task",
+            protocol=pl.lit("held_out"),
+            features=pl.lit("confidence"),
+            fold=0,
+            probability=0.5,
+        )
+        study.write_table(PREDICTIONS, predictions, PREDICTIONS_SCHEMA)
+        return study
+
+    return make
+
+
+def tables(study):
+    return {name: getattr(study, name) for name in TABLES}
+
+
+def test_every_condition_meets_every_prompt_and_both_parts(make_study, llama, tmp_path):
+    study = make_study(tmp_path, tuning_prompts_per_outcome=3)
+    counts = stage.run(study, KEY, silent, llama)
+    interventions, conditions = study.interventions, study.conditions
+    assert counts["conditions"] == conditions.height
+    assert set(conditions["selection"]) >= {"positive", "negative", "neutral", "random"}
+    assert conditions["heads"].list.len().to_list() == (
+        interventions.group_by("condition")
+        .agg(pl.col("n_heads").first())
+        .sort("condition")["n_heads"]
+        .to_list()
+    )
+    by_task = interventions.group_by("task", "condition", "split").agg(
+        pl.col("prompt_id").n_unique(), pl.len()
+    )
+    assert (by_task["prompt_id"] == by_task["len"]).all()
+    assert set(by_task.filter(split="train")["len"]) == {6}
+    held_out = study.study_prompts.filter(split="test").group_by("task").len()
+    assert set(by_task.filter(split="test").select("task", "len").rows()) == set(held_out.rows())
+    joined = interventions.join(study.prompts, on="prompt_id")
+    assert (joined["split"] == joined["split_right"]).all()
+    assert (joined["correct_after"] == (joined["predicted_id"] == joined["target_id"])).all()
+    assert interventions["gate_probability"].null_count() == 0
+
+
+def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tmp_path):
+    study = make_study(tmp_path, tuning_prompts_per_outcome=2, operations=["mean"], selections=["neutral"])
+    stage.run(study, KEY, silent, llama)
+    of_task = study.interventions.filter(split="train").group_by("task", maintain_order=True).first()
+    assert of_task.height == 2
+    tuning = study.interventions.filter(split="train")["prompt_id"].unique(maintain_order=True)
+    ids = study.prompts.filter(pl.col("prompt_id").is_in(tuning.implode()))["input_ids"].to_list()
+    means = llama.mean_head_outputs([ids])
+    for row in study.interventions.iter_rows(named=True):
+        heads = study.conditions["heads"][row["condition"]].to_list()
+        prompt = study.prompts.filter(prompt_id=row["prompt_id"])["input_ids"].to_list()
+        with llama.scale_heads(factor_matrix(heads, 0.0, 3, 4), means):
+            assert row["predicted_id"] == int(llama.logits(prompt).argmax())
+
+
+def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "BLOCK_CONDITIONS", 3)
+    expected = make_study(tmp_path / "whole")
+    stage.run(expected, KEY, silent, llama)
+    study = make_study(tmp_path / "killed")
+    real, runs = stage.run_conditions, []
+
+    def killed_after(most):
+        def run(*arguments):
+            if len(runs) == most:
+                raise KeyboardInterrupt
+            runs.append(0)
+            return real(*arguments)
+
+        return run
+
+    for most in (1, 3, 6):  # in greedy selection, and in blocks
+        monkeypatch.setattr(stage, "run_conditions", killed_after(most))
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(study, KEY, silent, llama)
+    monkeypatch.setattr(stage, "run_conditions", killed_after(1000))
+    stage.run(study, KEY, silent, llama)
+    whole = []
+    monkeypatch.setattr(stage, "run_conditions", lambda *arguments: whole.append(0) or real(*arguments))
+    stage.run(make_study(tmp_path / "again"), KEY, silent, llama)
+    assert len(runs) == len(whole)  # nothing ran twice
+    for name, table in tables(expected).items():
+        assert table.equals(getattr(study, name)), name
+
+
+def test_the_best_intervention_is_saved_as_it_was_run(make_study, llama, tmp_path):
+    study = make_study(tmp_path)
+    stage.run(study, KEY, silent, llama)
+    tasks = sorted(path.name for path in study.path(BEST).iterdir())
+    ungated = study.choices.filter(pl.col("method") != "gated")
+    assert tasks == sorted(set(ungated["task"]))
+    for task in tasks:
+        best = Intervention.best_of(study, task)
+        most = ungated.filter(task=task)["tuning_net_change"].max()
+        chosen = ungated.filter(task=task, tuning_net_change=most)["condition"].to_list()
+        heads = [study.conditions["heads"][number].to_list() for number in chosen]
+        assert [list(head) for head in best.heads] in heads
+        assert best.target == study.config.target
+
+
+def test_a_task_without_importance_is_left_out(make_study, llama, tmp_path):
+    study = make_study(tmp_path)
+    study.write_table(IMPORTANCE, study.importance.filter(task="eol"), IMPORTANCE_SCHEMA)
+    assert stage.run(study, KEY, silent, llama)["tasks"] == ["eol"]
+    study.write_table(IMPORTANCE, study.importance.clear(), IMPORTANCE_SCHEMA)
+    assert stage.run(study, "other", silent, llama)["conditions"] == 0
+    assert study.interventions.is_empty()
+
+
+def test_side_effects_are_of_the_other_tasks_and_of_random_code(make_study, llama, tmp_path):
+    study = make_study(tmp_path, side_effect_prompts=6)
+    condition = Condition("eol", "clusters", "random", "zero", 0.0, 0, ((0, 0), (1, 2)))
+    table = side_effects.side_effects(study, llama, condition, None)
+    assert set(table["task"]) == {"eol"}
+    assert {name[0]: rows.height for name, rows in table.group_by("measured_on")} == {
+        "identifiers": 6,
+        "random code": 6,
+    }
+    prompts = study.prompts.select("prompt_id", "purpose", "split", "correct", "input_ids", "target_id")
+    for row in table.join(prompts, on="prompt_id").iter_rows(named=True):
+        ids = torch.tensor([row["input_ids"]])
+        with llama.scale_heads(dict.fromkeys(condition.heads, 0.0)), torch.inference_mode():
+            logits = llama.model(input_ids=ids).logits[0]
+        if row["measured_on"] == "identifiers":
+            assert row["split"] == "test"
+            assert row["before"] == row["correct"]
+            assert row["after"] == (int(logits[-1].argmax()) == row["target_id"])
+        else:
+            assert row["purpose"] == "encoder"
+            losses = -logits[:-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+            assert row["after"] == pytest.approx(float(losses.mean()), rel=1e-5)
+            assert row["before"] != pytest.approx(row["after"], rel=1e-6)
