@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import zarr
 
 from apmae import study as files
 from apmae.config import StudyConfig
+from apmae.intervention.choices import choose
+from apmae.intervention.side_effects import RANDOM_CODE
 from apmae.prediction.features import BASELINES, SHUFFLED
 from apmae.reconstruction import Reconstruction
 from apmae.report.cross_evaluation import EVALUATION_SCHEMA
@@ -89,6 +92,9 @@ def build_study(
     study.write_table(files.IMPORTANCE, importance, files.IMPORTANCE_SCHEMA)
     interventions = _interventions(generator, prompts, outcome_tasks, head_counts)
     study.write_table(files.INTERVENTIONS, interventions, files.INTERVENTIONS_SCHEMA)
+    study.write_table(files.CHOICES, choose(interventions), files.CHOICES_SCHEMA)
+    effects = _side_effects(generator, outcome_tasks)
+    study.write_table(files.SIDE_EFFECTS, effects, files.SIDE_EFFECTS_SCHEMA)
     heads = importance.sort("max_difference", descending=True).select("layer", "head")
     shown = heads.unique(maintain_order=True).head(exemplar_heads)
     _write_exemplars(study, generator, clusters.join(shown, on=["layer", "head"]), tokens)
@@ -327,34 +333,50 @@ def _importance(
 def _interventions(
     generator: np.random.Generator, prompts: pl.DataFrame, tasks: list[str], head_counts: tuple[int, ...]
 ) -> pl.DataFrame:
+    """Heads zeroed, or replaced by their mean, which does half of the damage."""
+    selections = [(name, 0) for name in ("positive", "negative", "neutral", "greedy")]
+    selections += [("random", draw) for draw in range(3)]
     frames = []
-    for task in tasks:
-        held_out = prompts.filter(pl.col("task") == task, pl.col("split") == "test")
-        before = held_out["correct"].to_numpy().astype(bool)
-        for n_heads in head_counts:
-            for selection, draws in (("positive", 1), ("negative", 1), ("neutral", 1), ("random", 3)):
-                for draw in range(draws):
-                    damage = min(1.0, 0.02 * n_heads**0.7 * (0.5 if selection == "random" else 1))
-                    after = np.where(
-                        before,
-                        generator.random(len(before)) > damage,
-                        generator.random(len(before)) < 0.15 * (1 - damage),
-                    )
-                    frames.append(
-                        pl.DataFrame(
-                            {
-                                "task": task,
-                                "selection": selection,
-                                "n_heads": n_heads,
-                                "draw": draw,
-                                "prompt_id": held_out["prompt_id"],
-                                "correct_before": before,
-                                "correct_after": after,
-                                "predicted_id": 5,
-                            }
-                        )
-                    )
-    return pl.concat(frames)
+    for task, (operation, harm) in product(tasks, (("zero", 1.0), ("mean", 0.5))):
+        of_task = prompts.filter(pl.col("task") == task)
+        before = of_task["correct"].to_numpy().astype(bool)
+        for n_heads, (selection, draw) in product(head_counts, selections):
+            if selection == "greedy" and operation == "mean":
+                continue
+            damage = min(1.0, 0.02 * harm * n_heads**0.7 * (0.5 if selection == "random" else 1))
+            kept, gained = generator.random(len(before)) > damage, generator.random(len(before))
+            frames.append(
+                of_task.select(
+                    "task",
+                    "split",
+                    "prompt_id",
+                    condition=len(frames),
+                    importance=pl.lit("clusters"),
+                    selection=pl.lit(selection),
+                    operation=pl.lit(operation),
+                    factor=0.0,
+                    n_heads=n_heads,
+                    draw=draw,
+                    correct_before=before,
+                    correct_after=np.where(before, kept, gained < 0.15 * (1 - damage)),
+                    predicted_id=5,
+                    gate_probability=np.clip(0.5 + 0.3 * (2 * before - 1) + 0.1 * (gained - 0.5), 0, 1),
+                )
+            )
+    schema = files.INTERVENTIONS_SCHEMA
+    return pl.concat(frames).select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def _side_effects(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
+    rows = []
+    for task, measured_on in product(tasks, (*tasks, RANDOM_CODE)):
+        if task == measured_on:
+            continue
+        for prompt in range(10):
+            before = 2.0 if measured_on == RANDOM_CODE else float(prompt % 2)
+            after = before + 0.1 * generator.random() if measured_on == RANDOM_CODE else before * (prompt > 1)
+            rows.append((task, measured_on, prompt, before, after))
+    return pl.DataFrame(rows, schema=files.SIDE_EFFECTS_SCHEMA, orient="row")
 
 
 def _write_exemplars(

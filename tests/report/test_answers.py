@@ -3,7 +3,9 @@ from __future__ import annotations
 import polars as pl
 from made_up import condition, interventions, metrics
 
+from apmae.intervention.choices import choose
 from apmae.report.answers import answers, shuffled_labels
+from apmae.report.chosen import chosen_effects
 from apmae.report.summaries import best_interventions, metrics_table
 
 TOP = pl.DataFrame(
@@ -27,18 +29,22 @@ def held_out(values: dict[str, float], half: float = 0.05) -> pl.DataFrame:
     return metrics_table(metrics(rows), "held_out")
 
 
+TASKS = pl.DataFrame({"task": ["eol"], "natural_rate": [0.5]})
+NONE_CHOSEN = chosen_effects(interventions([]), choose(interventions([])), TASKS)
+
+
 def best(outcomes: str) -> pl.DataFrame:
     return best_interventions(interventions(condition("eol", "negative", 20, outcomes)))
 
 
 def test_heads_that_lead_several_tasks_are_named_once() -> None:
-    heads, _, _ = answers(TOP, held_out(AUROC), best("gr"))
+    heads, _, _ = answers(TOP, held_out(AUROC), best("gr"), NONE_CHOSEN)
     assert heads.headline == "Head 3.2 leads in all 2 tasks."
     assert "3.2 (2 tasks)" in heads.detail
 
 
 def test_clusters_that_lose_to_confidence_are_said_to() -> None:
-    _, prediction, _ = answers(TOP, held_out(AUROC), best("gr"))
+    _, prediction, _ = answers(TOP, held_out(AUROC), best("gr"), NONE_CHOSEN)
     assert prediction.headline == "Clusters alone reach an AUROC of 0.60 on held-out groups."
     assert "do not beat the target's own confidence, which does better in the one task, clearly in 1" in (
         prediction.detail
@@ -47,13 +53,13 @@ def test_clusters_that_lose_to_confidence_are_said_to() -> None:
 
 
 def test_clusters_that_beat_confidence_are_said_to() -> None:
-    _, prediction, _ = answers(TOP, held_out({"clusters": 0.8, "confidence": 0.6}), best("gr"))
+    _, prediction, _ = answers(TOP, held_out({"clusters": 0.8, "confidence": 0.6}), best("gr"), NONE_CHOSEN)
     assert "They beat the target's own confidence in the one task, clearly in 1" in prediction.detail
     assert "Adding" not in prediction.detail
 
 
 def test_zeroing_is_told_with_its_interval_and_the_caveat() -> None:
-    _, _, zeroing = answers(TOP, held_out(AUROC), best("gggggggr"))
+    _, _, zeroing = answers(TOP, held_out(AUROC), best("gggggggr"), NONE_CHOSEN)
     assert zeroing.headline.startswith("At best +87.5 points [+")
     assert zeroing.headline.endswith("eol, 20 negative heads zeroed.")
     assert "above zero in the one task" in zeroing.detail
@@ -62,13 +68,26 @@ def test_zeroing_is_told_with_its_interval_and_the_caveat() -> None:
 
 
 def test_a_loss_is_not_told_as_a_gain() -> None:
-    _, _, zeroing = answers(TOP, held_out(AUROC), best("lllllllr"))
+    _, _, zeroing = answers(TOP, held_out(AUROC), best("lllllllr"), NONE_CHOSEN)
     assert zeroing.headline.startswith("At best −87.5 points")
     assert "above zero in no task" in zeroing.detail
 
 
+def test_what_is_left_on_new_prompts_is_told_with_its_interval() -> None:
+    tuning = interventions(condition("eol", "positive", 1, "gwrr")).with_columns(split=pl.lit("train"))
+    held_out_rows = interventions(condition("eol", "positive", 1, "gggr", first=10))
+    table = pl.concat([tuning, held_out_rows.with_columns(gate_probability=pl.lit(0.9, pl.Float32))])
+    chosen = chosen_effects(table, choose(table), TASKS)
+    _, _, changing = answers(TOP, held_out(AUROC), best("gr"), chosen)
+    # Three of four gained: 0.75, deviation 0.5; the gate, closed above 0.5, lets none of them through.
+    assert (
+        "measured on held-out ones of all tasks: zero +75.0 [+26.0, +124.0] and gated 0.0 [0.0, 0.0]."
+        in changing.detail
+    )
+
+
 def test_what_was_not_measured_is_said() -> None:
-    heads, prediction, zeroing = answers(NO_TOP, held_out({"prior": 0.5}), best(""))
+    heads, prediction, zeroing = answers(NO_TOP, held_out({"prior": 0.5}), best(""), NONE_CHOSEN)
     assert heads.headline == "Importance was computed for no task."
     assert prediction.headline == "Not measured on held-out groups."
     assert zeroing.headline == "No intervention was run."

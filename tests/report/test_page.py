@@ -27,6 +27,7 @@ FIGURES = {
     "risk_coverage",
     "intervention_overview",
     "intervention_tasks",
+    "intervention_variants",
     "training_loss",
 }
 
@@ -142,7 +143,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 11, "gallery_clusters": 5, "reconstructions": 0}
+    assert counts == {"figures": 12, "gallery_clusters": 5, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -166,11 +167,11 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
     study.write_table(files.METRICS, metrics, files.METRICS_SCHEMA)
     counts, page, _ = make(study)
-    assert counts["figures"] == 13
+    assert counts["figures"] == 14
     assert "Not measured on held-out groups." in page.text
     assert "n/a" in page.text
-    assert "identifiers: 8 conditions" in page.text
-    assert "eol: 8 conditions" not in page.text
+    assert "identifiers: 18 conditions" in page.text
+    assert "eol: 18 conditions" not in page.text
 
 
 def test_study_without_importance_and_interventions(small_study: Callable[..., Study]) -> None:
@@ -188,7 +189,7 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
-    assert counts["figures"] == 13
+    assert counts["figures"] == 14
     assert "Head 0.0 leads for eol." in page.text
 
 

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 import polars as pl
 
 from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.report.chosen import ALL_TASKS
 from apmae.report.summaries import Comparison, compare_with_confidence
-from apmae.report.wording import count, head_name, listed, out_of, points, points_interval, readable
+from apmae.report.wording import (
+    count,
+    head_name,
+    listed,
+    operation_words,
+    out_of,
+    points,
+    points_interval,
+    readable,
+)
 
 CLUSTERS = "clusters"
 MOST_NAMED = 5
@@ -23,15 +33,18 @@ class Answer:
     detail: str
 
 
-def answers(top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame) -> list[Answer]:
+def answers(
+    top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame, chosen: pl.DataFrame
+) -> list[Answer]:
     """Answer what a reader asks first.
 
     Args:
         top: heads per task, `summaries.top_heads`.
         held_out: `summaries.metrics_table` of the held-out protocol.
         best: `summaries.best_interventions`.
+        chosen: `chosen.chosen_effects`.
     """
-    return [_which_heads(top), _how_predictable(held_out), _what_zeroing_did(best)]
+    return [_which_heads(top), _how_predictable(held_out), _what_changing_did(best, chosen)]
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:
@@ -131,15 +144,16 @@ def _clearly(tasks: int) -> str:
     return f"clearly in {tasks or 'none'}"
 
 
-def _what_zeroing_did(best: pl.DataFrame) -> Answer:
-    question = "What does zeroing heads do?"
+def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
+    question = "What does changing heads do?"
     if best.is_empty():
         return Answer(question, "No intervention was run.", "")
     top = best.sort("net_change", descending=True, maintain_order=True).row(0, named=True)
     change = f"{points(top['net_change'])} points {points_interval(top['low'], top['high'])}".strip()
     headline = (
         f"At best {change}: {readable(top['task'])}, "
-        f"{count(top['n_heads'], top['selection'] + ' head')} zeroed."
+        f"{count(top['n_heads'], top['selection'] + ' head')} "
+        f"{operation_words(top['operation'], top['factor'])}."
     )
     above = best.filter(pl.col("excludes_zero") & (pl.col("net_change") > 0)).height
     detail = (
@@ -147,7 +161,19 @@ def _what_zeroing_did(best: pl.DataFrame) -> Answer:
         f"It is the best of {_conditions(best)}, chosen on the prompts it is measured on, and the "
         f"interval is not corrected for that choice: expect less on new prompts."
     )
-    return Answer(question, headline, detail)
+    return Answer(question, headline, f"{detail} {_on_new_prompts(chosen)}".strip())
+
+
+def _on_new_prompts(chosen: pl.DataFrame) -> str:
+    """What the conditions that tuning prompts chose do to held-out prompts of all tasks."""
+    pooled = chosen.filter(task=ALL_TASKS)
+    if pooled.is_empty():
+        return ""
+    methods = [
+        f"{method} {points(change)} {points_interval(low, high)}".strip()
+        for method, change, low, high in pooled.select("method", "net_change", "low", "high").iter_rows()
+    ]
+    return f"Chosen on tuning prompts and measured on held-out ones of all tasks: {listed(methods)}."
 
 
 def _conditions(best: pl.DataFrame) -> str:

@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 from numpy.typing import NDArray
 
 from apmae.report import style
-from apmae.report.wording import readable
+from apmae.report.summaries import VARIANT
+from apmae.report.wording import operation_words, readable
 
 PANEL_CHARACTERS = 26
 """Longest line of a title over one of four panels."""
@@ -120,21 +121,19 @@ def intervention_overview(effects: pl.DataFrame) -> Figure:
 @style.styled
 def intervention_tasks(effects: pl.DataFrame) -> Figure:
     """Net change of every task, one panel each, axes shared (`intervention_effects`)."""
-    tasks = effects["task"].unique(maintain_order=True).to_list()
-    selections = effects["selection"].unique(maintain_order=True).to_list()
-    columns = min(3, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    figure = Figure(figsize=(style.WIDTH_INCHES, 0.9 + 2.2 * rows))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, task in zip(panels, tasks, strict=False):
-        _curves(axes, effects.filter(pl.col("task") == task), selections)
-        axes.set_title(readable(task))
-    zeroed, change = "Heads zeroed (number, log scale)", "Net change in accuracy\n(percentage points)"
-    _name_outer_axes(panels, len(tasks), columns, zeroed, change)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=6)
-    style.title(figure, "Zeroing heads: net change per task")
-    return figure
+    panels = {readable(name): rows for (name,), rows in effects.group_by("task", maintain_order=True)}
+    return _curve_panels(panels, "Heads zeroed", "Zeroing heads: net change per task")
+
+
+@style.styled
+def intervention_variants(effects: pl.DataFrame) -> Figure:
+    """Net change over all tasks, a panel for each of `VARIANT` (pooled `intervention_effects`)."""
+    several = effects["importance"].n_unique() > 1
+    panels = {
+        operation_words(operation, factor) + (f", by {readable(importance)}" if several else ""): rows
+        for (importance, operation, factor), rows in effects.group_by(VARIANT, maintain_order=True)
+    }
+    return _curve_panels(panels, "Heads changed", "Changing heads: net change over all tasks")
 
 
 @style.styled
@@ -222,6 +221,8 @@ def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> Non
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     for index, name in enumerate(selections):
         rows = effects.filter(pl.col("selection") == name).sort("n_heads")
+        if rows.is_empty():
+            continue
         # Curves lie side by side, 1% of the axis apart, so that no interval hides another.
         heads = rows["n_heads"].to_numpy() * (right / left) ** (0.01 * (index - (len(selections) - 1) / 2))
         change, low, high = (
@@ -238,6 +239,28 @@ def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> Non
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
     axes.grid(axis="y")
+
+
+def _curve_panels(panels_of: dict[str, pl.DataFrame], heads: str, title: str) -> Figure:
+    """Net change against the number of heads, a panel for each table, axes shared."""
+    selections = pl.concat(list(panels_of.values()))["selection"].unique(maintain_order=True).to_list()
+    columns = min(3, len(panels_of))
+    rows = math.ceil(len(panels_of) / columns)
+    figure = Figure(figsize=(style.WIDTH_INCHES, 0.9 + 2.2 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, effects) in zip(panels, panels_of.items(), strict=False):
+        _curves(axes, effects, selections)
+        axes.set_title(name)
+    change = "Net change in accuracy\n(percentage points)"
+    _name_outer_axes(panels, len(panels_of), columns, f"{heads} (number, log scale)", change)
+    handles = {
+        label: handle
+        for axes in panels[: len(panels_of)]
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=6)
+    style.title(figure, title)
+    return figure
 
 
 def _name_outer_axes(panels: NDArray[Any], used: int, columns: int, x: str, y: str) -> None:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from apmae.reconstruction import Reconstruction
 from apmae.report import charts, cross_evaluation, maps
-from apmae.report.material import TOP_HEADS, Material
+from apmae.report.material import TOP_HEADS, Material, paper_variant
+from apmae.report.summaries import VARIANT
 from apmae.report.wording import count
 
 SCALINGS = {
@@ -46,7 +47,8 @@ def drawings(material: Material, reconstructions: list[Reconstruction] | None) -
         *([_reconstruction(m, reconstructions)] if reconstructions else []),
         *([] if m.evaluation is None else [_evaluation(m.evaluation)]),
         *([] if m.importance.is_empty() else [_importance(m), _mean_shap(m)]),
-        *([] if m.effects.is_empty() else [_intervention_overview(m), _intervention_tasks(m)]),
+        *([] if paper_variant(m.effects).is_empty() else [_intervention_overview(m), _intervention_tasks(m)]),
+        *([_intervention_variants(m)] if m.effects.select(VARIANT).n_unique() > 1 else []),
         *([] if m.history is None else [_training(m.history)]),
     ]
 
@@ -177,19 +179,20 @@ def _mean_shap(m: Material) -> Drawing:
 def _intervention_overview(m: Material) -> Drawing:
     return Drawing(
         "intervention_overview",
-        lambda: charts.intervention_overview(m.pooled_effects),
+        lambda: charts.intervention_overview(paper_variant(m.pooled_effects)),
         alt="Net change in accuracy over all tasks against the number of heads zeroed, by selection.",
         caption="Prompts that became right minus prompts that became wrong, in percent of the "
         "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
         "(towards right), negative (towards wrong), neutral (nearest to zero), random (mean over the "
-        "draws). Lines are 95% intervals over prompts; above zero the model got better. Paper figure 7 (a).",
+        "draws), greedy (one after the other, by what zeroing does to training prompts). Lines are 95% "
+        "intervals over prompts; above zero the model got better. Paper figure 7 (a).",
     )
 
 
 def _intervention_tasks(m: Material) -> Drawing:
     return Drawing(
         "intervention_tasks",
-        lambda: charts.intervention_tasks(m.effects),
+        lambda: charts.intervention_tasks(paper_variant(m.effects)),
         alt="Net change in accuracy against the number of heads zeroed, one panel for each task.",
         caption="The same, task by task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
         legible_pixels=760,
@@ -211,6 +214,18 @@ def _evaluation(table: pl.DataFrame) -> Drawing:
         "same for every encoder, and uniform attention is what a prediction that knows nothing gets. "
         f"Bold: the target of the encoder's own study.{unknown} {'; '.join(cross_evaluation.counts(table))}. "
         "Paper table 2.",
+        legible_pixels=760,
+    )
+
+
+def _intervention_variants(m: Material) -> Drawing:
+    return Drawing(
+        "intervention_variants",
+        lambda: charts.intervention_variants(m.pooled_effects),
+        alt="Net change over all tasks against the number of heads, one panel for each operation.",
+        caption="Held-out prompts of all tasks, on shared axes: the same heads zeroed, replaced by their "
+        "mean output over training prompts, or multiplied by a factor; and heads chosen by the importance of "
+        "other models, where the study has them. Not in the paper.",
         legible_pixels=760,
     )
 

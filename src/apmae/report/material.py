@@ -15,6 +15,7 @@ from apmae.config import StudyConfig
 from apmae.prediction.features import CONFIDENCE
 from apmae.report import summaries
 from apmae.report.answers import CLUSTERS
+from apmae.report.chosen import chosen_effects, side_effect_table
 from apmae.report.gallery import Tile, choose_tiles, exemplar_table
 from apmae.report.selective import reliability, risk_coverage
 from apmae.study import EVALUATION, PROVENANCE, TRAINING_HISTORY, Study
@@ -42,6 +43,8 @@ class Material:
     effects: pl.DataFrame
     pooled_effects: pl.DataFrame
     best_interventions: pl.DataFrame
+    chosen: pl.DataFrame
+    side_effects: pl.DataFrame
     tiles: list[Tile]
     tile_patterns: list[NDArray[np.floating]]  # (T, T) each
     history: pl.DataFrame | None  # None for an encoder that was not trained here
@@ -60,6 +63,12 @@ class Material:
         unions = [name for name in self.feature_sets if "+" in name]
         largest = max(unions, key=lambda name: name.count("+"), default=None)
         return [name for name in self.feature_sets if "+" not in name or name == largest]
+
+
+def paper_variant(effects: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are like the paper's: the study's first importance, heads zeroed."""
+    first = effects.filter(operation="zero").head(1).select("importance", "operation")
+    return effects.join(first, on=["importance", "operation"], how="semi", maintain_order="left")
 
 
 def read_material(study: Study) -> Material:
@@ -97,6 +106,8 @@ def read_material(study: Study) -> Material:
         effects=summaries.intervention_effects(interventions),
         pooled_effects=summaries.intervention_effects(interventions, pooled=True),
         best_interventions=summaries.best_interventions(interventions),
+        chosen=chosen_effects(interventions, study.choices, study.tasks),
+        side_effects=side_effect_table(_in_task_order(study.side_effects, tasks)),
         tiles=tiles,
         tile_patterns=_patterns(exemplars, tiles),
         history=pl.read_parquet(history) if history.exists() else None,

@@ -89,17 +89,20 @@ def render(material: Material, pictures: dict[str, Picture], key: str, made: dat
     )
     for name in ("readable", "points", "visible", "duration"):
         environment.filters[name] = getattr(wording, name)
-    environment.globals["points_interval"] = wording.points_interval
+    for name in ("points_interval", "operation_words"):
+        environment.globals[name] = getattr(wording, name)
     return environment.get_template("template.html").render(
         m=material,
         pictures=pictures,
-        answers=answers(material.top_heads, material.held_out, material.best_interventions),
+        answers=answers(material.top_heads, material.held_out, material.best_interventions, material.chosen),
         top_heads=_grouped(material.top_heads),
         metric_tables=_metric_tables(material),
         shuffled=shuffled_labels(material.held_out),
         top_heads_of={name: _grouped(table) for name, table in material.top_heads_of.items()},
         best=list(material.best_interventions.iter_rows(named=True)),
         flips=_grouped(material.effects),
+        chosen=_grouped(material.chosen),
+        side_effects=list(material.side_effects.iter_rows(named=True)),
         tiles=_tiles(material),
         pattern_scale=_data_uri(maps.pattern_scale()) if material.tiles else None,
         pattern_scaling=pattern_scaling(material),

@@ -30,6 +30,7 @@ SELECTION_COLOURS = {
     "negative": "#D55E00",
     "neutral": "#009E73",
     "random": "#8A8F98",
+    "greedy": "#CC79A7",
 }
 PATTERN_COLOURS = "viridis"
 QUANTITY_COLOURS = "Blues"

@@ -16,8 +16,8 @@ from apmae.prediction.features import SHUFFLED
 Z_95 = 1.959963984540054
 """Half-width of the central 95% of a standard normal distribution."""
 
-CONDITION = ("selection", "n_heads")
-
+VARIANT = ("importance", "operation", "factor")
+CONDITION = ("selection", "n_heads", *VARIANT)
 
 LOWER_IS_BETTER = ("brier", "ece", "aurc")
 """Metrics, with their natural-rate variants, whose smallest value is the best."""
@@ -134,23 +134,24 @@ def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
 
 
 def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -> pl.DataFrame:
-    """Net change in accuracy of every condition (figure 7).
+    """Net change in accuracy of held-out prompts under every condition (figure 7).
 
     A prompt's change is +1 where a wrong completion became right, -1 where a right one became wrong,
     else 0, averaged over the draws of a random selection. The net change is its mean over the prompts;
     the interval is the normal approximation with the standard error over the prompts.
 
     Args:
-        pooled: one condition is a selection and a number of heads, over the prompts of all tasks; else
-            every task has its own.
+        pooled: a condition is the same for all tasks, over whose prompts it is; else every task has
+            its own.
 
     Returns:
-        `task` (unless pooled), `selection`, `n_heads`, `prompts`, `draws`, `wrong_to_right` and
+        `task` (unless pooled), the names of `CONDITION`, `prompts`, `draws`, `wrong_to_right` and
         `right_to_wrong` (prompts, mean over draws), `net_change`, `low`, `high` (null for one prompt).
     """
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
-    per_prompt = interventions.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
+    held_out = interventions.filter(split="test")
+    per_prompt = held_out.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
         wrong_to_right=(~before & after).mean(),
         right_to_wrong=(before & ~after).mean(),
         draws=pl.col("draw").n_unique(),

@@ -30,7 +30,7 @@ def summary_table(study: Study) -> Table:
         "the best of all conditions.",
         box=SIMPLE_HEAD,
     )
-    for heading in ("task", "target\nright", *FEATURES.values(), "best net change [95%]\nby zeroing heads"):
+    for heading in ("task", "target\nright", *FEATURES.values(), "best net change [95%]\nby changing heads"):
         table.add_column(heading, no_wrap=True)
     auroc = _by_task_and_features(metrics_table(study.metrics, "held_out"))
     best = {row["task"]: row for row in best_interventions(study.interventions).iter_rows(named=True)}
@@ -60,4 +60,5 @@ def _net_change(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
     interval = "" if row["low"] is None else f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return f"{100 * row['net_change']:+.1f}{interval} {row['n_heads']} {row['selection']}"
+    how = "" if row["operation"] == "zero" else f", {row['operation']}"
+    return f"{100 * row['net_change']:+.1f}{interval} {row['n_heads']} {row['selection']}{how}"

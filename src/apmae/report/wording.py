@@ -15,6 +15,11 @@ def head_name(layer: int, head: int) -> str:
     return f"{layer}.{head}"
 
 
+def operation_words(operation: str, factor: float) -> str:
+    """What is done to heads: zeroed, replaced by their mean, times 0.5."""
+    return {"zero": "zeroed", "mean": "replaced by their mean"}.get(operation, f"times {factor:g}")
+
+
 def points(change: float | None) -> str:
     """A change in accuracy, a fraction, in percentage points with its sign."""
     if change is None:
