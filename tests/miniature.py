@@ -83,7 +83,15 @@ def write_study(path, target, corpus, directory):
         "encoding": {"shard_prompts": 16, "precision": "no"},
         "clustering": {"n_clusters": 3, "processes": 1},
         "prediction": {"folds": 3, "iterations": 20, "processes": 1},
-        "intervention": {"head_counts": [1, 4], "random_draws": 2, "prompts_per_outcome": 4},
+        "intervention": {
+            "head_counts": [1, 4],
+            "random_draws": 2,
+            "prompts_per_outcome": 4,
+            "tuning_prompts_per_outcome": 4,
+            "greedy_candidates": 3,
+            "greedy_heads": 2,
+            "side_effect_prompts": 6,
+        },
         "report": {"gallery_clusters": 4, "reconstructions": 2},
     }
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -114,3 +114,12 @@ def test_status_of_a_study_that_was_not_begun(apmae, tmp_path):
     code, output, _ = apmae("status", study_file(tmp_path, corpus=java(tmp_path)))
     assert code == 0
     assert output.count("missing") == 7
+
+
+def test_what_cannot_be_exported_ends_in_one_line(apmae, tmp_path):
+    code, _, said = apmae("export-model", tmp_path, "--output", tmp_path / "out")
+    assert code == 2
+    assert said == f"error: {tmp_path} holds no intervention (no intervention.json)\n"
+    code, _, said = apmae("export-model", tmp_path, "--output", tmp_path)
+    assert code == 2
+    assert said == f"error: {tmp_path} is there already: name a new directory\n"

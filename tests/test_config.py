@@ -64,6 +64,21 @@ def test_feature_sets_are_unions_of_known_blocks(study_file, features, said):
         load_config(study_file, [f"prediction.features={features}"])
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("importance", "[row_encodings]", r"no feature set of prediction\.features has row_encodings"),
+        ("importance", "[confidence]", "Input should be 'clusters', 'row_statistics'"),
+        ("gate", "margin", r"intervention\.gate: 'margin' is neither confidence nor one of"),
+        ("operations", "[zero, zero]", r"intervention\.operations names one twice"),
+        ("operations", "[double]", "Input should be 'zero', 'mean' or 'scale'"),
+    ],
+)
+def test_interventions_follow_what_is_predicted(study_file, key, value, said):
+    with pytest.raises(ApmaeError, match=said):
+        load_config(study_file, [f"intervention.{key}={value}"])
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_studies_are_valid_and_named_after_their_files(path):
     assert load_config(path).name == path.stem
@@ -75,6 +90,8 @@ def test_the_papers_studies_have_the_papers_numbers():
     assert (config.prompts.per_task, len(config.prompts.tasks)) == (10_000, 11)
     assert config.encoder.scaling == "min_normalized"
     assert not config.encoder.row_tokens
+    assert config.intervention.operations == ("zero",)
+    assert config.intervention.random_draws == 10
 
 
 def test_the_page_about_the_configuration_is_up_to_date():

@@ -20,7 +20,18 @@ from apmae.model import APMAEConfig, APMAEModel
 from apmae.progress import silent
 from apmae.study import EVALUATION, Study
 
-TABLES = ("prompts", "tasks", "clusters", "predictions", "metrics", "importance", "interventions")
+TABLES = (
+    "prompts",
+    "tasks",
+    "clusters",
+    "predictions",
+    "metrics",
+    "importance",
+    "conditions",
+    "interventions",
+    "choices",
+    "side_effects",
+)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -63,7 +74,11 @@ def test_every_artifact_of_the_design_is_there(finished):
         "metrics.parquet",
         "importance.parquet",
         "predictor/eol.cbm",
+        "conditions.parquet",
         "interventions.parquet",
+        "choices.parquet",
+        "side_effects.parquet",
+        "best",
         "report/index.html",
     } <= names
     assert not list(study.path("work").iterdir())
@@ -109,7 +124,8 @@ def test_interventions_know_the_outcome_before(finished):
     joined = study.interventions.join(study.prompts, on="prompt_id")
     assert (joined["correct_before"] == joined["correct"]).all()
     assert (joined["correct_after"] == (joined["predicted_id"] == joined["target_id"])).all()
-    assert set(joined["split"]) == {"test"}
+    assert set(joined["split"]) == {"train", "test"}
+    assert (joined["split"] == joined["split_right"]).all()
 
 
 def test_a_second_run_does_nothing_and_says_so(finished):
