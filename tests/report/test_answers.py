@@ -4,7 +4,7 @@ import polars as pl
 from made_up import condition, interventions, metrics
 
 from apmae.intervention.choices import choose
-from apmae.report.answers import answers, shuffled_labels
+from apmae.report.answers import answers, shuffled_labels, versus_zeroing
 from apmae.report.chosen import chosen_effects
 from apmae.report.summaries import best_interventions, metrics_table
 
@@ -84,6 +84,26 @@ def test_what_is_left_on_new_prompts_is_told_with_its_interval() -> None:
         "measured on held-out ones of all tasks: zero +75.0 [+26.0, +124.0] and gated 0.0 [0.0, 0.0]."
         in changing.detail
     )
+
+
+def test_where_a_method_beats_plain_zeroing_is_counted() -> None:
+    rows = [
+        ("eol", "zero", 0.0, 0.0),
+        ("eol", "mean", 0.1, 0.05),
+        ("eol", "gated", 0.1, -0.05),
+        ("random", "mean", -0.1, -0.2),
+        ("random", "gated", 0.0, -0.1),
+        ("all tasks", "mean", 0.5, 0.4),
+    ]
+    chosen = pl.DataFrame(rows, schema=["task", "method", "difference", "difference_low"], orient="row")
+    assert versus_zeroing(chosen) == (
+        "Better than plain zeroing on held-out prompts: mean in 1 of 2 tasks, clearly in 1; "
+        "gated in 1 of 2 tasks, clearly in none. In random none is."
+    )
+    assert versus_zeroing(chosen.filter(pl.col("task") == "eol")).endswith(
+        "gated in the one task, clearly in none."
+    )
+    assert versus_zeroing(chosen.clear()) == ""
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from apmae.prediction.features import CONFIDENCE, SHUFFLED
-from apmae.report.chosen import ALL_TASKS
+from apmae.report.chosen import ALL_TASKS, REFERENCE
 from apmae.report.summaries import Comparison, compare_with_confidence
 from apmae.report.wording import (
     count,
@@ -45,6 +45,28 @@ def answers(
         chosen: `chosen.chosen_effects`.
     """
     return [_which_heads(top), _how_predictable(held_out), _what_changing_did(best, chosen)]
+
+
+def versus_zeroing(chosen: pl.DataFrame) -> str:
+    """In which tasks other methods do better on held-out prompts than plain zeroing, and in which none does.
+
+    Args:
+        chosen: `chosen.chosen_effects`.
+    """
+    others = chosen.filter(pl.col("task") != ALL_TASKS, pl.col("method") != REFERENCE).drop_nulls(
+        "difference"
+    )
+    if others.is_empty():
+        return ""
+    sentences = []
+    for (method,), rows in others.group_by("method", maintain_order=True):
+        better = rows.filter(pl.col("difference") > 0).height
+        clearly = rows.filter(pl.col("difference_low") > 0).height
+        sentences.append(f"{method} in {out_of(better, rows.height, 'task')}, {_clearly(clearly)}")
+    none = others.group_by("task", maintain_order=True).agg(pl.col("difference").max())
+    left = [readable(task) for task in none.filter(pl.col("difference") <= 0)["task"]]
+    said = f"Better than plain zeroing on held-out prompts: {'; '.join(sentences)}."
+    return f"{said} In {listed(left)} none is." if left else said
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:

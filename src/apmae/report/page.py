@@ -17,7 +17,7 @@ from apmae.config import dump_config
 from apmae.progress import Tracker
 from apmae.reconstruction import Reconstruction
 from apmae.report import maps, style, wording
-from apmae.report.answers import answers, shuffled_labels
+from apmae.report.answers import answers, shuffled_labels, versus_zeroing
 from apmae.report.drawings import Drawing, drawings, pattern_scaling
 from apmae.report.material import Material, read_material
 from apmae.study import REPORT, Study
@@ -102,6 +102,7 @@ def render(material: Material, pictures: dict[str, Picture], key: str, made: dat
         best=list(material.best_interventions.iter_rows(named=True)),
         flips=_grouped(material.effects),
         chosen=_grouped(material.chosen),
+        versus_zeroing=versus_zeroing(material.chosen),
         side_effects=list(material.side_effects.iter_rows(named=True)),
         tiles=_tiles(material),
         pattern_scale=_data_uri(maps.pattern_scale()) if material.tiles else None,
