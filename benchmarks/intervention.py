@@ -32,6 +32,7 @@ from apmae.target.loading import load_model_and_tokenizer
 LENGTH_TOKENS = 256
 BATCH = 16
 HEAD_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
+FLOAT32_PROMPTS = 4
 REFERENCE_PROMPTS = 1
 REFERENCE = "reference"
 
@@ -55,10 +56,13 @@ def main() -> None:
         ways = {
             "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),
             "whole passes": lambda chosen=conditions: _whole_passes(target, chosen, ids),
-            "float32": lambda chosen=conditions: run_conditions(exact, chosen, prompts, None, BATCH),
+            "float32": lambda chosen=conditions: run_conditions(
+                exact, chosen, prompts.head(FLOAT32_PROMPTS), None, BATCH
+            ),
             REFERENCE: lambda chosen=conditions: _one_by_one(reference, chosen, ids[:REFERENCE_PROMPTS]),
         }
         counts = dict.fromkeys(ways, len(conditions) * arguments.prompts)
+        counts["float32"] = len(conditions) * FLOAT32_PROMPTS
         counts[REFERENCE] = len(conditions) * REFERENCE_PROMPTS
         print(f"\n{arguments.model}, {LENGTH_TOKENS} tokens, {mix}: ", end="")
         print_table(fastest(ways, arguments.rounds), counts, REFERENCE, "interventions")

@@ -85,9 +85,12 @@ def test_side_effects_of_two_tasks_and_on_perplexity() -> None:
         ("eol", "random code", 6, math.log(16), math.log(8)),
         ("a", "random code", 5, 0.0, 1.0),
     ]
-    table = side_effect_table(pl.DataFrame(rows, schema=SIDE_EFFECTS_SCHEMA, orient="row"))
+    effects = pl.DataFrame(rows, schema=SIDE_EFFECTS_SCHEMA, orient="row")
+    made = choices(("eol", "zero", 0, None), ("eol", "gated", 0, 0.3))
+    table = side_effect_table(effects, made, chosen_effects(held_out(0, "ggwr"), made, TASKS))
     eol, alone = table.rows(named=True)
     # Changes -1, 1, -1, 0: mean -0.25, variance 2.75 / 3.
+    assert (eol["gain"], alone["gain"]) == (0.5, None)
     assert eol["others_net_change"] == -0.25
     assert eol["low"] == pytest.approx(-0.25 - HALF * math.sqrt(2.75 / 3) / 2)
     assert (eol["worst_task"], eol["worst_net_change"]) == ("b", -0.5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from apmae.intervention.choices import CHANGE, METHODS
+from apmae.intervention.choices import CHANGE, METHODS, best_ungated
 from apmae.intervention.side_effects import RANDOM_CODE
 from apmae.report.summaries import Z_95
 
@@ -45,12 +45,19 @@ def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl
     return table.join(chosen, on=["task", "method"], how="left", maintain_order="left")
 
 
-def side_effect_table(side_effects: pl.DataFrame) -> pl.DataFrame:
-    """What each task's best intervention does to the others and to random code.
+def side_effect_table(
+    side_effects: pl.DataFrame, choices: pl.DataFrame, chosen: pl.DataFrame
+) -> pl.DataFrame:
+    """What each task's best intervention does to the others and to random code, beside its gain.
+
+    Args:
+        side_effects, choices: the study's tables.
+        chosen: `chosen_effects`.
 
     Returns:
-        `task`; `others_net_change`, `low`, `high` over the prompts of all other tasks; `worst_task` and
-        `worst_net_change`; `perplexity_before` and `perplexity_after` of random code. Null: not measured.
+        `task`; `gain`, its own net change; `others_net_change`, `low`, `high` over the prompts of all
+        other tasks; `worst_task` and `worst_net_change`; `perplexity_before` and `perplexity_after` of
+        random code. Null where not measured.
     """
     change = pl.col("after") - pl.col("before")
     others = side_effects.filter(pl.col("measured_on") != RANDOM_CODE)
@@ -68,7 +75,9 @@ def side_effect_table(side_effects: pl.DataFrame) -> pl.DataFrame:
         perplexity_before=pl.col("before").mean().exp(), perplexity_after=pl.col("after").mean().exp()
     )
     table = side_effects.select(pl.col("task").unique(maintain_order=True))
-    for part in (pooled.unnest("others_net_change"), worst, perplexity):
+    best = best_ungated(choices).select("task", "method")
+    gain = best.join(chosen, on=["task", "method"]).select("task", gain="net_change")
+    for part in (gain, pooled.unnest("others_net_change"), worst, perplexity):
         table = table.join(part, on="task", how="left", maintain_order="left")
     return table
 

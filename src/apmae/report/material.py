@@ -85,6 +85,7 @@ def read_material(study: Study) -> Material:
     by_model = {name[0]: rows for name, rows in importance.group_by("features", maintain_order=True)}
     importance = by_model.pop(CLUSTERS, importance.clear())
     predictions = _held_out_predictions(study)
+    chosen = chosen_effects(interventions, study.choices, study.tasks)
     exemplars = study.exemplars
     tiles = choose_tiles(
         exemplar_table(exemplars), importance, clusters, prompts, study.config.report.gallery_clusters
@@ -106,8 +107,8 @@ def read_material(study: Study) -> Material:
         effects=summaries.intervention_effects(interventions),
         pooled_effects=summaries.intervention_effects(interventions, pooled=True),
         best_interventions=summaries.best_interventions(interventions),
-        chosen=chosen_effects(interventions, study.choices, study.tasks),
-        side_effects=side_effect_table(_in_task_order(study.side_effects, tasks)),
+        chosen=chosen,
+        side_effects=side_effect_table(_in_task_order(study.side_effects, tasks), study.choices, chosen),
         tiles=tiles,
         tile_patterns=_patterns(exemplars, tiles),
         history=pl.read_parquet(history) if history.exists() else None,
