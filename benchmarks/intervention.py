@@ -5,7 +5,6 @@ Ways to run the same conditions on random prompts, heads drawn at random:
 - together: as the stage `intervene` does, bfloat16, many conditions in one batch, each row from the first
   layer that its condition touches;
 - whole passes: the same, but every row from the beginning;
-- float32: together, in float32;
 - reference: float32, one prompt and one condition at a time, a hook that zeroes the projection's input.
 
 Two mixes of conditions: as many heads as the paper zeroes, and single heads, a step of greedy selection.
@@ -32,7 +31,6 @@ from apmae.target.loading import load_model_and_tokenizer
 LENGTH_TOKENS = 256
 BATCH = 16
 HEAD_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
-FLOAT32_PROMPTS = 4
 REFERENCE_PROMPTS = 1
 REFERENCE = "reference"
 
@@ -41,8 +39,7 @@ def main() -> None:
     """Measure and print a Markdown table for each mix."""
     arguments = _arguments()
     target = Target.load(arguments.model)
-    exact = Target.load(arguments.model, dtype="float32")
-    reference = load_model_and_tokenizer(arguments.model, "float32", str(exact.device), False)[0]
+    reference = load_model_and_tokenizer(arguments.model, "float32", str(target.device), False)[0]
     reference.set_attn_implementation("sdpa")
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)
@@ -56,13 +53,9 @@ def main() -> None:
         ways = {
             "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),
             "whole passes": lambda chosen=conditions: _whole_passes(target, chosen, ids),
-            "float32": lambda chosen=conditions: run_conditions(
-                exact, chosen, prompts.head(FLOAT32_PROMPTS), None, BATCH
-            ),
             REFERENCE: lambda chosen=conditions: _one_by_one(reference, chosen, ids[:REFERENCE_PROMPTS]),
         }
         counts = dict.fromkeys(ways, len(conditions) * arguments.prompts)
-        counts["float32"] = len(conditions) * FLOAT32_PROMPTS
         counts[REFERENCE] = len(conditions) * REFERENCE_PROMPTS
         print(f"\n{arguments.model}, {LENGTH_TOKENS} tokens, {mix}: ", end="")
         print_table(fastest(ways, arguments.rounds), counts, REFERENCE, "interventions")
