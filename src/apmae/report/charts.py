@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
-from numpy.typing import NDArray
 
 from apmae.report import style
 from apmae.report.summaries import VARIANT
@@ -52,8 +50,7 @@ def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
     panels[0].set_yticks(range(len(tasks)), [readable(task) for task in tasks])
     panels[0].set_ylim(len(tasks) - 0.5, -0.5)
     panels[0].set_ylabel("Task")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4)
+    _legend(figure, panels[:1], 4)
     style.title(figure, f"Predicting whether a completion is right ({protocol_name})")
     return figure
 
@@ -62,11 +59,9 @@ def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
 def reliability(table: pl.DataFrame) -> Figure:
     """Observed against predicted frequency, a panel for each feature set (`selective.reliability`)."""
     sets = table["features"].unique(maintain_order=True).to_list()
-    columns = min(4, len(sets))
-    rows = math.ceil(len(sets) / columns)
-    figure = Figure(figsize=(style.WIDTH_INCHES, 0.7 + 2.5 * rows))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, name in zip(panels, sets, strict=False):
+    predicted, right = "Predicted probability", "Right completions\n(fraction)"
+    figure, panels = _panel_grid(len(sets), 4, 0.7, 2.5, predicted, right)
+    for axes, name in zip(panels, sets, strict=True):
         bins = table.filter(pl.col("features") == name)
         axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.vlines(bins["probability"], bins["low"], bins["high"], color=style.PALETTE[0], linewidth=1.2)
@@ -74,7 +69,6 @@ def reliability(table: pl.DataFrame) -> Figure:
         axes.scatter(bins["probability"], bins["frequency"], s=sizes, color=style.PALETTE[0], zorder=3)
         axes.set_title(fill(readable(name), PANEL_CHARACTERS))
         axes.grid()
-    _name_outer_axes(panels, len(sets), columns, "Predicted probability", "Right completions\n(fraction)")
     style.title(figure, "Are predicted probabilities true?")
     return figure
 
@@ -85,11 +79,9 @@ def risk_coverage(curves: pl.DataFrame) -> Figure:
     tasks = curves["task"].unique(maintain_order=True).to_list()
     features = curves["features"].unique(maintain_order=True).to_list()
     colour = style.colours(features)
-    columns = min(3, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    figure = Figure(figsize=(style.WIDTH_INCHES, 1.1 + 2.2 * rows))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, task in zip(panels, tasks, strict=False):
+    trusted, wrong = "Completions trusted (fraction, surest first)", "Wrong among them\n(fraction)"
+    figure, panels = _panel_grid(len(tasks), 3, 1.1, 2.2, trusted, wrong)
+    for axes, task in zip(panels, tasks, strict=True):
         for name in features:
             curve = curves.filter(pl.col("task") == task, pl.col("features") == name)
             axes.plot(
@@ -97,10 +89,7 @@ def risk_coverage(curves: pl.DataFrame) -> Figure:
             )
         axes.set_title(readable(task))
         axes.grid()
-    trusted, wrong = "Completions trusted (fraction, surest first)", "Wrong among them\n(fraction)"
-    _name_outer_axes(panels, len(tasks), columns, trusted, wrong)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4)
+    _legend(figure, panels, 4)
     style.title(figure, "How many mistakes remain when only the surest completions are trusted")
     return figure
 
@@ -244,34 +233,43 @@ def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> Non
 def _curve_panels(panels_of: dict[str, pl.DataFrame], heads: str, title: str) -> Figure:
     """Net change against the number of heads, a panel for each table, axes shared."""
     selections = pl.concat(list(panels_of.values()))["selection"].unique(maintain_order=True).to_list()
-    columns = min(3, len(panels_of))
-    rows = math.ceil(len(panels_of) / columns)
-    figure = Figure(figsize=(style.WIDTH_INCHES, 0.9 + 2.2 * rows))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, effects) in zip(panels, panels_of.items(), strict=False):
+    change = "Net change in accuracy\n(percentage points)"
+    figure, panels = _panel_grid(len(panels_of), 3, 0.9, 2.2, f"{heads} (number, log scale)", change)
+    for axes, (name, effects) in zip(panels, panels_of.items(), strict=True):
         _curves(axes, effects, selections)
         axes.set_title(name)
-    change = "Net change in accuracy\n(percentage points)"
-    _name_outer_axes(panels, len(panels_of), columns, f"{heads} (number, log scale)", change)
-    handles = {
-        label: handle
-        for axes in panels[: len(panels_of)]
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=6)
+    _legend(figure, panels, 6)
     style.title(figure, title)
     return figure
 
 
-def _name_outer_axes(panels: NDArray[Any], used: int, columns: int, x: str, y: str) -> None:
-    """Remove unused panels; name the axes of the first column and of the lowest panel of each column."""
-    for axes in panels[used:]:
-        axes.remove()
-    for axes in panels[:used:columns]:
+def _panel_grid(
+    count: int, most_columns: int, margin_inches: float, row_inches: float, x: str, y: str
+) -> tuple[Figure, list[Axes]]:
+    """Panels that share their axes, named at the first column and at the lowest panel of each column."""
+    columns = min(most_columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(style.WIDTH_INCHES, margin_inches + row_inches * rows))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    panels = grid[:count]
+    for unused in grid[count:]:
+        unused.remove()
+    for axes in panels[::columns]:
         axes.set_ylabel(y)
-    for axes in panels[max(used - columns, 0) : used]:
+    for axes in panels[-columns:]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(x)
+    return figure, panels
+
+
+def _legend(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
+    """One legend below the panels: every label of any of them once."""
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
 
 
 def _plain_number(value: float, _position: int | None = None) -> str:
