@@ -72,16 +72,7 @@ def _bloom(
     _refuse_cache(layer_past)
     query, key, value = module._reshape(module.query_key_value(hidden_states))
     bias = alibi.view(len(query), module.num_heads, 1, -1)
-    output, _ = attention_forward(
-        module,
-        query,
-        key,
-        value,
-        _allowed(attention_mask),
-        module.inv_norm_factor,
-        position_bias=bias,
-    )
-    return module.dense(output.flatten(2)) + residual, None
+    return _projected(module, query, key, value, attention_mask, bias) + residual, None
 
 
 def _mpt(
@@ -130,16 +121,17 @@ def _falcon(
     if alibi is None:
         assert position_embeddings is not None, "without ALiBi Falcon has rotary positions"
         query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
-    output, _ = attention_forward(
-        module,
-        query,
-        key,
-        value,
-        _allowed(attention_mask),
-        module.inv_norm_factor,
-        position_bias=None if alibi is None else alibi * module.inv_norm_factor,
-    )
-    return module.dense(output.flatten(2)), None
+    bias = None if alibi is None else alibi * module.inv_norm_factor
+    return _projected(module, query, key, value, attention_mask, bias), None
+
+
+def _projected(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Attention and the output projection, as BLOOM and Falcon have them."""
+    allowed, scaling = _allowed(attention_mask), module.inv_norm_factor
+    output, _ = attention_forward(module, query, key, value, allowed, scaling, position_bias=bias)
+    return module.dense(output.flatten(2))  # type: ignore[no-any-return]
 
 
 def _allowed(attention_mask: Tensor | None) -> Tensor | None:
