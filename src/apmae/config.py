@@ -323,7 +323,7 @@ class InterventionConfig(Section):
     head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
     """Heads changed per condition; counts above the model's number of heads are left out."""
     random_draws: Positive = 3
-    """Draws of the random selection (the paper's studies: 10)."""
+    """Draws of the random selection, the control of the first operation (the paper's studies: 10)."""
     prompts_per_outcome: Positive = 1_000
     """Held-out prompts per task and outcome: this many right ones, this many wrong ones."""
     tuning_prompts_per_outcome: Positive = 50

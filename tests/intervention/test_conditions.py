@@ -62,15 +62,20 @@ def test_counts_without_enough_heads_are_left_out(tmp_path):
     ]
 
 
-def test_every_operation_gets_the_same_heads(tmp_path):
+def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(tmp_path):
     sections = {"head_counts": [2], "random_draws": 1, "factors": [0.5, 2.0]}
     config = tiny_config(tmp_path, intervention=sections).intervention
     made = list(sweep("eol", "clusters", IMPORTANCE, config, seed=0))
     by_operation = {}
     for condition in made:
-        by_operation.setdefault((condition.operation, condition.factor), []).append(condition.heads)
+        chosen = (condition.selection, condition.heads)
+        by_operation.setdefault((condition.operation, condition.factor), []).append(chosen)
     assert list(by_operation) == [("zero", 0.0), ("mean", 0.0), ("scale", 0.5), ("scale", 2.0)]
-    assert all(heads == by_operation["zero", 0.0] for heads in by_operation.values())
+    *ranked, (selection, _) = by_operation.pop(("zero", 0.0))
+    assert selection == "random"
+    others = sweep("eol", "row_statistics", IMPORTANCE, config, seed=0)
+    assert "random" not in {condition.selection for condition in others}
+    assert all(chosen == ranked for chosen in by_operation.values())
 
 
 def test_the_most_important_heads_are_those_of_largest_difference():

@@ -53,16 +53,18 @@ def sweep(
 ) -> Iterator[Condition]:
     """A task's conditions but the greedy ones, by operation.
 
-    Counts for which a selection has too few heads are left out: positive and negative heads are
+    Random heads, which no importance chooses, are the control of the first operation. Counts for which
+    a selection has too few heads are left out: positive and negative heads are
     those with any positive or negative SHAP value (the paper's "where available").
 
     Args:
         features: whose importance it is.
         importance: `IMPORTANCE_SCHEMA`, of this task and these features.
     """
-    for operation, factor in operations(config):
+    for number, (operation, factor) in enumerate(operations(config)):
+        is_control = number == 0 and features == config.importance[0]
         for selection in config.selections:
-            if selection == "greedy":
+            if selection == "greedy" or (selection == "random" and not is_control):
                 continue
             for draw in range(config.random_draws if selection == "random" else 1):
                 generator = numpy_generator(seed, "interventions", task, selection, draw)
