@@ -1,0 +1,118 @@
+"""Print the tables of docs/results.md, in Markdown, from a finished study.
+
+python scripts/print_results.py runs/smollm2-java
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.report.chosen import chosen_effects, side_effect_table
+from apmae.report.summaries import best_interventions, metrics_table
+from apmae.report.wording import operation_words, points, points_interval
+from apmae.study import Study
+
+Row = Sequence[str]
+
+
+def main() -> None:
+    """Print every table of the study named on the command line."""
+    study = Study.open(sys.argv[1])
+    held_out = metrics_table(study.metrics, "held_out")
+    print("Accuracy (95% interval) on balanced held-out prompts:\n")
+    _print_metric(held_out, "accuracy")
+    print("AUROC (95% interval) on held-out prompts:\n")
+    _print_metric(held_out, "auroc")
+    print("AUROC minus that of confidence, paired (95% interval):\n")
+    _print_differences(held_out)
+    chosen = chosen_effects(study.interventions, study.choices, study.tasks)
+    print("Net change in points of accuracy on held-out prompts, of what tuning prompts chose:\n")
+    _print_table(("task", "method", "what", "net change", "minus plain zeroing"), _chosen(chosen))
+    print("The best of all conditions on the held-out prompts themselves:\n")
+    _print_table(("task", "what", "net change", "conditions"), _best(study))
+    print("What each task's best intervention does elsewhere:\n")
+    _print_side_effects(side_effect_table(study.side_effects, study.choices, chosen))
+
+
+def _print_table(heading: Row, rows: Iterator[Row]) -> None:
+    print("| " + " | ".join(heading) + " |")
+    print("|---" * len(heading) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def _print_metric(table: pl.DataFrame, metric: str) -> None:
+    """A row for each feature set, a column for each task."""
+    tasks = table["task"].unique(maintain_order=True).to_list()
+    by_features = table.group_by("features", maintain_order=True)
+
+    def cells(rows: pl.DataFrame) -> Iterator[str]:
+        of_task = {row["task"]: row for row in rows.iter_rows(named=True)}
+        for task in tasks:
+            row = of_task.get(task)
+            if row is None or row[metric] is None:
+                yield "-"
+            else:
+                yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
+
+    _print_table(("features", *tasks), ((str(name), *cells(rows)) for (name,), rows in by_features))
+
+
+def _print_differences(table: pl.DataFrame) -> None:
+    """Each task's best union with confidence, and in how many tasks every feature set beats it clearly."""
+    known = table.filter(~pl.col("features").is_in([CONFIDENCE, SHUFFLED])).drop_nulls("auroc_difference")
+    unions = known.filter(pl.col("features").str.contains(CONFIDENCE, literal=True))
+    best = unions.sort("auroc", descending=True).group_by("task", maintain_order=True).first()
+    of_task = {row["task"]: row for row in best.iter_rows(named=True)}
+
+    def rows() -> Iterator[Row]:
+        for task in table["task"].unique(maintain_order=True):
+            row = of_task[task]
+            low, high = row["auroc_difference_low"], row["auroc_difference_high"]
+            yield task, row["features"], f"{row['auroc_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+    _print_table(("task", "best union", "difference"), rows())
+    clearly = known.group_by("features", maintain_order=True).agg(
+        (pl.col("auroc_difference_low") > 0).sum(), (pl.col("auroc_difference_high") < 0).sum()
+    )
+    counts = ((name, str(above), str(below)) for name, above, below in clearly.iter_rows())
+    _print_table(("features", "tasks clearly above confidence", "tasks clearly below"), counts)
+
+
+def _chosen(table: pl.DataFrame) -> Iterator[Row]:
+    for row in table.iter_rows(named=True):
+        what = "nothing helped" if row["selection"] is None and row["condition"] is None else "-"
+        if row["selection"] is not None:
+            what = f"{row['n_heads']} {row['selection']} {operation_words(row['operation'], row['factor'])}"
+        change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+        difference = "" if row["difference"] is None else points(row["difference"])
+        interval = points_interval(row["difference_low"], row["difference_high"])
+        yield row["task"], row["method"], what, change, f"{difference} {interval}".strip()
+
+
+def _best(study: Study) -> Iterator[Row]:
+    for row in best_interventions(study.interventions).iter_rows(named=True):
+        what = f"{row['n_heads']} {row['selection']} {operation_words(row['operation'], row['factor'])}"
+        change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+        yield row["task"], what, change, str(row["conditions"])
+
+
+def _print_side_effects(table: pl.DataFrame) -> None:
+    def rows() -> Iterator[Row]:
+        for row in table.iter_rows(named=True):
+            others = f"{points(row['others_net_change'])} {points_interval(row['low'], row['high'])}"
+            worst = f"{row['worst_task']} {points(row['worst_net_change'])}"
+            perplexity = f"{row['perplexity_before']:.1f} to {row['perplexity_after']:.1f}"
+            yield row["task"], points(row["gain"]), others, worst, perplexity
+
+    heading = ("task", "own gain", "all other tasks", "worst other task", "perplexity of random code")
+    _print_table(heading, rows())
+
+
+if __name__ == "__main__":
+    main()
