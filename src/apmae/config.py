@@ -34,6 +34,18 @@ BlockName = Literal[
 HeadBlockName = Literal["clusters", "row_statistics", "cls_encodings", "row_encodings"]
 """Those whose columns belong to heads, so that heads have an importance."""
 
+FORWARD_PASS_BLOCKS = (
+    "max_probability",
+    "margin",
+    "entropy",
+    "confidence",
+    "hidden_state",
+    "row_statistics",
+    "cls_encodings",
+    "row_encodings",
+)
+"""Those that one forward pass of the target gives, and the encoder."""
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -273,6 +285,9 @@ class PredictionConfig(Section):
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
     `confidence`, `max_probability`, `margin`, `entropy`, `hidden_state`, `position`,
     `random_clusters`) and their unions, written with `+`. The baselines are always measured."""
+    scorer: str = "confidence+row_statistics"
+    """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
+    `position` or clusters), blocks of heads among them. With encodings it needs the encoder's pass too."""
     folds: Annotated[int, Field(ge=2)] = 10
     """Folds of the cross-validation."""
     iterations: Positive = 200
@@ -297,6 +312,17 @@ class PredictionConfig(Section):
             raise ValueError("prediction.features names a feature set twice")
         if any(len(set(blocks)) < len(blocks) for blocks in unions):
             raise ValueError("prediction.features names a block twice in one union")
+        return self
+
+    @model_validator(mode="after")
+    def _scorer_sees_heads_in_one_pass(self) -> Self:
+        blocks = self.scorer.split("+")
+        if unfit := [block for block in blocks if block not in FORWARD_PASS_BLOCKS]:
+            raise ValueError(f"prediction.scorer: {unfit[0]!r} is none of {', '.join(FORWARD_PASS_BLOCKS)}")
+        if len(set(blocks)) < len(blocks):
+            raise ValueError("prediction.scorer names a block twice")
+        if not set(blocks) & set(get_args(HeadBlockName)):
+            raise ValueError("prediction.scorer has no block of heads, such as row_statistics")
         return self
 
 

@@ -12,6 +12,8 @@ Tables (polars schemas below) and arrays:
                      `cls` of an AP-MAE of random weights. NaN where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
+    predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs
+                     calibration.parquet; `<task>.cbm`, CatBoost's model of the clusters
     best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
                      nothing helped the tuning prompts
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
@@ -60,6 +62,7 @@ EXEMPLARS = "exemplars.zarr"
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.parquet"
 IMPORTANCE = "importance.parquet"
+CALIBRATION = "calibration.parquet"
 PREDICTOR = "predictor"
 CONDITIONS = "conditions.parquet"
 INTERVENTIONS = "interventions.parquet"
@@ -148,6 +151,16 @@ IMPORTANCE_SCHEMA = pl.Schema(
         "mean_shap": pl.Float64,
         "top_share": pl.Float64,  # of the folds, those in which the head is among the ten foremost
         "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
+    }
+)
+CALIBRATION_SCHEMA = pl.Schema(
+    {  # of the task's predictor; a task without one has no row
+        "task": pl.String,
+        "features": pl.String,  # feature set that it sees
+        "slope": pl.Float64,  # slope * log-odds + offset are calibrated, at the natural rate
+        "offset": pl.Float64,
+        "natural_rate": pl.Float64,
+        "prompts": pl.Int32,  # training prompts that slope and offset are fitted on
     }
 )
 CONDITIONS_SCHEMA = pl.Schema(
@@ -289,6 +302,11 @@ class Study:
     def importance(self) -> pl.DataFrame:
         """SHAP importance of every head, `IMPORTANCE_SCHEMA`."""
         return self._table(IMPORTANCE)
+
+    @property
+    def calibration(self) -> pl.DataFrame:
+        """From the predictors' log-odds to frequencies, `CALIBRATION_SCHEMA`."""
+        return self._table(CALIBRATION)
 
     @property
     def interventions(self) -> pl.DataFrame:

@@ -23,7 +23,7 @@ def drawn(seed: int = 0) -> dict[str, np.ndarray]:
 def test_a_block_is_standardised_to_a_total_variance_of_one():
     # Column 0 has mean 2 and deviation 1, column 1 is constant, column 2 has mean 0 and deviation 4.
     block = np.array([[1, 7, 4], [3, 7, -4]], dtype=np.float32)
-    columns = Columns(block)
+    columns = Columns.fit(block)
     np.testing.assert_allclose(columns.standardise(block) * 2**0.5, [[-1, 0, 1], [1, 0, -1]])
     new = np.array([[2, 8, 8]], dtype=np.float32)
     np.testing.assert_allclose(columns.standardise(new) * 2**0.5, [[0, 0, 2]])
@@ -31,7 +31,7 @@ def test_a_block_is_standardised_to_a_total_variance_of_one():
 
 def test_categories_become_indicators_and_new_ones_none():
     block = np.array([[0, -1], [1, -1], [0, 4], [1, 4]], dtype=np.int16)
-    columns = Columns(block)
+    columns = Columns.fit(block)
     assert columns.source.tolist() == [0, 0, 1, 1]
     np.testing.assert_allclose(columns.standardise(block)[0] * 2, [1, -1, 1, -1])
     np.testing.assert_allclose(

@@ -4,13 +4,15 @@ import pytest
 import zarr
 from catboost import CatBoostClassifier
 from polars.testing import assert_frame_equal
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering, prediction
 from apmae.errors import ApmaeError
-from apmae.prediction.features import SHUFFLED, feature_sets, load_blocks
-from apmae.prediction.metrics import METRICS, RATE_DEPENDENT
+from apmae.prediction.features import SHUFFLED, blocks_of_pass, feature_sets, load_blocks
+from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, weights_at_rate
+from apmae.prediction.predictor import load_predictors
 from apmae.prediction.stage import outcomes
 from apmae.prediction.trees import as_pool
 from apmae.progress import silent
@@ -127,6 +129,48 @@ def test_predictor_is_the_held_out_model(finished):
     np.testing.assert_allclose(model.predict_proba(as_pool(blocks))[:, 1], stored, rtol=1e-5)
 
 
+def test_the_scorers_predictor_is_the_held_out_model(finished):
+    study, _ = finished
+    prompts = study.study_prompts.filter(task="eol", split="test")
+    blocks = load_blocks(["confidence", "row_statistics"], study, prompts, "held_out")
+    predictor = load_predictors(study)["eol"]
+    stored = study.predictions.filter(protocol="held_out", features="confidence+row_statistics")
+    found = expit(predictor.model.log_odds(blocks))
+    np.testing.assert_allclose(found, stored["probability"], rtol=1e-5)
+    (row,) = study.calibration.iter_rows(named=True)
+    assert (row["features"], row["natural_rate"]) == ("confidence+row_statistics", 0.75)
+    assert row["prompts"] == study.study_prompts.filter(task="eol", split="train").height
+    # The outcome's share of the log-odds is the telling head's.
+    heads = np.abs(predictor.head_contributions(blocks, 4)).mean(0)
+    assert divmod(int(heads.argmax()), 2) == (TELLING_LAYER, TELLING_HEAD)
+
+
+def test_calibrated_probabilities_keep_to_the_natural_rate(finished):
+    study, _ = finished
+    prompts = study.study_prompts.filter(task="eol", split="test")
+    blocks = load_blocks(["confidence", "row_statistics"], study, prompts, "held_out")
+    predictor = load_predictors(study)["eol"]
+    right = prompts["correct"].to_numpy()
+    weights = weights_at_rate(right, np.ones(len(right)), 0.75)
+    probability = expit(predictor.log_odds(blocks))
+    assert np.average(probability, weights=weights) == pytest.approx(0.75, abs=0.06)
+
+
+def test_blocks_of_a_pass_are_those_of_the_study(finished):
+    study, _ = finished
+    prompts = study.study_prompts.filter(task="eol", split="test")
+    ids = prompts["prompt_id"].to_numpy()
+    names = ["confidence", "margin", "row_statistics", "cls_encodings", "row_encodings", "hidden_state"]
+    arrays = {name: study.encodings[name][:][:, ids] for name in ("cls", "row", "row_statistics")}
+    arrays["hidden_state"] = study.encodings["hidden_state"][:][ids]
+    outcomes = {name: prompts[name].to_numpy() for name in ("max_probability", "margin", "entropy")}
+    found = blocks_of_pass(names, arrays, outcomes)
+    expected = load_blocks(names, study, prompts, "held_out")
+    assert list(found) == names
+    for name in names:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
 def test_blocks_are_those_of_their_prompts(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol", split="test")
@@ -208,7 +252,7 @@ def test_number_of_processes_does_not_matter(tmp_path):
     studies = [clustered(tmp_path / str(n), processes=n, folds=2) for n in (1, 2)]
     for study in studies:
         prediction.run(study, "k", silent)
-    for table in ("predictions", "metrics", "importance"):
+    for table in ("predictions", "metrics", "importance", "calibration"):
         assert_frame_equal(*(getattr(study, table) for study in studies))
 
 
@@ -227,7 +271,7 @@ def test_killed_and_resumed_equals_unkilled(tmp_path, finished):
     assert 5 <= len(kept) < 2 * len(feature_sets(study.config))
     prediction.run(study, "k", silent)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    for table in ("predictions", "metrics", "importance"):
+    for table in ("predictions", "metrics", "importance", "calibration"):
         assert_frame_equal(getattr(study, table), getattr(unkilled, table))
 
 
@@ -244,7 +288,10 @@ def test_one_outcome_only_goes_on_and_says_so(tmp_path):
         "eol: no wrong prompt in the train split",
         "eol: no wrong prompt in the test split",
         "eol: no predictor, for want of outcomes or clusters to tell apart",
+        "eol: no scorer, for want of right and wrong prompts of several training groups",
     ]
+    with pytest.raises(ApmaeError, match=r"larger prompts\.per_task"):
+        load_predictors(study)
     assert study.metrics.filter(metric="auroc")["value"].is_nan().all()
     assert value(study, "held_out", "clusters", "accuracy") == 1
     assert (study.importance["max_difference"] == 0).all()

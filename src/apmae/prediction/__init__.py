@@ -10,20 +10,25 @@
    own confidence, with intervals by bootstrap over groups (`evaluation`).
 4. SHAP values say which heads a predictor goes by, and folds how far to trust that (`importance`,
    `explanation`).
+5. A calibrated predictor of each task is kept for prompts to come (`predictor`, `calibration`).
 """
 
-from apmae.prediction.features import BLOCKS, feature_sets, load_blocks
+from apmae.prediction.features import BLOCKS, blocks_of_pass, feature_sets, load_blocks
 from apmae.prediction.importance import head_importance, stability
 from apmae.prediction.linear import LinearModel
+from apmae.prediction.predictor import Predictor, load_predictors
 from apmae.prediction.stage import run
 from apmae.prediction.trees import shap_values
 
 __all__ = [
     "BLOCKS",
     "LinearModel",
+    "Predictor",
+    "blocks_of_pass",
     "feature_sets",
     "head_importance",
     "load_blocks",
+    "load_predictors",
     "run",
     "shap_values",
     "stability",

@@ -6,7 +6,7 @@ A feature set is a union of blocks, written with "+". The baselines are measured
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -28,15 +28,27 @@ SHUFFLED = "shuffled_labels"
 """All blocks of the study's feature sets, fitted on and measured against shuffled outcomes: anything
 but chance there is a leak."""
 
+HEAD_ARRAYS = {"row_statistics": "row_statistics", "cls_encodings": "cls", "row_encodings": "row"}
+"""Blocks that are arrays (heads, prompts, dim) of encodings.zarr."""
+OUTCOME_COLUMNS = {
+    "max_probability": ("max_probability",),
+    "margin": ("margin",),
+    "entropy": ("entropy",),
+    "confidence": ("max_probability", "margin", "entropy"),
+}
+"""Blocks that are columns of the prompts' outcomes."""
+
 BASELINES = ("prior", "position", "max_probability", "margin", "entropy", "confidence", "hidden_state")
 HEAD_BLOCKS = ("clusters", "row_statistics", "cls_encodings", "row_encodings")
 """Blocks whose columns belong to heads, the same number to each, head by head."""
 
 
 def feature_sets(config: StudyConfig) -> tuple[str, ...]:
-    """The study's feature sets, then the baselines."""
+    """The study's feature sets, the scorer's, then the baselines."""
     random = ("random_clusters",) if config.encoding.random_encoder else ()
-    return tuple(dict.fromkeys((*config.prediction.features, *BASELINES, *random, SHUFFLED)))
+    return tuple(
+        dict.fromkeys((*config.prediction.features, config.prediction.scorer, *BASELINES, *random, SHUFFLED))
+    )
 
 
 def blocks_of(features: str, config: StudyConfig) -> tuple[str, ...]:
@@ -55,6 +67,18 @@ def explained_blocks(config: StudyConfig) -> tuple[str, ...]:
 def load_blocks(names: Iterable[str], study: Study, prompts: pl.DataFrame, protocol: Protocol) -> Blocks:
     """Read the named blocks of `prompts`, which are sorted by prompt_id."""
     return {name: BLOCKS[name](study, prompts, protocol) for name in names}
+
+
+def blocks_of_pass(
+    names: Iterable[str], arrays: Mapping[str, NDArray[Any]], outcomes: Mapping[str, NDArray[Any]]
+) -> Blocks:
+    """The named blocks, of those that a forward pass gives, as `load_blocks` has them.
+
+    Args:
+        arrays: as in encodings.zarr: (heads, prompts, dim), and `hidden_state` (prompts, hidden).
+        outcomes: (prompts,) by name, as in prompts.parquet.
+    """
+    return {name: _of_pass(name, arrays, outcomes) for name in names}
 
 
 def take(blocks: Blocks, rows: NDArray[np.int64]) -> Blocks:
@@ -83,9 +107,7 @@ def _by_head(array: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np
     """(prompts, heads * dim) of an array of encodings.zarr."""
 
     def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
-        values = _finite(_array(study, array).oindex[:, prompts["prompt_id"].to_numpy(), :])
-        n_heads, _, dim = values.shape
-        return values.transpose(1, 0, 2).reshape(len(prompts), n_heads * dim)
+        return _head_columns(_array(study, array).oindex[:, prompts["prompt_id"].to_numpy(), :])
 
     return read
 
@@ -119,6 +141,24 @@ def _nothing(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray
     return np.empty((len(prompts), 0), dtype=np.float32)
 
 
+def _of_pass(
+    name: str, arrays: Mapping[str, NDArray[Any]], outcomes: Mapping[str, NDArray[Any]]
+) -> NDArray[np.float32]:
+    if name in OUTCOME_COLUMNS:
+        return np.stack([outcomes[column] for column in OUTCOME_COLUMNS[name]], 1).astype(np.float32)
+    if name in HEAD_ARRAYS:
+        return _head_columns(arrays[HEAD_ARRAYS[name]])
+    assert name == HIDDEN_STATE
+    return _finite(arrays[HIDDEN_STATE])
+
+
+def _head_columns(values_HPD: object) -> NDArray[np.float32]:
+    """(heads, prompts, dim) -> (prompts, heads * dim)."""
+    values = _finite(values_HPD)
+    n_heads, n_prompts, dim = values.shape
+    return values.transpose(1, 0, 2).reshape(n_prompts, n_heads * dim)
+
+
 def _array(study: Study, name: str) -> zarr.Array:  # type: ignore[type-arg]
     array = study.encodings.get(name)
     if array is None:
@@ -136,14 +176,9 @@ def _finite(values: object) -> NDArray[np.float32]:
 BLOCKS: Mapping[str, Callable[[Study, pl.DataFrame, Protocol], Block]] = {
     "prior": _nothing,
     "position": _position,
-    "max_probability": _columns("max_probability"),
-    "margin": _columns("margin"),
-    "entropy": _columns("entropy"),
-    "confidence": _columns("max_probability", "margin", "entropy"),
+    **{name: _columns(*columns) for name, columns in OUTCOME_COLUMNS.items()},
     "hidden_state": _hidden_state,
-    "row_statistics": _by_head("row_statistics"),
-    "cls_encodings": _by_head("cls"),
-    "row_encodings": _by_head("row"),
+    **{name: _by_head(array) for name, array in HEAD_ARRAYS.items()},
     "clusters": _clusters_in("cluster"),
     "random_clusters": _clusters_in("random_cluster"),
 }

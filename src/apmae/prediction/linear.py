@@ -12,10 +12,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 
@@ -32,34 +34,40 @@ INVERSE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 INNER_FOLDS = 5
 
 
+@dataclass(frozen=True)
 class Columns:
-    """How a block becomes standardised columns; learned from its training rows.
+    """How a block becomes standardised columns.
 
     Attributes:
-        source: (columns,) the block's column that each one stems from, ascending.
+        source: (columns,) int64, the block's column that each one stems from, ascending.
+        mean, scale: (columns,) of the training rows; the scale of a constant one is infinite.
+        category: (columns,) int16, the category that each one indicates; None for numbers.
     """
 
-    def __init__(self, block: Block) -> None:
-        self._categories = _categories(block) if np.issubdtype(block.dtype, np.integer) else None
-        expanded = self._expand(block)
-        self._mean = expanded.mean(0)
-        spread = expanded.std(0)
-        varies = spread > 1e-6 * np.abs(self._mean)
-        self._scale = np.where(varies, spread * max(varies.sum(), 1) ** 0.5, np.inf)
-        self.source = np.arange(block.shape[1]) if self._categories is None else self._categories[0]
+    source: NDArray[np.int64]
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    category: NDArray[np.int16] | None = None
+
+    @classmethod
+    def fit(cls, block: Block) -> Self:
+        """Learn from a block's training rows."""
+        if np.issubdtype(block.dtype, np.integer):
+            source, category = _categories(block)
+        else:
+            source, category = np.arange(block.shape[1]), None
+        expanded = _expand(block, source, category)
+        mean, spread = expanded.mean(0), expanded.std(0)
+        varies = spread > 1e-6 * np.abs(mean)
+        scale = np.where(varies, spread * max(varies.sum(), 1) ** 0.5, np.inf)
+        return cls(source, mean, scale, category)
 
     def standardise(self, block: Block) -> NDArray[np.float32]:
         """(prompts, columns) of mean 0, their variances adding up to 1; a constant one is 0."""
-        expanded = self._expand(block)
-        expanded -= self._mean
-        expanded /= self._scale
+        expanded = _expand(block, self.source, self.category)
+        expanded -= self.mean
+        expanded /= self.scale
         return expanded
-
-    def _expand(self, block: Block) -> NDArray[np.float32]:
-        if self._categories is None:
-            return np.array(block, dtype=np.float32)
-        column, category = self._categories
-        return np.equal(block[:, column], category).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class LinearModel:
     @classmethod
     def fit(cls, blocks: Blocks, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int) -> Self:
         """Fit on training rows of both outcomes; `groups` are never cut when the penalty is chosen."""
-        columns = {name: Columns(block) for name, block in blocks.items()}
+        columns = {name: Columns.fit(block) for name, block in blocks.items()}
         inputs = {name: columns[name].standardise(block) for name, block in blocks.items()}
         rotations = {name: _rotation(values) for name, values in inputs.items()}
         rotated = np.hstack([values @ rotations[name] for name, values in inputs.items()]).astype(np.float64)
@@ -99,6 +107,35 @@ class LinearModel:
         terms = self.columns[name].standardise(block) * self.weights[name]
         starts = np.searchsorted(self.columns[name].source, np.arange(block.shape[1]))
         return np.add.reduceat(terms, starts, axis=1, dtype=np.float64)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file: `bias`, and of every block `<block>.weights` and its `Columns`."""
+        arrays = {"bias": np.array(self.bias)}
+        for name, columns in self.columns.items():
+            parts = {"weights": self.weights[name], **vars(columns)}
+            arrays |= {f"{name}.{part}": values for part, values in parts.items() if values is not None}
+        save_file(arrays, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        arrays = load_file(path)
+        bias = arrays.pop("bias").item()
+        blocks: dict[str, dict[str, Any]] = {}
+        for key, values in arrays.items():
+            name, _, part = key.partition(".")
+            blocks.setdefault(name, {})[part] = values
+        weights = {name: parts.pop("weights") for name, parts in blocks.items()}
+        return cls({name: Columns(**parts) for name, parts in blocks.items()}, weights, bias)
+
+
+def _expand(
+    block: Block, source: NDArray[np.int64], category: NDArray[np.int16] | None
+) -> NDArray[np.float32]:
+    """(prompts, columns): numbers as they are, categories as indicators."""
+    if category is None:
+        return np.array(block, dtype=np.float32)
+    return np.equal(block[:, source], category).astype(np.float32)
 
 
 def _categories(block: Block) -> tuple[NDArray[np.int64], NDArray[np.int16]]:

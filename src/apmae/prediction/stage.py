@@ -29,10 +29,13 @@ from apmae.prediction.features import (
     take,
 )
 from apmae.prediction.metrics import Scored
+from apmae.prediction.predictor import fit_predictor, predictor_path
 from apmae.prediction.protocols import Split, cross_validation, held_out
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed, numpy_generator
 from apmae.study import (
+    CALIBRATION,
+    CALIBRATION_SCHEMA,
     IMPORTANCE,
     IMPORTANCE_SCHEMA,
     METRICS,
@@ -49,7 +52,7 @@ STAGE = "predict"
 
 
 def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
-    """Write `predictions.parquet`, `metrics.parquet`, `importance.parquet` and `predictor/`.
+    """Write predictions, metrics, importance, calibration and `predictor/`, as `apmae.study` has them.
 
     Args:
         key: owner of the work directory; unfinished work of another key is dropped.
@@ -66,13 +69,18 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
         for task, protocol, features in product(tasks, get_args(Protocol), sets)
     }
     models = {task: work / f"{task}.cbm" for task in tasks}
+    predictors = {task: predictor_path(work, task) for task in tasks}
     blocks = explained_blocks(study.config)
     explained = {
         work / f"{task}-importance-{block}.parquet": (study, task, block, models[task])
         for task, block in product(tasks, blocks)
     }
+    calibrated = {
+        work / f"{task}-calibration.parquet": (study, task, path) for task, path in predictors.items()
+    }
     compute_parts(_predict_set, predicted, track, "feature sets", processes=processes)
     compute_parts(_explain, explained, track, "head importance", processes=processes)
+    compute_parts(_calibrate, calibrated, track, "predictors", processes=processes)
     predictions = pl.concat([pl.read_parquet(path) for path in predicted])
     study.write_table(PREDICTIONS, predictions, PREDICTIONS_SCHEMA)
     measured = {
@@ -83,12 +91,14 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
     study.write_table(METRICS, pl.concat([pl.read_parquet(path) for path in measured]), METRICS_SCHEMA)
     importance = pl.concat([pl.read_parquet(path) for path in explained])
     study.write_table(IMPORTANCE, importance, IMPORTANCE_SCHEMA)
+    calibration = pl.concat([pl.read_parquet(path) for path in calibrated])
+    study.write_table(CALIBRATION, calibration, CALIBRATION_SCHEMA)
     with study.writing(PREDICTOR) as directory:
         directory.mkdir()
-        for model in models.values():
+        for model in (*models.values(), *predictors.values()):
             if model.exists():
-                shutil.copy(model, directory)
-    notes = [note for task in tasks for note in _notes(study, task, models[task].exists())]
+                shutil.copyfile(model, directory / model.name)
+    notes = [note for task in tasks for note in _notes(study, task)]
     return {"tasks": len(tasks), "predictions": len(predictions), "notes": notes}
 
 
@@ -109,7 +119,7 @@ def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> 
     blocks = load_blocks(blocks_of(features, study.config), study, prompts, protocol)
     parts = [pl.DataFrame(schema=PREDICTIONS_SCHEMA)]
     for fold, (train, test) in enumerate(_splits(study, task, prompts, protocol)):
-        seed = derive_seed(study.config.seed, "prediction", task, protocol, features, fold)
+        seed = _seed(study, task, protocol, features, fold)
         predict = fit_features(
             take(blocks, train), correct[train], groups[train], study.config.prediction, seed
         )
@@ -129,9 +139,21 @@ def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> 
 def _explain(study: Study, task: str, block: str, path: Path) -> pl.DataFrame:
     """One task's part of `importance.parquet` for one block; a cluster model goes to `path`."""
     train = _prompts(study, task).filter(split="train")
-    seed = derive_seed(study.config.seed, "prediction", task, "held_out", block, 0)
+    seed = _seed(study, task, "held_out", block, 0)
     importance = explain(study, train, block, _group_numbers(train), seed, path)
     return importance.select(pl.lit(task).alias("task"), pl.lit(block).alias("features"), pl.all())
+
+
+def _calibrate(study: Study, task: str, path: Path) -> pl.DataFrame:
+    """One task's part of `calibration.parquet`; its predictor goes to `path`."""
+    features = study.config.prediction.scorer
+    prompts = _prompts(study, task)
+    train = np.flatnonzero(prompts["split"] == "train")
+    blocks = load_blocks(blocks_of(features, study.config), study, prompts, "held_out")
+    seed = _seed(study, task, "held_out", features, 0)
+    return fit_predictor(
+        study, prompts[train], take(blocks, train), _group_numbers(prompts)[train], seed, path
+    )
 
 
 def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
@@ -155,7 +177,7 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
     return table.select(pl.lit(task).alias("task"), pl.lit(protocol).alias("protocol"), pl.all())
 
 
-def _notes(study: Study, task: str, has_predictor: bool) -> list[str]:
+def _notes(study: Study, task: str) -> list[str]:
     """What could not be done, or not in full, for want of prompts."""
     prompts = _prompts(study, task)
     notes = []
@@ -165,8 +187,10 @@ def _notes(study: Study, task: str, has_predictor: bool) -> list[str]:
     for split, outcome in product(("train", "test"), (True, False)):
         if prompts.filter(split=split, correct=outcome).is_empty():
             notes.append(f"{task}: no {'right' if outcome else 'wrong'} prompt in the {split} split")
-    if not has_predictor:
+    if not (study.path(PREDICTOR) / f"{task}.cbm").exists():
         notes.append(f"{task}: no predictor, for want of outcomes or clusters to tell apart")
+    if not predictor_path(study.path(PREDICTOR), task).exists():
+        notes.append(f"{task}: no scorer, for want of right and wrong prompts of several training groups")
     return notes
 
 
@@ -175,6 +199,11 @@ def _splits(study: Study, task: str, prompts: pl.DataFrame, protocol: Protocol) 
         return held_out((prompts["split"] == "train").to_numpy())
     seed = derive_seed(study.config.seed, "prediction", task, "folds")
     return cross_validation(prompts["correct"].to_numpy(), study.config.prediction.folds, seed)
+
+
+def _seed(study: Study, task: str, protocol: Protocol, features: str, fold: int) -> int:
+    """Of one model; the same in predictions, importance and predictors."""
+    return derive_seed(study.config.seed, "prediction", task, protocol, features, fold)
 
 
 def _prompts(study: Study, task: str) -> pl.DataFrame:

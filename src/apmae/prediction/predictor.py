@@ -1,0 +1,116 @@
+"""What the predict stage leaves for prompts to come: one calibrated linear model per task.
+
+1. The model is that of the protocol `held_out`: fitted on the training split.
+2. Its calibration is fitted on training prompts as well, each predicted by a model of other groups.
+3. Calibrated log-odds are a sum: a head's part is the SHAP values of its columns, times the slope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from apmae.errors import ApmaeError
+from apmae.prediction.calibration import Calibration, fit_calibration
+from apmae.prediction.classifiers import learnable
+from apmae.prediction.features import HEAD_BLOCKS, Blocks, take
+from apmae.prediction.linear import LinearModel
+from apmae.prediction.metrics import Values
+from apmae.prediction.protocols import group_folds
+from apmae.seeding import derive_seed
+from apmae.study import CALIBRATION_SCHEMA, PREDICTOR, Study, replacing
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts whether a task's completions are right."""
+
+    model: LinearModel
+    calibration: Calibration
+
+    def log_odds(self, blocks: Blocks) -> Values:
+        """(prompts,), calibrated, at the task's natural rate."""
+        return self.calibration(self.model.log_odds(blocks))
+
+    def head_contributions(self, blocks: Blocks, n_heads: int) -> Values:
+        """(prompts, n_heads): what every head adds to the log-odds, beside what it adds on average."""
+        by_head = [
+            self.model.shap_values(name, blocks[name]).reshape(-1, n_heads, blocks[name].shape[1] // n_heads)
+            for name in HEAD_BLOCKS
+            if name in self.model.columns
+        ]
+        return self.calibration.slope * np.concatenate(by_head, axis=-1).sum(-1)  # type: ignore[no-any-return]
+
+
+def load_predictors(study: Study) -> dict[str, Predictor]:
+    """The predictor of every task that has one.
+
+    Raises:
+        ApmaeError: there is none.
+    """
+    found = {
+        task: Predictor(LinearModel.load(predictor_path(study.path(PREDICTOR), task)), Calibration(*numbers))
+        for task, *numbers in study.calibration.select("task", "slope", "offset").iter_rows()
+    }
+    if not found:
+        raise ApmaeError(
+            f"{study.directory}: no task had the prompts that a predictor needs; "
+            "run the study with a larger prompts.per_task"
+        )
+    return found
+
+
+def predictor_path(directory: Path, task: str) -> Path:
+    """Where a task's linear model lies in a directory."""
+    return directory / f"{task}.safetensors"
+
+
+def fit_predictor(
+    study: Study, train: pl.DataFrame, blocks: Blocks, groups: NDArray[np.int64], seed: int, path: Path
+) -> pl.DataFrame:
+    """Fit and calibrate a task's predictor.
+
+    Args:
+        train: the task's prompts of the training split.
+        blocks: theirs, of the feature set `prediction.scorer`.
+        groups: (prompts,) numbers of their groups.
+        seed: of the model.
+        path: where the linear model goes.
+
+    Returns:
+        Its row of `CALIBRATION_SCHEMA`; none, and no model, where there is nothing to learn from or to
+        calibrate on.
+    """
+    correct = train["correct"].to_numpy()
+    log_odds = _out_of_fold(study.config.seed, train, blocks, groups)
+    predicted = np.isfinite(log_odds)
+    if not predicted.any() or correct[predicted].all() or not correct[predicted].any():
+        return pl.DataFrame(schema=CALIBRATION_SCHEMA)
+    task = train["task"][0]
+    rate = study.tasks.filter(task=task)["natural_rate"].item()
+    calibration = fit_calibration(log_odds[predicted], correct[predicted], rate)
+    with replacing(path) as temporary:
+        LinearModel.fit(blocks, correct, groups, seed).save(temporary)
+    row = (task, study.config.prediction.scorer, *calibration, rate, int(predicted.sum()))
+    return pl.DataFrame([row], schema=CALIBRATION_SCHEMA, orient="row")
+
+
+def _out_of_fold(seed: int, train: pl.DataFrame, blocks: Blocks, groups: NDArray[np.int64]) -> Values:
+    """(prompts,) log-odds by models of other groups; NaN where there are none that learned something."""
+    correct = train["correct"].to_numpy()
+    log_odds = np.full(len(correct), np.nan)
+    if not learnable(blocks, correct):
+        return log_odds
+    seed = derive_seed(seed, "prediction", train["task"][0], "calibration")
+    for fit, rest in group_folds(correct, groups, FOLDS, seed):
+        fitted = take(blocks, fit)
+        if learnable(fitted, correct[fit]):
+            model = LinearModel.fit(fitted, correct[fit], groups[fit], seed)
+            log_odds[rest] = model.log_odds(take(blocks, rest))
+    return log_odds
