@@ -4,6 +4,7 @@
     model = apmae.APMAEModel.from_pretrained("LaughingLogits/AP-MAE-SC2-3B")
     study = apmae.run("studies/demo.yaml")
     study = apmae.Study.open("runs/demo")
+    scorer = apmae.Scorer.load("runs/demo")
 
 Names are imported when they are first used, so that `import apmae` is quick.
 """
@@ -19,16 +20,28 @@ if TYPE_CHECKING:
     from apmae.errors import ApmaeError
     from apmae.intervention import Intervention, apply
     from apmae.model import APMAEConfig, APMAEModel
+    from apmae.scoring import Scorer
     from apmae.study import Study
     from apmae.target import Target
 
-__all__ = ["APMAEConfig", "APMAEModel", "ApmaeError", "Intervention", "Study", "Target", "apply", "run"]
+__all__ = [
+    "APMAEConfig",
+    "APMAEModel",
+    "ApmaeError",
+    "Intervention",
+    "Scorer",
+    "Study",
+    "Target",
+    "apply",
+    "run",
+]
 
 _HOMES = {
     "APMAEConfig": "apmae.model",
     "APMAEModel": "apmae.model",
     "ApmaeError": "apmae.errors",
     "Intervention": "apmae.intervention",
+    "Scorer": "apmae.scoring",
     "Study": "apmae.study",
     "Target": "apmae.target",
     "apply": "apmae.intervention",

@@ -13,6 +13,8 @@ from typer.core import TyperCommand
 from apmae.errors import ApmaeError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from apmae.pipeline import StageName
     from apmae.study import Study
 
@@ -240,6 +242,33 @@ def show(
 
 
 @app.command()
+def score(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Source files of its language.")],
+    study: Annotated[Path, typer.Option(metavar="RUN", help="A finished study's directory.")],
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task of the study, may be repeated; all of them by default."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Holes of a task in a file, at most, spread over the file.")
+    ] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Predict where in source files the target's completion is right, and by which heads."""
+    _quiet_libraries()
+    from apmae import scoring
+    from apmae.progress import console
+
+    scorer = scoring.Scorer.load(study)
+    scored = scoring.score_files(scorer, files, tasks, limit, track=console)
+    if as_json:
+        typer.echo(scoring.as_json(scorer, scored))
+        return
+    for path, holes in scored:
+        _console().print(scoring.table(path, holes))
+
+
+@app.command()
 def fetch_jdk() -> None:
     """Find a JDK's source files; where there are none, fetch Debian's or Ubuntu's, without root."""
     from apmae.corpus import find_or_fetch_jdk_sources
@@ -286,15 +315,19 @@ def _quiet_libraries() -> None:
 
 
 def _print_summary(study: Study) -> None:
-    from rich.console import Console
-
     from apmae.report import summary_table
     from apmae.study import REPORT_INDEX
 
-    # A log has no width of its own; the table needs this much.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = _console()
     console.print(summary_table(study))
     console.print(f"report: {study.path(REPORT_INDEX)}", soft_wrap=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A log has no width of its own; tables need this much.
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def _fail(message: str) -> None:

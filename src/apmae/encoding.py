@@ -23,6 +23,8 @@ from apmae.progress import Tracker
 from apmae.seeding import derive_seed
 from apmae.study import ENCODER, ENCODINGS, HIDDEN_STATE, RANDOM_CLS, Study, replacing
 from apmae.target import Head, Target
+from apmae.target.capture import Reduce
+from apmae.target.model import TokenIds
 
 READOUTS: tuple[Readout, ...] = ("cls", "row")
 STATISTICS = "row_statistics"
@@ -94,12 +96,32 @@ def encode_prompts(
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
-        input_ids = batch["input_ids"].to_list()
-        with target.recording_hidden_states(target.n_layers // 2) as hidden:
-            _, layers = target.capture_patches(input_ids, model.config.patch_size, reduce)
-        by_head = {name: _heads_first(layers, name) for name in layers[0][0]}
-        batches.append({**by_head, HIDDEN_STATE: hidden[0].cpu().numpy()})
+        _, arrays = run_batch(target, batch["input_ids"].to_list(), model.config.patch_size, reduce)
+        batches.append(arrays)
     return {name: np.concatenate([batch[name] for batch in batches], axis=-2) for name in batches[0]}
+
+
+def run_batch(
+    target: Target, input_ids: TokenIds, patch_size: int, reduce: Reduce
+) -> tuple[Tensor, dict[str, np.ndarray]]:
+    """One forward pass: next-token logits (B, V), and the prompts' part of every array.
+
+    Args:
+        input_ids: (B, T) token ids.
+        reduce: what is kept of a layer's log patches (b, H, K, P * P), by name (b, H, dim).
+
+    Returns:
+        By name (head, B, dim), and `hidden_state` (B, hidden).
+    """
+    with target.recording_hidden_states(target.n_layers // 2) as hidden:
+        logits, layers = target.capture_patches(input_ids, patch_size, reduce)
+    by_head = {name: _heads_first(layers, name) for name in layers[0][0]}
+    return logits, {**by_head, HIDDEN_STATE: hidden[0].cpu().numpy()}
+
+
+def patch_statistics(log_patches_BHKP: Tensor, patch_size: int) -> Tensor:
+    """`row_statistics` (B, H, 7) float32 of one layer's patterns, on their device."""
+    return row_statistics(last_row_tokens(log_patches_BHKP, patch_size).flatten(-2))
 
 
 def encode_patches(
@@ -110,7 +132,7 @@ def encode_patches(
     Returns:
         On the encoder's device: by readout (B, H, D) float16, and `row_statistics` (B, H, 7) float32.
     """
-    statistics = row_statistics(last_row_tokens(log_patches_BHKP, model.config.patch_size).flatten(-2))
+    statistics = patch_statistics(log_patches_BHKP, model.config.patch_size)
     patches = scale(log_patches_BHKP, model.config.scaling).to(model.device)
     with autocasting(model.device, precision)():
         tokens = tokens_of(patches.flatten(0, 1), model.config)

@@ -6,7 +6,7 @@
 4. `write_page`: a page that opens from disk, and PNG files; `summary` is for the terminal.
 """
 
-from apmae.show.holes import Hole, read_hole
+from apmae.show.holes import Hole, read_hole, read_source
 from apmae.show.looks import Look, look, parse_heads, telling_heads
 from apmae.show.page import write_page
 from apmae.show.prompts import HolePrompt, hole_prompt
@@ -20,6 +20,7 @@ __all__ = [
     "look",
     "parse_heads",
     "read_hole",
+    "read_source",
     "summary",
     "telling_heads",
     "write_page",

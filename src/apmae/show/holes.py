@@ -52,7 +52,7 @@ def read_hole(place: str) -> Hole:
     if match is None:
         raise ApmaeError(f"{place}: name a place as FILE:LINE or FILE:LINE:COLUMN, both from 1")
     path, line = Path(match[1]).expanduser(), int(match[2])
-    source = _read(path)
+    source = read_source(path)
     lines = source.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -68,7 +68,12 @@ def read_hole(place: str) -> Hole:
     return Hole(path, line, column, source, Span("line", start + column - 1, start + len(text)))
 
 
-def _read(path: Path) -> str:
+def read_source(path: Path) -> str:
+    """The text of a source file, without a byte order mark.
+
+    Raises:
+        ApmaeError: there is no such file, or no text in it.
+    """
     try:
         source = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

@@ -1,0 +1,44 @@
+"""A miniature study up to its predictors, and its scorer."""
+
+import pytest
+from miniature import write_corpus, write_study, write_target
+
+from apmae import pipeline
+from apmae.config import load_config
+from apmae.scoring import Scorer
+
+STAGES = ("prompts", "train", "encode", "cluster", "predict")
+OVERRIDES = [
+    "prompts.tasks=[eol,identifiers,random,noise]",
+    "prompts.per_task=48",
+    "prediction.features=[clusters]",
+]
+
+
+@pytest.fixture(scope="session")
+def study_file(tmp_path_factory):
+    root = tmp_path_factory.mktemp("scored")
+    write_corpus(root / "corpus")
+    write_target(root / "target", root / "corpus")
+    return write_study(root / "study.yaml", root / "target", root / "corpus", root / "run")
+
+
+@pytest.fixture(scope="session")
+def study(study_file):
+    config = load_config(study_file, OVERRIDES)
+    return [pipeline.run(config, only=stage) for stage in STAGES][-1]
+
+
+@pytest.fixture(scope="session")
+def scorer(study):
+    return Scorer.load(study.directory)
+
+
+@pytest.fixture(scope="session")
+def unseen(tmp_path_factory):
+    """A Java file of a corpus that the study has nothing to do with."""
+    directory = tmp_path_factory.mktemp("unseen")
+    write_corpus(directory, packages=1, files=1, methods=9)
+    path = directory / "p0" / "C0.java"
+    path.write_text(path.read_text().replace("class C0", "class Unseen"))
+    return path

@@ -1,0 +1,148 @@
+"""Scores against the study's own predictions; what prompts a scorer takes."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+import apmae
+from apmae import pipeline
+from apmae.errors import ApmaeError
+from apmae.scoring import HeadContribution, Scorer
+from apmae.scoring.scorer import top_heads
+from apmae.study import CALIBRATION
+
+TASKS = ("eol", "identifiers", "random")
+
+
+def held_out(study, task):
+    return study.study_prompts.filter(task=task, split="test")
+
+
+def expected(study, task):
+    """The study's held-out predictions, calibrated."""
+    predictions = study.predictions.filter(
+        task=task, protocol="held_out", features=study.config.prediction.scorer
+    )
+    (row,) = study.calibration.filter(task=task).iter_rows(named=True)
+    probability = predictions["probability"].to_numpy().astype(np.float64)
+    log_odds = np.log(probability / (1 - probability))
+    return expit(row["slope"] * log_odds + row["offset"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_studys_own_prompts_get_its_held_out_predictions(study, scorer, task):
+    prompts = held_out(study, task)
+    assert prompts.height > 3
+    scores = scorer.score_batch(prompts["input_ids"].to_list(), [task] * prompts.height)
+    found = [score.probability for score in scores]
+    np.testing.assert_allclose(found, expected(study, task), atol=1e-5)
+    assert [score.predicted_id for score in scores] == prompts["predicted_id"].to_list()
+    confidence = [score.max_probability for score in scores]
+    np.testing.assert_allclose(confidence, prompts["max_probability"], atol=1e-5)
+
+
+def test_encodings_and_hidden_states_are_the_studys_too(study, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(study.directory, copy)
+    features = "cls_encodings+hidden_state+row_encodings+entropy"
+    prediction = study.config.prediction.model_copy(update={"scorer": features})
+    config = study.config.model_copy(update={"directory": copy, "prediction": prediction})
+    other = pipeline.run(config, only="predict")
+    prompts = held_out(other, "eol")
+    scorer = Scorer.load(copy)
+    scores = scorer.score_batch(prompts["input_ids"].to_list(), ["eol"] * prompts.height)
+    # Encodings are kept in half precision, so sums of float32 that differ in their last digits round apart.
+    found = [score.probability for score in scores]
+    np.testing.assert_allclose(found, expected(other, "eol"), atol=1e-3)
+
+
+def test_a_batch_of_tasks_equals_one_prompt_at_a_time(study, scorer):
+    prompts = [ids for task in TASKS for ids in held_out(study, task)["input_ids"].to_list()[:3]]
+    tasks = [task for task in TASKS for _ in range(3)]
+    together = scorer.score_batch(prompts, tasks)
+    for prompt, task, score in zip(prompts, tasks, together, strict=True):
+        alone = scorer.score(prompt, task)
+        assert alone.probability == pytest.approx(score.probability, abs=1e-6)
+        assert [head[:2] for head in alone.heads] == [head[:2] for head in score.heads]
+    assert scorer.score_batch([], []) == []
+
+
+def test_the_same_prompt_gets_the_same_score(study, scorer):
+    prompt = held_out(study, "eol")["input_ids"][0].to_list()
+    again = Scorer.load(study.directory).score(torch.tensor(prompt), "eol")
+    assert scorer.score(prompt, "eol") == again
+
+
+def test_the_three_heads_that_move_most_come_first():
+    # Two layers of three heads; -0.9 is head (1, 0), and of equals the first comes first.
+    found = top_heads(np.array([0.1, 0.4, 0.0, -0.9, -0.4, 0.3]), 3)
+    assert found == (
+        HeadContribution(1, 0, -0.9),
+        HeadContribution(0, 1, 0.4),
+        HeadContribution(1, 1, -0.4),
+    )
+
+
+def test_heads_add_what_shap_says(study, scorer):
+    """A head's part against the difference that replacing its columns by their means makes."""
+    prompt = held_out(study, "eol")["input_ids"][0].to_list()
+    score = scorer.score(prompt, "eol")
+    predictor = scorer._predictors["eol"]
+    _, blocks = scorer._run([prompt])
+    without = blocks["row_statistics"].copy()
+    top = score.heads[0]
+    columns = slice(7 * (4 * top.layer + top.head), 7 * (4 * top.layer + top.head) + 7)
+    without[:, columns] = predictor.model.columns["row_statistics"].mean[columns]
+    (changed,) = predictor.log_odds({**blocks, "row_statistics": without})
+    (whole,) = predictor.log_odds(blocks)
+    assert top.log_odds == pytest.approx(whole - changed, abs=1e-4)
+    assert top.log_odds != 0
+
+
+def test_of_a_longer_prompt_the_last_tokens_count(study, scorer, monkeypatch):
+    prompt = held_out(study, "eol")["input_ids"][0].to_list()
+    assert scorer.score([7, 8, 9, *prompt], "eol") == scorer.score(prompt, "eol")
+    monkeypatch.setattr(scorer.formatter, "leading_ids", [5])
+    assert scorer.score([5, 9, *prompt], "eol") == scorer.score([5, *prompt[1:]], "eol")
+
+
+def test_prompts_of_the_wrong_length_are_refused(scorer, monkeypatch):
+    with pytest.raises(ApmaeError, match="63 tokens is too short: the study's prompts have 64"):
+        scorer.score([1] * 63, "eol")
+    monkeypatch.setattr(scorer.formatter, "format", "fim")
+    with pytest.raises(ApmaeError, match=r"65 tokens is too long: .* cannot be cut"):
+        scorer.score([1] * 65, "eol")
+    with pytest.raises(ApmaeError, match=r"not of shape \(1, 64\)"):
+        scorer.score([[1] * 64], "eol")
+
+
+def test_tasks_without_a_predictor_are_refused(scorer):
+    assert scorer.tasks == TASKS
+    with pytest.raises(ApmaeError, match="has no scorer of noise; there are: eol, identifiers, random"):
+        scorer.score([1] * 64, "noise")
+
+
+def test_a_study_of_before_says_what_to_do(study, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(study.directory, copy)
+    (copy / CALIBRATION).unlink()
+    with pytest.raises(ApmaeError, match=r"calibration.parquet is not there: run `apmae run`"):
+        Scorer.load(copy)
+
+
+def test_a_generation_loop(study):
+    """The example of docs/scorer.md: greedy decoding that stops where it is likely wrong."""
+    scorer = apmae.Scorer.load(study.directory)
+    source = study.study_prompts.filter(task="random")["input_ids"][0].to_list()
+    ids = list(source)
+    for _ in range(5):
+        score = scorer.score(ids, "random")
+        if score.probability < 0.01:
+            break
+        ids.append(score.predicted_id)
+    generated = scorer.target.model.generate(torch.tensor([source]), max_new_tokens=1, do_sample=False)
+    assert ids[: len(source) + 1] == generated[0].tolist()
+    assert len(ids) == len(source) + 5
