@@ -65,6 +65,20 @@ def test_feature_sets_are_unions_of_known_blocks(study_file, features, said):
 
 
 @pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ("confidence+clusters", r"prediction\.scorer: 'clusters' is none of max_probability"),
+        ("position+row_statistics", "'position' is none of"),
+        ("row_statistics+row_statistics", r"prediction\.scorer names a block twice"),
+        ("confidence+hidden_state", "has no block of heads, such as row_statistics"),
+    ],
+)
+def test_the_scorer_sees_heads_in_one_forward_pass(study_file, features, said):
+    with pytest.raises(ApmaeError, match=said):
+        load_config(study_file, [f"prediction.scorer={features}"])
+
+
+@pytest.mark.parametrize(
     ("key", "value", "said"),
     [
         ("importance", "[row_encodings]", r"no feature set of prediction\.features has row_encodings"),

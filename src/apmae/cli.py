@@ -327,7 +327,7 @@ def _console() -> Console:
     from rich.console import Console
 
     # A log has no width of its own; tables need this much.
-    return Console(width=None if sys.stdout.isatty() else 120)
+    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 def _fail(message: str) -> None:
