@@ -176,9 +176,16 @@ class EncoderConfig(Section):
     """Fraction of the patches that are masked in training."""
     scaling: Literal["min_normalized", "absolute", "probability"] = "absolute"
     """`min_normalized`: the paper's; `absolute`: one fixed log scale for all heads and prompts;
-    `probability`: no logarithm (the paper's ablation, figure 1b)."""
+    `probability`: attention as it is, unscaled (the paper's ablation, section 4.2, figure 1b)."""
+    token_values: Literal["normalized", "raw", "with_level"] = "normalized"
+    """What is embedded of a patch: `normalized`: its values after LayerNorm (the paper's), which loses how
+    large they are; `raw`: the values themselves; `with_level`: the former and their mean and spread."""
     row_tokens: bool = True
-    """Feed the predicting position's row as further tokens of 1 x patch_size."""
+    """Feed the predicting position's row as further tokens of 1 x row_token_size."""
+    row_token_size: Positive | None = None
+    """Width of a row token; divides `patch_size`, which it is by default."""
+    row_loss_share: Fraction = 0.5
+    """Part of the loss that is the row tokens'; the rest is the patches'."""
     decoder_context: Literal["visible", "cls"] = "visible"
     """What the decoder sees of the encoder's output."""
     encode_patches: Literal["causal", "all"] = "causal"
@@ -442,6 +449,12 @@ class StudyConfig(Section):
             raise ValueError(
                 f"prompts.tasks: {language.name} has no task {', '.join(unknown)}; "
                 f"there are: {', '.join(language.tasks)}"
+            )
+        row_token_size = self.encoder.row_token_size or self.encoder.patch_size
+        if self.encoder.patch_size % row_token_size:
+            raise ValueError(
+                f"encoder.row_token_size {row_token_size} does not divide "
+                f"encoder.patch_size {self.encoder.patch_size}"
             )
         return self
 

@@ -46,10 +46,11 @@ def test_gradient_reaches_every_parameter(patterns, noise, decoder_context, row_
     assert without == []
 
 
+@pytest.mark.parametrize("token_values", ["normalized", "raw", "with_level"])
 @pytest.mark.parametrize("row_tokens", [False, True])
-def test_gradients_of_constant_patches_are_bounded(noise, row_tokens):
+def test_gradients_of_constant_patches_are_bounded(noise, row_tokens, token_values):
     """Attention sinks leave patches without spread; layer_norm_eps of 1e-12 must not blow them up."""
-    model = build(row_tokens=row_tokens)
+    model = build(row_tokens=row_tokens, token_values=token_values)
     constant = torch.zeros(N, T, T)
     constant[:, :, 0] = 1
     model(constant, noise).loss.backward()
@@ -84,6 +85,52 @@ def test_row_loss_by_hand(patterns, noise):
     assert_close(output.loss, (patch_error.mean() + ((predicted[0] - truth) ** 2).mean()) / 2)
     assert torch.equal(row_mask, patch_mask[:, K - G :])
     assert row_mask.sum(1).tolist() == [G // 2] * N
+
+
+def test_the_row_tokens_part_of_the_loss(patterns, noise):
+    """Linear in the share: what two shares give fixes what a third one gives."""
+    losses = {}
+    for share in (0.25, 0.5, 0.75):
+        losses[share] = build(row_tokens=True, row_loss_share=share)(patterns, noise).loss
+    assert not torch.isclose(losses[0.25], losses[0.75])
+    assert_close(losses[0.5], (losses[0.25] + losses[0.75]) / 2)
+    rows_alone = 2 * losses[0.75] - losses[0.5]
+    assert_close(2 * losses[0.25] - losses[0.5], 2 * losses[0.5] - rows_alone)
+
+
+def test_fine_row_tokens_are_pieces_of_the_row(patterns, noise):
+    """The loss over pieces of 2 is that over their values; the readout is over all pieces."""
+    model = build(row_tokens=True, row_token_size=2)
+    predicted = []
+    model.row_head.register_forward_hook(lambda *call: predicted.append(call[-1]))
+    output = model(patterns, noise)
+    assert predicted[0].shape == (N, G // 2 * P // 2, 2)
+    pieces = patterns[:, -1].unflatten(-1, (-1, 2))[output.mask[:, K:]]
+    masking = mask_tokens(noise, model.config)
+    places = masking.masked[:, masking.masked_patches :]
+    in_order = predicted[0].gather(1, places.argsort(1)[..., None].expand(-1, -1, 2)).flatten(0, 1)
+    patch_mask = output.mask[:, :K]
+    patch_error = (patchify(output.reconstruction, P) - patchify(patterns, P))[patch_mask] ** 2
+    assert_close(output.loss, (patch_error.mean() + ((in_order - pieces) ** 2).mean()) / 2)
+    sequence = model.encode_sequence(patterns)
+    assert sequence.shape == (N, 1 + K + T // 2, 128)
+    assert_close(model.encode(patterns, "row"), sequence[:, 1 + K :].mean(1))
+
+
+def test_what_is_embedded_of_a_tokens_values(patterns):
+    """LayerNorm at the input makes a pattern and the same one twice as strong equal; levels do not."""
+    for token_values, same in (("normalized", True), ("raw", False), ("with_level", False)):
+        model = build(row_tokens=True, token_values=token_values, layer_norm_eps=1e-12)
+        embedded = model.encoder.embed(model.tokenize(patterns))
+        stronger = model.encoder.embed(model.tokenize(2 * patterns))
+        assert torch.allclose(embedded, stronger, atol=1e-5) == same
+    level = model.encoder.embed_rows
+    with torch.no_grad():
+        level.linear.weight.zero_()
+        level.linear.weight[0, -2], level.linear.weight[1, -1] = 1, 1
+    level.norm_out = nn.Identity()
+    values = torch.tensor([[0.25, 0.75] * (P // 2)])
+    assert_close(level(values)[0, :2] - level.linear.bias[:2], torch.tensor([0.5, 0.25]))
 
 
 @pytest.mark.parametrize("row_tokens", [False, True])
@@ -146,11 +193,13 @@ def test_readouts(patterns, row_tokens):
         "cls": sequence[:, 0],
         "row": sum(sequence[:, token] for token in last) / G,
         "mean": sequence[:, 1:].sum(1) / (K + G * row_tokens),
+        "row_concat": torch.cat([sequence[:, token] for token in last], dim=1),
     }
-    readouts = model.encode_readouts(patterns, ("cls", "row", "mean"))
+    readouts = model.encode_readouts(patterns, tuple(wanted))
     assert_close(readouts, wanted)
     for readout, encoding in wanted.items():
         assert_close(model.encode(patterns, readout), encoding)
+        assert encoding.shape[1] == model.config.readout_dim(readout)
 
 
 def test_encode_all_patches(patterns):
@@ -192,7 +241,7 @@ def test_wrong_inputs(patterns):
         model(patterns, torch.rand(N, 36))
     with pytest.raises(ApmaeError, match="rows None"):
         build(row_tokens=True)(model.tokenize(patterns))
-    with pytest.raises(ApmaeError, match="unknown readout 'max'; choose cls, row or mean"):
+    with pytest.raises(ApmaeError, match="unknown readout 'max'; choose cls, row, row_concat or mean"):
         model.encode(patterns, "max")
 
 

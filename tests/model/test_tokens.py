@@ -11,6 +11,7 @@ from apmae.model.tokens import check_tokens, gather, mask_tokens, tokenize
 
 PLAIN = APMAEConfig.tiny(pattern_size=4, patch_size=2)
 ROWS = APMAEConfig.tiny(pattern_size=4, patch_size=2, row_tokens=True)
+FINE = APMAEConfig.tiny(pattern_size=4, patch_size=2, row_tokens=True, row_token_size=1)
 
 
 def test_tokens_of_a_4x4_pattern():
@@ -18,6 +19,7 @@ def test_tokens_of_a_4x4_pattern():
     tokens = tokenize(pattern, ROWS)
     assert tokens.patches.tolist() == [[[0, 1, 4, 5], [8, 9, 12, 13], [10, 11, 14, 15]]]
     assert tokens.rows.tolist() == [[[12, 13], [14, 15]]]
+    assert tokenize(pattern, FINE).rows.tolist() == [[[12], [13], [14], [15]]]
     assert tokenize(pattern, PLAIN).rows is None
 
 
@@ -53,6 +55,14 @@ def test_row_tokens_are_masked_with_their_patch():
     masking = mask_tokens(torch.tensor([[0.9, 0.2, 0.1], [0.1, 0.2, 0.9]]), ROWS)
     assert masking.masked.tolist() == [[1, 3], [2, 4]]
     assert [sorted(row) for row in masking.visible.tolist()] == [[0, 2, 4], [0, 1, 3]]
+    assert masking.masked_patches == 1
+
+
+def test_all_pieces_of_a_patch_are_masked_with_it():
+    """Row tokens 3 and 4 lie in patch 1, row tokens 5 and 6 in patch 2."""
+    masking = mask_tokens(torch.tensor([[0.9, 0.2, 0.1], [0.1, 0.2, 0.9]]), FINE)
+    assert masking.masked.tolist() == [[1, 3, 4], [2, 5, 6]]
+    assert [sorted(row) for row in masking.visible.tolist()] == [[0, 2, 5, 6], [0, 1, 3, 4]]
     assert masking.masked_patches == 1
 
 

@@ -13,12 +13,14 @@ from apmae.patterns import Scaling, causal_patch_count
 
 DecoderContext = Literal["visible", "cls"]
 EncodePatches = Literal["causal", "all"]
-Readout = Literal["cls", "row", "mean"]
+Readout = Literal["cls", "row", "mean", "row_concat"]
+TokenValues = Literal["normalized", "raw", "with_level"]
 
 _CHOICES = {
     "decoder_context": get_args(DecoderContext),
     "encode_patches": get_args(EncodePatches),
     "scaling": get_args(Scaling),
+    "token_values": get_args(TokenValues),
     "hidden_act": tuple(ACT2FN),
 }
 _COUNTS = (
@@ -48,7 +50,12 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
             whole grid, as in the paper's released models.
         scaling: how patterns are scaled before they are fed, see `apmae.patterns.scale`. The model
             only records it.
-        row_tokens: whether the pattern's last row is fed as further tokens of 1 x P.
+        token_values: what is embedded of a token's values: `normalized`: their LayerNorm (paper);
+            `raw`: themselves; `with_level`: their LayerNorm, mean and standard deviation.
+        row_tokens: whether the pattern's last row is fed as further tokens, cut into pieces.
+        row_token_size: width of these pieces, in tokens of the target; divides `patch_size`, which it
+            is by default.
+        row_loss_share: with row tokens, their part of the loss; the rest is that of the patches.
 
     Raises:
         ApmaeError: a value is out of its range.
@@ -75,7 +82,10 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
     decoder_context: DecoderContext = "visible"
     encode_patches: EncodePatches = "causal"
     scaling: Scaling = "min_normalized"
+    token_values: TokenValues = "normalized"
     row_tokens: bool = False
+    row_token_size: int | None = None
+    row_loss_share: float = 0.5
 
     def __post_init__(self, **kwargs: object) -> None:
         super().__post_init__(**kwargs)
@@ -115,8 +125,18 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @property
     def row_token_count(self) -> int:
-        """Row tokens: G, or 0 without them."""
-        return self.grid_size if self.row_tokens else 0
+        """Row tokens, R; 0 without them."""
+        return self.pattern_size // self.row_token_width if self.row_tokens else 0
+
+    @property
+    def row_token_width(self) -> int:
+        """Values of a row token, W: `row_token_size`, or P."""
+        return self.row_token_size or self.patch_size
+
+    def readout_dim(self, readout: Readout) -> int:
+        """Channels of an encoding."""
+        tokens = self.row_token_count or self.grid_size
+        return self.encoder_dim * (tokens if readout == "row_concat" else 1)
 
     def check(self) -> None:
         """Raise ApmaeError, in one line, where a value is out of its range."""
@@ -129,14 +149,19 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
                 raise ApmaeError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         if self.pattern_size % self.patch_size:
             raise ApmaeError(f"patch_size {self.patch_size} does not divide pattern_size {self.pattern_size}")
+        size = self.row_token_size
+        if size is not None and (not isinstance(size, int) or size < 1 or self.patch_size % size):
+            raise ApmaeError(f"row_token_size {size!r} does not divide patch_size {self.patch_size}")
+        for name in ("mask_ratio", "row_loss_share"):
+            value = getattr(self, name)
+            if not isinstance(value, float) or not 0 < value < 1:
+                raise ApmaeError(f"{name} is {value!r}; it must lie between 0 and 1")
         self._check_mask_ratio()
 
     def _check_mask_ratio(self) -> None:
-        if not isinstance(self.mask_ratio, float) or not 0 < self.mask_ratio < 1:
-            raise ApmaeError(f"mask_ratio is {self.mask_ratio!r}; it must lie between 0 and 1")
         group = self.grid_size if self.row_tokens else self.causal_patches
         if int(self.mask_ratio * group) == 0:
-            kind = "row tokens" if self.row_tokens else "patches"
+            kind = "patches of the last row" if self.row_tokens else "patches"
             raise ApmaeError(f"mask_ratio {self.mask_ratio} masks none of the {group} {kind}")
 
 

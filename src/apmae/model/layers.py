@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from apmae.model.configuration_apmae import APMAEConfig
+from apmae.model.configuration_apmae import APMAEConfig, TokenValues
 
 
 class TransformerSize(NamedTuple):
@@ -98,15 +98,24 @@ class MLP(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """LayerNorm, Linear, LayerNorm: the values of a patch or a piece of the row -> D channels."""
+    """LayerNorm, Linear, LayerNorm: the values of a patch or a piece of the row -> D channels.
 
-    def __init__(self, values: int, dim: int, eps: float) -> None:
+    The first LayerNorm takes off a token's mean and divides by its spread, and with them goes what
+    says how large the attention is; `token_values` keeps that, see `APMAEConfig`.
+    """
+
+    def __init__(self, values: int, dim: int, eps: float, token_values: TokenValues) -> None:
         super().__init__()
-        self.norm_in = nn.LayerNorm(values, eps=eps)
-        self.linear = nn.Linear(values, dim)
+        self.with_level = token_values == "with_level"
+        self.norm_in = nn.Identity() if token_values == "raw" else nn.LayerNorm(values, eps=eps)
+        self.linear = nn.Linear(values + 2 * self.with_level, dim)
         self.norm_out = nn.LayerNorm(dim, eps=eps)
 
     def forward(self, values: Tensor) -> Tensor:
         """(N, S, values), any float dtype -> (N, S, D)."""
         values = values.to(self.linear.weight.dtype)
-        return self.norm_out(self.linear(self.norm_in(values)))  # type: ignore[no-any-return]
+        inputs = self.norm_in(values)
+        if self.with_level:
+            level, spread = values.mean(-1, keepdim=True), values.std(-1, keepdim=True, correction=0)
+            inputs = torch.cat([inputs, level, spread], dim=-1)
+        return self.norm_out(self.linear(inputs))  # type: ignore[no-any-return]

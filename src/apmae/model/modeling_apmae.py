@@ -8,8 +8,8 @@ In four steps:
 4. `APMAEModel`: predicts the masked values linearly; the loss is their mean squared error.
 
 Shape suffixes: N patterns, T tokens of a pattern, P patch side, G = T / P patches a side,
-K = G (G + 1) / 2 lower-triangle patches, S = K, or K + G with row tokens; V visible and M masked
-tokens, V + M = S; D channels.
+K = G (G + 1) / 2 lower-triangle patches, R row tokens, S = K + R; V visible and M masked tokens,
+V + M = S; D channels.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ class APMAEOutput(ModelOutput):  # type: ignore[misc]
 
     loss: Tensor | None = None
     """() float32: mean squared error over the masked patches; with row tokens, the mean of that and
-    of the error over the masked row tokens. Zeros above the diagonal count, as in the release."""
+    of the error over the masked row tokens, weighted by `row_loss_share`. Zeros above the diagonal
+    count, as in the release."""
     reconstruction: Tensor | None = None
     """(N, T, T) float32, without gradient: masked patches as predicted, visible ones as given."""
     mask: Tensor | None = None
-    """(N, S) bool, True where masked: K patches, then G row tokens if there are any."""
+    """(N, S) bool, True where masked: K patches, then R row tokens."""
     losses: Tensor | None = None
     """(N,) float32: the loss of every pattern; `loss` is their mean."""
 
@@ -55,17 +56,17 @@ class Encoder(nn.Module):
 
     def __init__(self, config: APMAEConfig) -> None:
         super().__init__()
-        dim, eps, patch = config.encoder_dim, config.layer_norm_eps, config.patch_size
+        dim, eps, values = config.encoder_dim, config.layer_norm_eps, config.token_values
         size = TransformerSize(
             config.encoder_layers, dim, config.encoder_heads, config.encoder_head_dim, config.encoder_mlp_dim
         )
         self.grid_size = config.grid_size
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         self.positions = nn.Parameter(torch.empty(1, 1 + config.grid_size**2, dim))
-        self.embed_patches = TokenEmbedding(patch * patch, dim, eps)
+        self.embed_patches = TokenEmbedding(config.patch_size**2, dim, eps, values)
         if config.row_tokens:
-            self.row_positions = nn.Parameter(torch.empty(1, config.grid_size, dim))
-            self.embed_rows = TokenEmbedding(patch, dim, eps)
+            self.row_positions = nn.Parameter(torch.empty(1, config.row_token_count, dim))
+            self.embed_rows = TokenEmbedding(config.row_token_width, dim, eps, values)
         self.transformer = Transformer(size, config)
 
     def embed(self, tokens: PatternTokens, *, whole_grid: bool = False) -> Tensor:
@@ -119,7 +120,7 @@ class Decoder(nn.Module):
         self.mask_token = nn.Parameter(torch.empty(dim))
         self.positions = nn.Parameter(torch.empty(1, 1 + config.grid_size**2, dim))
         self.row_positions = (
-            nn.Parameter(torch.empty(1, config.grid_size, dim)) if config.row_tokens else None
+            nn.Parameter(torch.empty(1, config.row_token_count, dim)) if config.row_tokens else None
         )
         self.transformer = Transformer(size, config)
 
@@ -166,7 +167,7 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         self.decoder = Decoder(config)
         self.patch_head = nn.Linear(config.decoder_dim, config.patch_size**2)
         if config.row_tokens:
-            self.row_head = nn.Linear(config.decoder_dim, config.patch_size)
+            self.row_head = nn.Linear(config.decoder_dim, config.row_token_width)
         self.post_init()
 
     @classmethod
@@ -234,18 +235,19 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
             masked_rows = masking.masked[:, masking.masked_patches :] - self.config.causal_patches
             predicted_rows = self.row_head(decoded[:, masking.masked_patches :]).float()
             row_losses = _squared_error(predicted_rows, gather(tokens.rows.float(), masked_rows))
-            losses = (losses + row_losses) / 2
+            losses = torch.lerp(losses, row_losses, self.config.row_loss_share)
 
         reconstruction = unpatchify(_put(patches, masked_patches, predicted.detach()), self.config.patch_size)
         mask = _mask(masking)
         return APMAEOutput(loss=losses.mean(), reconstruction=reconstruction, mask=mask, losses=losses)
 
     def encode(self, patterns: Tensor | PatternTokens, readout: Readout = "cls") -> Tensor:
-        """Encode patterns, nothing masked: (N, T, T) or tokens -> (N, D).
+        """Encode patterns, nothing masked: (N, T, T) or tokens -> (N, D), or (N, R * D).
 
         Args:
             readout: `cls`: [CLS]; `row`: mean over the row tokens or, without them, over the last row
-                of patches; `mean`: mean over all tokens but [CLS].
+                of patches; `row_concat`: these, one after the other; `mean`: mean over all tokens but
+                [CLS].
 
         Raises:
             ApmaeError: patterns of another size than the model's, or an unknown readout.
@@ -255,7 +257,7 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
     def encode_readouts(
         self, patterns: Tensor | PatternTokens, readouts: Sequence[Readout]
     ) -> dict[str, Tensor]:
-        """Several readouts of one pass, see `encode`; each (N, D)."""
+        """Several readouts of one pass, see `encode`."""
         encoded_NSD = self.encode_sequence(patterns)
         return {readout: self._read_out(encoded_NSD, readout) for readout in readouts}
 
@@ -264,7 +266,7 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
 
         Returns:
             (N, 1 + S, D): [CLS], the K lower-triangle patches (with `encode_patches: all` the G * G
-            of the grid) in row-major order, and the G row tokens if there are any.
+            of the grid) in row-major order, and the R row tokens.
         """
         tokens = self._tokens(patterns)
         whole_grid = self.config.encode_patches == "all"
@@ -274,11 +276,15 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
     def _read_out(self, encoded_NSD: Tensor, readout: Readout) -> Tensor:
         if readout == "cls":
             return encoded_NSD[:, 0]
-        if readout == "row":  # row tokens come last, and so does the last row of patches
-            return encoded_NSD[:, -self.config.grid_size :].mean(1)
         if readout == "mean":
             return encoded_NSD[:, 1:].mean(1)
-        raise ApmaeError(f"unknown readout {readout!r}; choose cls, row or mean")
+        # Row tokens come last, and so does the last row of patches.
+        row_NRD = encoded_NSD[:, -(self.config.row_token_count or self.config.grid_size) :]
+        if readout == "row":
+            return row_NRD.mean(1)
+        if readout == "row_concat":
+            return row_NRD.flatten(1)
+        raise ApmaeError(f"unknown readout {readout!r}; choose cls, row, row_concat or mean")
 
     def _tokens(self, patterns: Tensor | PatternTokens) -> PatternTokens:
         if isinstance(patterns, Tensor):

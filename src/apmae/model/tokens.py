@@ -1,8 +1,8 @@
 """What AP-MAE reads: a pattern's patches and, optionally, its last row, and which are masked.
 
 Shape suffixes: N patterns, T tokens of a pattern, P patch side, G = T / P patches a side,
-K = G (G + 1) / 2 lower-triangle patches, S = K, or K + G with row tokens; V visible and M masked
-tokens, V + M = S.
+K = G (G + 1) / 2 lower-triangle patches, R = T / W row tokens of W values, S = K + R, or K without
+row tokens; V visible and M masked tokens, V + M = S.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PatternTokens(NamedTuple):
     patches: Tensor
     """(N, K, P * P), any float dtype: the lower-triangle patches."""
     rows: Tensor | None
-    """(N, G, P): the last row, cut; None for a model without row tokens."""
+    """(N, R, W): the last row, cut; None for a model without row tokens."""
 
 
 class Masking(NamedTuple):
@@ -58,15 +58,17 @@ def tokenize(patterns_NTT: Tensor, config: APMAEConfig) -> PatternTokens:
 
 def tokens_of(patches_NKP: Tensor, config: APMAEConfig) -> PatternTokens:
     """The tokens of patterns whose lower-triangle patches are given, (N, K, P * P)."""
-    rows = last_row_tokens(patches_NKP, config.patch_size) if config.row_tokens else None
-    return PatternTokens(patches_NKP, rows)
+    if not config.row_tokens:
+        return PatternTokens(patches_NKP, None)
+    row_NT = last_row_tokens(patches_NKP, config.patch_size).flatten(1)
+    return PatternTokens(patches_NKP, row_NT.reshape(len(row_NT), -1, config.row_token_width))
 
 
 def check_tokens(tokens: PatternTokens, config: APMAEConfig) -> None:
     """Raise ApmaeError, in one line, where tokens were made for another config."""
     patches, rows = config.causal_patches, config.row_token_count
     expected_patches = (patches, config.patch_size**2)
-    expected_rows = (rows, config.patch_size) if rows else None
+    expected_rows = (rows, config.row_token_width) if rows else None
     given_rows = None if tokens.rows is None else tuple(tokens.rows.shape[1:])
     if tuple(tokens.patches.shape[1:]) != expected_patches or given_rows != expected_rows:
         raise ApmaeError(
@@ -78,8 +80,8 @@ def check_tokens(tokens: PatternTokens, config: APMAEConfig) -> None:
 def mask_tokens(noise_NK: Tensor, config: APMAEConfig) -> Masking:
     """Choose the masked tokens: those patches whose noise is largest, as in ViT-MAE.
 
-    A row token holds values of its patch in the last row of patches, so it is masked exactly when
-    that patch is. To keep their number the same in every pattern, a model with row tokens masks
+    A row token holds values of a patch in the last row of patches, so it is masked exactly when that
+    patch is. To keep their number the same in every pattern, a model with row tokens masks
     `mask_ratio` of the last row of patches and `mask_ratio` of the others.
 
     Args:
@@ -92,18 +94,25 @@ def mask_tokens(noise_NK: Tensor, config: APMAEConfig) -> Masking:
         raise ApmaeError(
             f"noise has shape {tuple(noise_NK.shape)}; this model masks (N, {config.causal_patches}) patches"
         )
-    rows = config.row_token_count
-    if not rows:
+    if not config.row_tokens:
         visible, masked = _split(noise_NK, config.mask_ratio)
         return Masking(visible, masked, masked.shape[1])
-    first = config.causal_patches - rows
-    above_visible, above_masked = _split(noise_NK[:, :first], config.mask_ratio)
-    last_visible, last_masked = (first + index for index in _split(noise_NK[:, first:], config.mask_ratio))
-    return Masking(
-        torch.cat([above_visible, last_visible, last_visible + rows], dim=1),
-        torch.cat([above_masked, last_masked, last_masked + rows], dim=1),
-        above_masked.shape[1] + last_masked.shape[1],
+    first = config.causal_patches - config.grid_size
+    above, last = (
+        _split(noise_NK[:, :first], config.mask_ratio),
+        _split(noise_NK[:, first:], config.mask_ratio),
     )
+    visible, masked = (
+        torch.cat([patches, first + columns, config.causal_patches + _row_tokens(columns, config)], dim=1)
+        for patches, columns in zip(above, last, strict=True)
+    )
+    return Masking(visible, masked, above[1].shape[1] + last[1].shape[1])
+
+
+def _row_tokens(columns_NM: Tensor, config: APMAEConfig) -> Tensor:
+    """Numbers of the row tokens that lie in the given patches of the last row."""
+    pieces = config.patch_size // config.row_token_width
+    return (columns_NM[..., None] * pieces + torch.arange(pieces, device=columns_NM.device)).flatten(1)
 
 
 def _split(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,10 @@ def encoder_config(config: StudyConfig) -> APMAEConfig:
         patch_size=encoder.patch_size,
         mask_ratio=encoder.mask_ratio,
         scaling=encoder.scaling,
+        token_values=encoder.token_values,
         row_tokens=encoder.row_tokens,
+        row_token_size=encoder.row_token_size,
+        row_loss_share=encoder.row_loss_share,
         decoder_context=encoder.decoder_context,
         encode_patches=encoder.encode_patches,
     )
