@@ -79,6 +79,22 @@ def test_the_scorer_sees_heads_in_one_forward_pass(study_file, features, said):
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("encoding.readouts=[row]", r"clustering\.readout: cls is not in encoding\.readouts"),
+        ("encoding.readouts=[cls, cls]", r"encoding\.readouts names one twice"),
+        ("clustering.readout=mean", r"clustering\.readout: mean is not in"),
+        ("prediction.features=[mean_encodings]", r"mean_encodings needs mean in encoding\.readouts"),
+        ("prediction.features=[confidence+row_concat_encodings]", "row_concat_encodings needs row_concat in"),
+        ("encoder.row_token_size=12", r"row_token_size 12 does not divide encoder\.patch_size 32"),
+    ],
+)
+def test_what_is_read_of_the_encoder_is_kept(study_file, override, said):
+    with pytest.raises(ApmaeError, match=said):
+        load_config(study_file, [override])
+
+
+@pytest.mark.parametrize(
     ("key", "value", "said"),
     [
         ("importance", "[row_encodings]", r"no feature set of prediction\.features has row_encodings"),

@@ -15,7 +15,9 @@ from apmae.training import encoder_config
 
 @pytest.fixture
 def study(tmp_path):
-    study = tiny_study(tmp_path)
+    readouts = ["cls", "row", "mean", "row_concat"]
+    encoding = {"shard_prompts": 5, "precision": "no", "readouts": readouts}
+    study = tiny_study(tmp_path, encoding=encoding)
     torch.manual_seed(0)
     APMAEModel(encoder_config(study.config)).save_pretrained(study.path(ENCODER))
     return study
@@ -26,13 +28,17 @@ def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
     model = encoding.load_encoder(study, llama.device)
     prompts = study.study_prompts
     arrays = study.encodings
-    assert arrays["cls"].shape == (12, 24, 128)
+    readouts = study.config.encoding.readouts
+    assert {name: arrays[name].shape for name in readouts} == {
+        **dict.fromkeys(("cls", "row", "mean"), (12, 24, 128)),
+        "row_concat": (12, 24, 4 * 128),
+    }
     assert arrays["cls"].dtype == np.float16
     for prompt_id, layer, head in [(0, 0, 0), (7, 2, 3), (23, 1, 2)]:
         ids = [prompts["input_ids"][prompt_id].to_list()]
         pattern = llama.run(ids, [(layer, head)], model.config.scaling).patterns[:, 0]
         with torch.inference_mode():
-            expected = {name: model.encode(pattern, name)[0] for name in ("cls", "row")}
+            expected = {name: model.encode(pattern, name)[0] for name in readouts}
         for name, vector in expected.items():
             found = arrays[name][layer * 4 + head, prompt_id]
             np.testing.assert_allclose(found, vector.numpy(), atol=5e-3)

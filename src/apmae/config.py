@@ -26,12 +26,21 @@ BlockName = Literal[
     "row_statistics",
     "cls_encodings",
     "row_encodings",
+    "mean_encodings",
+    "row_concat_encodings",
     "clusters",
     "random_clusters",
 ]
 """What correctness can be predicted from; `apmae.prediction.features` says what each one is."""
 
-HeadBlockName = Literal["clusters", "row_statistics", "cls_encodings", "row_encodings"]
+HeadBlockName = Literal[
+    "clusters",
+    "row_statistics",
+    "cls_encodings",
+    "row_encodings",
+    "mean_encodings",
+    "row_concat_encodings",
+]
 """Those whose columns belong to heads, so that heads have an importance."""
 
 FORWARD_PASS_BLOCKS = (
@@ -43,8 +52,13 @@ FORWARD_PASS_BLOCKS = (
     "row_statistics",
     "cls_encodings",
     "row_encodings",
+    "mean_encodings",
+    "row_concat_encodings",
 )
 """Those that one forward pass of the target gives, and the encoder."""
+
+ReadoutName = Literal["cls", "row", "mean", "row_concat"]
+"""What of the encoder's output is a head's encoding, see `apmae.model.APMAEModel.encode`."""
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -241,6 +255,9 @@ class EncodingConfig(Section):
     """Prompts per shard of encodings.zarr: the unit that is written, and lost, at once."""
     precision: Literal["no", "bf16"] = "bf16"
     """Autocast precision of the encoder."""
+    readouts: tuple[ReadoutName, ...] = ("cls", "row")
+    """Encodings that are kept: `cls`: [CLS]; `row`: mean over the row tokens or, without them, over the
+    last row of patches; `row_concat`: these side by side, wide; `mean`: mean over all tokens."""
     random_encoder: bool = False
     """Encode and cluster with an AP-MAE of random weights too, to see what its training is worth.
     A second pass of the encoder over every pattern."""
@@ -253,8 +270,8 @@ class ClusteringConfig(Section):
 
     method: Literal["kmeans", "umap_hdbscan"] = "kmeans"
     """`umap_hdbscan` is the paper's."""
-    readout: Literal["cls", "row"] = "cls"
-    """Which encoding is clustered."""
+    readout: ReadoutName = "cls"
+    """Which encoding is clustered, one of encoding.readouts."""
     n_clusters: Annotated[int, Field(ge=2)] = 6
     """kmeans: clusters per head."""
     umap_dimensions: Positive = 8
@@ -290,8 +307,9 @@ class PredictionConfig(Section):
         "confidence+clusters+row_statistics+cls_encodings",
     )
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
-    `confidence`, `max_probability`, `margin`, `entropy`, `hidden_state`, `position`,
-    `random_clusters`) and their unions, written with `+`. The baselines are always measured."""
+    `mean_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`, `entropy`,
+    `hidden_state`, `position`, `random_clusters`) and their unions, written with `+`. The baselines are
+    always measured."""
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position` or clusters), blocks of heads among them. With encodings it needs the encoder's pass too."""
@@ -418,6 +436,19 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _encodings_made(self) -> Self:
+        made = self.encoding.readouts
+        if len(set(made)) < len(made):
+            raise ValueError("encoding.readouts names one twice")
+        if self.clustering.readout not in made:
+            raise ValueError(f"clustering.readout: {self.clustering.readout} is not in encoding.readouts")
+        blocks = "+".join((*self.prediction.features, self.prediction.scorer)).split("+")
+        wanted = (block.removesuffix("_encodings") for block in blocks if block.endswith("_encodings"))
+        if missing := [readout for readout in wanted if readout not in made]:
+            raise ValueError(f"prediction: {missing[0]}_encodings needs {missing[0]} in encoding.readouts")
+        return self
+
+    @model_validator(mode="after")
     def _intervention_follows_prediction(self) -> Self:
         predicted = {"clusters", *"+".join(self.prediction.features).split("+")}
         for block in self.intervention.importance:
@@ -440,6 +471,12 @@ class StudyConfig(Section):
                 f"encoder.patch_size {self.encoder.patch_size} does not divide "
                 f"prompts.length_tokens {self.prompts.length_tokens}"
             )
+        row_token_size = self.encoder.row_token_size or self.encoder.patch_size
+        if self.encoder.patch_size % row_token_size:
+            raise ValueError(
+                f"encoder.row_token_size {row_token_size} does not divide "
+                f"encoder.patch_size {self.encoder.patch_size}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -449,12 +486,6 @@ class StudyConfig(Section):
             raise ValueError(
                 f"prompts.tasks: {language.name} has no task {', '.join(unknown)}; "
                 f"there are: {', '.join(language.tasks)}"
-            )
-        row_token_size = self.encoder.row_token_size or self.encoder.patch_size
-        if self.encoder.patch_size % row_token_size:
-            raise ValueError(
-                f"encoder.row_token_size {row_token_size} does not divide "
-                f"encoder.patch_size {self.encoder.patch_size}"
             )
         return self
 

@@ -7,7 +7,7 @@ written whole, once, by one process; a killed stage goes on with the shards that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import zarr
 from torch import Tensor
 
 from apmae import processes
-from apmae.model import APMAEModel, Readout, autocasting, tokens_of
+from apmae.model import APMAEConfig, APMAEModel, Readout, autocasting, tokens_of
 from apmae.patterns import ROW_STATISTICS, last_row_tokens, row_statistics, scale
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed
@@ -26,7 +26,6 @@ from apmae.target import Head, Target
 from apmae.target.capture import Reduce
 from apmae.target.model import TokenIds
 
-READOUTS: tuple[Readout, ...] = ("cls", "row")
 STATISTICS = "row_statistics"
 WRITTEN = "written"
 
@@ -37,7 +36,8 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
     prompts = study.study_prompts
     config = study.config
     untrained = random_encoder(study, model) if config.encoding.random_encoder else None
-    shapes = _array_shapes(target, prompts.height, model, untrained)
+    readouts = config.encoding.readouts
+    shapes = _array_shapes(target, prompts.height, model.config, readouts, untrained is not None)
     if processes.is_first():
         _prepare_arrays(study.path(ENCODINGS), key, target.n_heads, shapes, config.encoding.shard_prompts)
     processes.wait()
@@ -49,7 +49,7 @@ def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, obj
         start = shard * config.encoding.shard_prompts
         rows = prompts.slice(start, config.encoding.shard_prompts)
         encoded = encode_prompts(
-            target, model, rows, config.target.batch_size, config.encoding.precision, untrained
+            target, model, rows, readouts, config.target.batch_size, config.encoding.precision, untrained
         )
         for name, values in encoded.items():
             arrays[name][..., start : start + rows.height, :] = values
@@ -77,6 +77,7 @@ def encode_prompts(
     target: Target,
     model: APMAEModel,
     prompts: pl.DataFrame,
+    readouts: Sequence[Readout],
     batch_size: int,
     precision: str,
     untrained: APMAEModel | None = None,
@@ -92,7 +93,7 @@ def encode_prompts(
     """
 
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        return encode_patches(model, log_patches_BHKP, precision, untrained)
+        return encode_patches(model, log_patches_BHKP, readouts, precision, untrained)
 
     batches = []
     for batch in prompts.iter_slices(batch_size):
@@ -125,7 +126,11 @@ def patch_statistics(log_patches_BHKP: Tensor, patch_size: int) -> Tensor:
 
 
 def encode_patches(
-    model: APMAEModel, log_patches_BHKP: Tensor, precision: str, untrained: APMAEModel | None = None
+    model: APMAEModel,
+    log_patches_BHKP: Tensor,
+    readouts: Sequence[Readout],
+    precision: str,
+    untrained: APMAEModel | None = None,
 ) -> dict[str, Tensor]:
     """Encode one layer's patterns, which may lie on another device than the encoder.
 
@@ -136,7 +141,7 @@ def encode_patches(
     patches = scale(log_patches_BHKP, model.config.scaling).to(model.device)
     with autocasting(model.device, precision)():
         tokens = tokens_of(patches.flatten(0, 1), model.config)
-        encoded = model.encode_readouts(tokens, READOUTS)
+        encoded = model.encode_readouts(tokens, readouts)
         if untrained is not None:
             encoded[RANDOM_CLS] = untrained.encode(tokens)
     found = {name: values.half().reshape(*patches.shape[:2], -1) for name, values in encoded.items()}
@@ -156,12 +161,13 @@ def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], 
 
 
 def _array_shapes(
-    target: Target, prompts: int, model: APMAEModel, untrained: APMAEModel | None
+    target: Target, prompts: int, config: APMAEConfig, readouts: Sequence[Readout], with_random: bool
 ) -> dict[str, tuple[int, ...]]:
-    heads, dim = len(target.heads), model.config.encoder_dim
-    readouts = (*READOUTS, RANDOM_CLS) if untrained is not None else READOUTS
+    heads = len(target.heads)
+    random = {RANDOM_CLS: (heads, prompts, config.encoder_dim)} if with_random else {}
     return {
-        **dict.fromkeys(readouts, (heads, prompts, dim)),
+        **{readout: (heads, prompts, config.readout_dim(readout)) for readout in readouts},
+        **random,
         STATISTICS: (heads, prompts, len(ROW_STATISTICS)),
         HIDDEN_STATE: (prompts, target.hidden_size),
     }

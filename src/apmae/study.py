@@ -6,10 +6,11 @@ work lies in `work/<stage>/` and belongs to one key, the hash of all that the st
 
 Tables (polars schemas below) and arrays:
 
-    encodings.zarr   `cls`, `row`: (head, prompt, dim) float16; `row_statistics`: (head, prompt, 7)
-                     float32; `hidden_state`: (prompt, hidden) float32, the last position's, as it
-                     enters the middle layer; with `encoding.random_encoder` also `random_cls`, the
-                     `cls` of an AP-MAE of random weights. NaN where not written.
+    encodings.zarr   `cls`, `row`, ..., as `encoding.readouts` says: (head, prompt, dim) float16;
+                     `row_statistics`: (head, prompt, 7) float32; `hidden_state`: (prompt, hidden)
+                     float32, the last position's, as it enters the middle layer; with
+                     `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random
+                     weights. NaN where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
     predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs

@@ -47,7 +47,11 @@ def test_training_patterns_end_where_the_encoder_is_trained(llama, row_tokens):
 
 def test_layers_are_encoded_where_the_encoder_is(llama):
     model = APMAEModel(APMAEConfig.tiny(pattern_size=16, patch_size=4)).to(ELSEWHERE).eval()
-    _, layers = llama.capture_patches(IDS, 4, lambda _layer, patches: encode_patches(model, patches, "no"))
+
+    def encode(_layer, patches):
+        return encode_patches(model, patches, ("cls", "row"), "no")
+
+    _, layers = llama.capture_patches(IDS, 4, encode)
     (part,) = layers[2]
     assert {name: (tuple(values.shape), values.device) for name, values in part.items()} == {
         "cls": ((2, 4, 128), ELSEWHERE),

@@ -13,7 +13,7 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
-from apmae.config import BlockName, StudyConfig
+from apmae.config import BlockName, HeadBlockName, StudyConfig
 from apmae.errors import ApmaeError
 from apmae.study import CLUSTERS, ENCODINGS, HIDDEN_STATE, Study
 
@@ -28,7 +28,13 @@ SHUFFLED = "shuffled_labels"
 """All blocks of the study's feature sets, fitted on and measured against shuffled outcomes: anything
 but chance there is a leak."""
 
-HEAD_ARRAYS = {"row_statistics": "row_statistics", "cls_encodings": "cls", "row_encodings": "row"}
+HEAD_ARRAYS = {
+    "row_statistics": "row_statistics",
+    "cls_encodings": "cls",
+    "row_encodings": "row",
+    "mean_encodings": "mean",
+    "row_concat_encodings": "row_concat",
+}
 """Blocks that are arrays (heads, prompts, dim) of encodings.zarr."""
 OUTCOME_COLUMNS = {
     "max_probability": ("max_probability",),
@@ -39,7 +45,7 @@ OUTCOME_COLUMNS = {
 """Blocks that are columns of the prompts' outcomes."""
 
 BASELINES = ("prior", "position", "max_probability", "margin", "entropy", "confidence", "hidden_state")
-HEAD_BLOCKS = ("clusters", "row_statistics", "cls_encodings", "row_encodings")
+HEAD_BLOCKS = get_args(HeadBlockName)
 """Blocks whose columns belong to heads, the same number to each, head by head."""
 
 
