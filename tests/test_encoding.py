@@ -98,3 +98,30 @@ def test_a_random_encoder_encodes_the_same_patterns(tmp_path, llama):
         expected = untrained.encode(pattern)[0].numpy()
     np.testing.assert_allclose(study.encodings["random_cls"][11, 7], expected, atol=5e-3)
     assert np.abs(study.encodings["random_cls"][11, 7] - study.encodings["cls"][11, 7]).max() > 0.1
+
+
+def test_studies_encoded_together_are_encoded_as_alone(tmp_path, llama, study, monkeypatch):
+    """One of them was begun before; each has its own encoder, scaling and readouts."""
+    encoder = {"size": "tiny", "patch_size": 4, "scaling": "probability", "row_tokens": False}
+    other = tiny_study(tmp_path / "other", encoder=encoder, encoding={"shard_prompts": 5, "precision": "no"})
+    torch.manual_seed(1)
+    APMAEModel(encoder_config(other.config)).save_pretrained(other.path(ENCODER))
+    alone = {}
+    for one in (study, other):
+        encoding.run(one, "alone", silent, llama)
+        alone[one] = {name: array[:] for name, array in one.encodings.arrays()}
+
+    def two_of_five(items, description, total=None, **_):
+        yield from list(items)[:2]
+
+    encoding.run(study, "together", two_of_five, llama)
+    captured, capture = [], llama.capture_patches
+    monkeypatch.setattr(
+        llama, "capture_patches", lambda ids, *more: captured.extend(ids) or capture(ids, *more)
+    )
+    encoding.run_together([(study, "together"), (other, "together")], silent, llama)
+    assert len(captured) == 24
+    for one, expected in alone.items():
+        assert one.encodings.attrs["key"] == "together"
+        for name, values in expected.items():
+            np.testing.assert_allclose(one.encodings[name][:], values, atol=1e-3, err_msg=name)

@@ -23,38 +23,86 @@ from apmae.progress import Tracker
 from apmae.seeding import derive_seed
 from apmae.study import ENCODER, ENCODINGS, HIDDEN_STATE, RANDOM_CLS, Study, replacing
 from apmae.target import Head, Target
-from apmae.target.capture import Reduce
 from apmae.target.model import TokenIds
 
 STATISTICS = "row_statistics"
 WRITTEN = "written"
 
+Encode = Callable[[Tensor], dict[str, Tensor]]
+"""A layer's log patches (b, H, K, P * P) to what is kept of them, by name (b, H, dim)."""
+
 
 def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, object]:
     """Encode every study prompt; returns counts for the stage's marker."""
-    model = load_encoder(study, target.device)
-    prompts = study.study_prompts
-    config = study.config
-    untrained = random_encoder(study, model) if config.encoding.random_encoder else None
-    readouts = config.encoding.readouts
-    shapes = _array_shapes(target, prompts.height, model.config, readouts, untrained is not None)
-    if processes.is_first():
-        _prepare_arrays(study.path(ENCODINGS), key, target.n_heads, shapes, config.encoding.shard_prompts)
-    processes.wait()
-    arrays = dict(zarr.open_group(study.path(ENCODINGS), mode="r+").arrays())
-    written = np.asarray(arrays[WRITTEN][:], dtype=bool)
+    (counts,) = run_together([(study, key)], track, target)
+    return counts
+
+
+def run_together(
+    jobs: Sequence[tuple[Study, str]], track: Tracker, target: Target
+) -> list[dict[str, object]]:
+    """Encode the same prompts for several studies; the target runs on each prompt once.
+
+    Args:
+        jobs: studies and their keys. They have the same prompts, size of patches and of shards.
+
+    Returns:
+        Counts for each study's marker.
+    """
+    config, prompts = jobs[0][0].config, jobs[0][0].study_prompts
+    writers = [EncodingsWriter(study, key, target) for study, key in jobs]
+    assert all(study.study_prompts.equals(prompts) for study, _ in jobs)
+    shards = -(-prompts.height // config.encoding.shard_prompts)
+    missing = sorted(set().union(*(writer.missing for writer in writers)))
     processes.wait()  # until all know what is missing
-    missing = np.flatnonzero(~written)[processes.number() :: processes.count()].tolist()
-    for shard in track(missing, "encode", done=int(written.sum())):
+    mine = missing[processes.number() :: processes.count()]
+    for shard in track(mine, "encode", done=shards - len(missing)):
         start = shard * config.encoding.shard_prompts
         rows = prompts.slice(start, config.encoding.shard_prompts)
-        encoded = encode_prompts(
-            target, model, rows, readouts, config.target.batch_size, config.encoding.precision, untrained
+        writing = [writer for writer in writers if shard in writer.missing]
+        encoded = encode_prompts(target, writing, rows, config.target.batch_size)
+        for writer, arrays in zip(writing, encoded, strict=True):
+            writer.write(shard, slice(start, start + rows.height), arrays)
+    return [
+        {"heads": len(target.heads), "prompts": prompts.height, "arrays": writer.names} for writer in writers
+    ]
+
+
+class EncodingsWriter:
+    """A study's encoders and its encodings.zarr, which is made unless an earlier run with the key did.
+
+    Attributes:
+        patch_size: of the encoders.
+        missing: numbers of the shards that were not written.
+        names: of the arrays.
+    """
+
+    def __init__(self, study: Study, key: str, target: Target) -> None:
+        encoding = study.config.encoding
+        self._model = load_encoder(study, target.device)
+        self._untrained = random_encoder(study, self._model) if encoding.random_encoder else None
+        self._readouts, self._precision = encoding.readouts, encoding.precision
+        config = self._model.config
+        self.patch_size = config.patch_size
+        shapes = _array_shapes(
+            target, study.study_prompts.height, config, encoding.readouts, encoding.random_encoder
         )
-        for name, values in encoded.items():
-            arrays[name][..., start : start + rows.height, :] = values
-        arrays[WRITTEN][shard] = 1
-    return {"heads": len(target.heads), "prompts": prompts.height, "arrays": list(shapes)}
+        if processes.is_first():
+            _prepare_arrays(study.path(ENCODINGS), key, target.n_heads, shapes, encoding.shard_prompts)
+        processes.wait()
+        self._arrays = dict(zarr.open_group(study.path(ENCODINGS), mode="r+").arrays())
+        self.missing = set(np.flatnonzero(np.asarray(self._arrays[WRITTEN][:]) == 0).tolist())
+        self.names = list(shapes)
+
+    def encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
+        """Encode one layer's patterns, see `encode_patches`."""
+        return encode_patches(self._model, log_patches_BHKP, self._readouts, self._precision, self._untrained)
+
+    def write(self, shard: int, prompts: slice, values: dict[str, np.ndarray]) -> None:
+        """Write a shard: the values of the arrays for these prompts."""
+        for name, array in values.items():
+            self._arrays[name][..., prompts, :] = array
+        self._arrays[WRITTEN][shard] = 1
 
 
 def load_encoder(study: Study, device: torch.device) -> APMAEModel:
@@ -74,50 +122,45 @@ def random_encoder(study: Study, model: APMAEModel) -> APMAEModel:
 
 
 def encode_prompts(
-    target: Target,
-    model: APMAEModel,
-    prompts: pl.DataFrame,
-    readouts: Sequence[Readout],
-    batch_size: int,
-    precision: str,
-    untrained: APMAEModel | None = None,
-) -> dict[str, np.ndarray]:
-    """Encode every head of some prompts.
-
-    Args:
-        untrained: encodes the same patterns once more.
+    target: Target, encoders: Sequence[EncodingsWriter], prompts: pl.DataFrame, batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    """Encode every head of some prompts with several encoders, whose patches have one size.
 
     Returns:
-        Values of the arrays of encodings.zarr, see `apmae.study`; `random_cls` where there is an
-        `untrained` encoder.
+        For each encoder, values of its arrays, see `apmae.study`.
     """
-
-    def reduce(_layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        return encode_patches(model, log_patches_BHKP, readouts, precision, untrained)
-
-    batches = []
-    for batch in prompts.iter_slices(batch_size):
-        _, arrays = run_batch(target, batch["input_ids"].to_list(), model.config.patch_size, reduce)
-        batches.append(arrays)
-    return {name: np.concatenate([batch[name] for batch in batches], axis=-2) for name in batches[0]}
+    (patch_size,) = {encoder.patch_size for encoder in encoders}
+    encodes = [encoder.encode for encoder in encoders]
+    batches = [
+        run_batch(target, batch["input_ids"].to_list(), patch_size, encodes)[1]
+        for batch in prompts.iter_slices(batch_size)
+    ]
+    return [
+        {name: np.concatenate([part[name] for part in parts], axis=-2) for name in parts[0]}
+        for parts in zip(*batches, strict=True)
+    ]
 
 
 def run_batch(
-    target: Target, input_ids: TokenIds, patch_size: int, reduce: Reduce
-) -> tuple[Tensor, dict[str, np.ndarray]]:
+    target: Target, input_ids: TokenIds, patch_size: int, encodes: Sequence[Encode]
+) -> tuple[Tensor, list[dict[str, np.ndarray]]]:
     """One forward pass: next-token logits (B, V), and the prompts' part of every array.
 
     Args:
         input_ids: (B, T) token ids.
-        reduce: what is kept of a layer's log patches (b, H, K, P * P), by name (b, H, dim).
+        encodes: each makes arrays of its own.
 
     Returns:
-        By name (head, B, dim), and `hidden_state` (B, hidden).
+        For each of `encodes`, by name (head, B, dim), and `hidden_state` (B, hidden).
     """
+
+    def reduce(_layer: int, log_patches_BHKP: Tensor) -> list[dict[str, Tensor]]:
+        return [encode(log_patches_BHKP) for encode in encodes]
+
     with target.recording_hidden_states(target.n_layers // 2) as hidden:
         logits, layers = target.capture_patches(input_ids, patch_size, reduce)
-    by_head = {name: _heads_first(layers, name) for name in layers[0][0]}
-    return logits, {**by_head, HIDDEN_STATE: hidden[0].cpu().numpy()}
+    hidden_states = {HIDDEN_STATE: hidden[0].cpu().numpy()}
+    return logits, [_heads_first(layers, number) | hidden_states for number in range(len(encodes))]
 
 
 def patch_statistics(log_patches_BHKP: Tensor, patch_size: int) -> Tensor:
@@ -194,7 +237,11 @@ def _prepare_arrays(
         group.create_array(WRITTEN, shape=(-(-prompts // shard),), chunks=(1,), dtype="uint8", fill_value=0)
 
 
-def _heads_first(layers: dict[int, list[dict[str, Tensor]]], name: str) -> np.ndarray:
-    """Per layer a few prompts at a time (b, H, D) -> (L * H, B, D)."""
-    layers_BHD = [torch.cat([part[name] for part in layers[layer]]) for layer in sorted(layers)]
-    return torch.stack(layers_BHD).transpose(1, 2).flatten(0, 1).cpu().numpy()
+def _heads_first(layers: dict[int, list[list[dict[str, Tensor]]]], number: int) -> dict[str, np.ndarray]:
+    """What an encoder made, per layer of a few prompts at a time (b, H, D) -> (L * H, B, D)."""
+    by_layer = [[parts[number] for parts in layers[layer]] for layer in sorted(layers)]
+    found = {}
+    for name in by_layer[0][0]:
+        layers_BHD = [torch.cat([part[name] for part in parts]) for parts in by_layer]
+        found[name] = torch.stack(layers_BHD).transpose(1, 2).flatten(0, 1).cpu().numpy()
+    return found

@@ -48,14 +48,14 @@ def measure(sets: Mapping[str, Scored], groups: NDArray[np.int64], rates: Rates,
         prompts); NaN where there is nothing to measure. A metric of the name `<metric>_natural` is at
         the natural rate: prompts weighted to it, and probabilities moved to it.
     """
-    resampled = _resampled_weights(groups, np.random.default_rng(seed))
+    resampled = resampled_weights(groups, np.random.default_rng(seed))
     found = {name: dict(_values(scored, resampled, rates)) for name, scored in sets.items()}
     rows = []
     for features, by_metric in found.items():
         for metric, values in by_metric.items():
             other = np.full_like(values, np.nan) if features == SHUFFLED else found[CONFIDENCE][metric]
             difference = values - other
-            rows.append((features, metric, *_interval(values), *_interval(difference), len(groups)))
+            rows.append((features, metric, *interval(values), *interval(difference), len(groups)))
     schema = ["features", "metric", "value", "low", "high"]
     schema += ["difference", "difference_low", "difference_high", "prompts"]
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -75,7 +75,7 @@ def _values(scored: Scored, resampled: Values, rates: Rates) -> Iterator[tuple[s
         yield name + NATURAL, METRICS[name](scored._replace(probability=moved), natural)
 
 
-def _resampled_weights(groups: NDArray[np.int64], generator: np.random.Generator) -> Values:
+def resampled_weights(groups: NDArray[np.int64], generator: np.random.Generator) -> Values:
     """(resamples, n): how often each prompt's group is drawn; no resample for fewer than two groups."""
     n_groups = int(groups.max(initial=-1)) + 1
     if n_groups < 2:
@@ -84,7 +84,7 @@ def _resampled_weights(groups: NDArray[np.int64], generator: np.random.Generator
     return drawn[:, groups].astype(np.float64)
 
 
-def _interval(values: Values) -> tuple[float, float, float]:
+def interval(values: Values) -> tuple[float, float, float]:
     """Value and 95% interval; resamples where the metric is not defined are left out."""
     resampled = values[1:][np.isfinite(values[1:])]
     if not len(resampled):

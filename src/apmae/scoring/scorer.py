@@ -23,7 +23,6 @@ from apmae.target import Outcomes, Target, outcomes
 from apmae.tasks import PromptFormatter
 
 TOP_HEADS = 3
-ENCODED_BLOCKS = {"cls_encodings", "row_encodings"}
 
 Prompt = Sequence[int] | NDArray[Any] | Tensor
 """(tokens,) token ids."""
@@ -79,7 +78,7 @@ class Scorer:
         self._predictors = load_predictors(study)
         self._blocks = next(iter(self._predictors.values())).model.columns.keys()
         self._encoder: APMAEModel | None = None
-        if ENCODED_BLOCKS & self._blocks:
+        if any(block.endswith("_encodings") for block in self._blocks):
             self._encoder = load_encoder(study, target.device)
         self._patch_size = int(APMAEConfig.from_pretrained(study.path(ENCODER)).patch_size)
 
@@ -144,15 +143,16 @@ class Scorer:
 
     def _run(self, input_ids: list[list[int]]) -> tuple[dict[str, NDArray[Any]], Blocks]:
         """Outcomes by name, and blocks, of one forward pass."""
-        logits, arrays = run_batch(self.target, input_ids, self._patch_size, self._reduce)
+        logits, (arrays,) = run_batch(self.target, input_ids, self._patch_size, [self._encode])
         unknown = torch.zeros(len(input_ids), dtype=torch.int64, device=logits.device)
         found: Outcomes = outcomes(logits, unknown)
         columns = {name: values.cpu().numpy() for name, values in found._asdict().items()}
         return columns, blocks_of_pass(self._blocks, arrays, columns)
 
-    def _reduce(self, _layer: int, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
+    def _encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
         if self._encoder is not None:
-            return encode_patches(self._encoder, log_patches_BHKP, self.study.config.encoding.precision)
+            encoding = self.study.config.encoding
+            return encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
         return {STATISTICS: patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)}
 
     def _fitted(self, prompt: Prompt) -> list[int]:
