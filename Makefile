@@ -22,8 +22,8 @@ test: $(INSTALLED)  ## every test, slow ones too
 	$(BIN)/python -m pytest
 
 check: $(INSTALLED)  ## format, lint, types, layers
-	$(BIN)/ruff format --check src tests organisms scripts benchmarks
-	$(BIN)/ruff check src tests organisms scripts benchmarks
+	$(BIN)/ruff format --check src tests organisms ablations scripts benchmarks
+	$(BIN)/ruff check src tests organisms ablations scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_config_docs.py --check
