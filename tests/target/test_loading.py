@@ -1,0 +1,28 @@
+"""Where a model's name leads."""
+
+import pytest
+
+from apmae.errors import ApmaeError
+from apmae.target import Target, loading
+
+
+def test_without_a_checkout_an_organism_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "CHECKOUT", tmp_path)
+    with pytest.raises(ApmaeError) as raised:
+        Target.load("java-fim-12m")
+    assert "give the directory organisms/java-fim-12m" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_packaged_model_is_a_file_or_else_a_hub_repository(monkeypatch, tmp_path):
+    alias = loading.Packaged("made_up_package", "model.gguf", "owner/name")
+    monkeypatch.setitem(loading.PACKAGED, "made-up", alias)
+    assert loading._resolve("made-up") == ("owner/name", {})
+
+    (tmp_path / "made_up_package").mkdir()
+    (tmp_path / "made_up_package" / "__init__.py").touch()
+    (tmp_path / "made_up_package" / "model.gguf").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    location, options = loading._resolve("made-up")
+    assert location == str(tmp_path / "made_up_package")
+    assert options["gguf_file"] == "model.gguf"
