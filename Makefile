@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check bench docs organisms clean
+.PHONY: demo demo-fim test check bench docs organisms clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## one command to a finished study with a report
 	$(BIN)/apmae fetch-jdk
 	$(BIN)/apmae run studies/demo.yaml
+
+demo-fim: $(INSTALLED)  ## the same of a model that learned to fill in the middle
+	$(BIN)/apmae fetch-jdk
+	$(BIN)/apmae run studies/java-fim-quick.yaml
 
 test: $(INSTALLED)  ## every test, slow ones too
 	sh scripts/ensure_chromium.sh
