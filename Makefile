@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-fim test check bench docs organisms clean
+TARGETS := smollm2-135m java-fim-4m java-fim-12m
+
+.PHONY: demo demo-fim test check bench docs organisms table2 clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +49,12 @@ organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write orga
 	for name in java-fim-4m java-fim-12m; do \
 	  $(BIN)/python -m organisms.train $$name && $(BIN)/python -m organisms.export $$name || exit 1; \
 	done
+
+table2: $(INSTALLED)  ## an encoder on each of three targets, and each on the patterns of all of them
+	for target in $(TARGETS); do for stage in prompts train; do \
+	  $(BIN)/apmae $$stage studies/table2.yaml --set name=table2-$$target --set target.model=$$target || exit 1; \
+	done; done
+	$(BIN)/apmae evaluate --encoder $(TARGETS:%=runs/table2-%) --target $(TARGETS) --output runs/table2
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
