@@ -105,6 +105,12 @@ def test_page_says_how_it_was_made(html: str) -> None:
     assert "length_tokens: 64" in text
 
 
+def test_page_says_what_the_prompts_are(html: str) -> None:
+    text = Page(html).text
+    assert "of 64 tokens, fill in the middle" in text
+    assert "12 made-up files" in text
+
+
 def test_feature_sets_baselines_and_differences_have_their_tables(html: str) -> None:
     labels = {str(table["aria-label"]) for table in Page(html).attributes("table")}
     for start in (

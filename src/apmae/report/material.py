@@ -51,6 +51,8 @@ class Material:
     evaluation: pl.DataFrame | None  # EVALUATION_SCHEMA; None while there is none in the study's directory
     provenance: dict[str, Any]
     stage_seconds: dict[str, float]
+    corpus: str
+    prompt_format: str
 
     @property
     def feature_sets(self) -> list[str]:
@@ -90,6 +92,8 @@ def read_material(study: Study) -> Material:
     tiles = choose_tiles(
         exemplar_table(exemplars), importance, clusters, prompts, study.config.report.gallery_clusters
     )
+    mined = study.marker("prompts")
+    assert mined is not None, "a report needs the prompts stage"
     history, evaluation = study.path(TRAINING_HISTORY), study.path(EVALUATION)
     return Material(
         config=study.config,
@@ -115,6 +119,8 @@ def read_material(study: Study) -> Material:
         evaluation=pl.read_parquet(evaluation) if evaluation.exists() else None,
         provenance=json.loads(study.path(PROVENANCE).read_text(encoding="utf-8")),
         stage_seconds=_stage_seconds(study),
+        corpus=mined["counts"]["corpus"],
+        prompt_format=mined["counts"]["format"],
     )
 
 
