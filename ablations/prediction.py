@@ -89,12 +89,15 @@ def _predict_all(study: Study, work: Path, sets: tuple[str, ...], track: Tracker
     folds = fold_numbers(study)
     n_heads = study.encodings["row_statistics"].shape[0]  # type: ignore[union-attr]
     heads = {work / f"head-{head:05d}.parquet": (study, head, folds) for head in range(n_heads)}
-    compute_parts(_cluster_head, heads, track, f"{study.config.name}: clusters")
+    config = study.config
+    compute_parts(
+        _cluster_head, heads, track, f"{config.name}: clusters", processes=config.clustering.processes
+    )
     parts = {
         work / f"{task}-{features}.parquet": (study, list(heads), task, features, folds)
-        for task, features in product(study.config.prompts.tasks, sets)
+        for task, features in product(config.prompts.tasks, sets)
     }
-    compute_parts(_predict, parts, track, f"{study.config.name}: predict")
+    compute_parts(_predict, parts, track, f"{config.name}: predict", processes=config.prediction.processes)
     return pl.concat([pl.read_parquet(path) for path in parts])
 
 
