@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from apmae.prediction.features import CONFIDENCE, SHUFFLED
-from apmae.report.chosen import chosen_effects, side_effect_table
+from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
 from apmae.report.summaries import best_interventions, metrics_table
 from apmae.report.wording import operation_words, points, points_interval
 from apmae.study import Study
@@ -86,7 +86,7 @@ def _print_differences(table: pl.DataFrame) -> None:
 
 def _chosen(table: pl.DataFrame) -> Iterator[Row]:
     for row in table.iter_rows(named=True):
-        what = "nothing helped" if row["selection"] is None and row["condition"] is None else "-"
+        what = "" if row["task"] == ALL_TASKS else "nothing helped"
         if row["selection"] is not None:
             what = f"{row['n_heads']} {row['selection']} {operation_words(row['operation'], row['factor'])}"
         change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
