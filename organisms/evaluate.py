@@ -16,7 +16,7 @@ from apmae.corpus import SourceFile
 from apmae.languages import language_named
 from apmae.seeding import numpy_generator
 from apmae.target import Target, outcomes
-from apmae.tasks import Document, Prompt, PromptFormatter, Span, find_spans, random_span
+from apmae.tasks import Document, Prompt, PromptFormatter, Span, find_spans, random_spans
 
 LENGTH_TOKENS = 256
 PER_FILE = 4
@@ -61,8 +61,7 @@ def find_holes(
         generator = numpy_generator(seed, "organisms", "holes", task, file.path)
         document = formatters[0].tokenize(file.text)
         if task == "random":
-            draws = (random_span(document, generator) for _ in range(4 * PER_FILE))
-            spans = [span for span in draws if span is not None]
+            spans = list(random_spans(document, PER_FILE, generator))
         else:
             spans = find_spans(file.text, LANGUAGE, [task])[task]
             spans = [spans[index] for index in generator.permutation(len(spans))]

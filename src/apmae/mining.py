@@ -32,7 +32,7 @@ from apmae.progress import Tracker
 from apmae.seeding import derive_seed, numpy_generator
 from apmae.study import PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA, Study, write_parquet
 from apmae.target import Target, outcomes
-from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_span
+from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
 
 ROUND_BATCHES = 8
 ROUND_FILES = 64
@@ -297,8 +297,7 @@ class Miner:
         self, quota: Quota, document: Document, spans: dict[str, list[Span]], generator: np.random.Generator
     ) -> Iterator[Span]:
         if quota.task == "random":
-            draws = (random_span(document, generator) for _ in range(4 * self.config.prompts.per_file))
-            return (span for span in draws if span is not None)
+            return random_spans(document, self.config.prompts.per_file, generator)
         found = spans.get(quota.task, [])
         return (found[index] for index in generator.permutation(len(found)))
 

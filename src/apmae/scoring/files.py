@@ -15,10 +15,7 @@ from apmae.scoring.scorer import Score, Scorer
 from apmae.seeding import numpy_generator
 from apmae.show import read_source
 from apmae.show.prompts import token_texts
-from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_span
-
-RANDOM_DRAWS = 4
-"""Draws of a `random` hole for each one that is wanted."""
+from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
 
 
 class FileHole(NamedTuple):
@@ -124,8 +121,7 @@ def _read(path: Path, config: StudyConfig) -> str:
 def _random_spans(document: Document, seed: int, name: str, count: int) -> list[Span]:
     """Different holes of the task `random`, drawn for the file of this name."""
     generator = numpy_generator(seed, "score", "random", name)
-    draws = (random_span(document, generator) for _ in range(RANDOM_DRAWS * count))
-    return list(islice(dict.fromkeys(span for span in draws if span is not None), count))
+    return list(islice(dict.fromkeys(random_spans(document, count, generator)), count))
 
 
 def _placed(source: str, span: Span, prompt: Prompt) -> FileHole:

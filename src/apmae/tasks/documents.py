@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,6 +14,8 @@ from apmae.tasks.spans import Span
 
 RANDOM_SPAN_TOKENS = (3, 10)
 """Shortest and longest hole of the task `random` (paper section 4, "Data")."""
+DRAWS_PER_HOLE = 4
+"""Draws of a `random` hole for each one that is wanted."""
 
 
 class Prompt(NamedTuple):
@@ -78,6 +80,12 @@ def random_span(document: Document, generator: np.random.Generator) -> Span | No
         return None
     first = int(generator.integers(n_places))
     return Span("random", document.starts[first], document.ends[first + length - 1])
+
+
+def random_spans(document: Document, wanted: int, generator: np.random.Generator) -> Iterator[Span]:
+    """Holes of the task `random`: several times as many as wanted, as some make no prompt."""
+    draws = (random_span(document, generator) for _ in range(DRAWS_PER_HOLE * wanted))
+    return (span for span in draws if span is not None)
 
 
 def _first_character(text: str, span: Span) -> int:
