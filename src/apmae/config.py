@@ -43,17 +43,10 @@ HeadBlockName = Literal[
 ]
 """Those whose columns belong to heads, so that heads have an importance."""
 
-FORWARD_PASS_BLOCKS = (
-    "max_probability",
-    "margin",
-    "entropy",
-    "confidence",
-    "hidden_state",
-    "row_statistics",
-    "cls_encodings",
-    "row_encodings",
-    "mean_encodings",
-    "row_concat_encodings",
+FORWARD_PASS_BLOCKS = tuple(
+    block
+    for block in get_args(BlockName)
+    if block not in ("prior", "position", "clusters", "random_clusters")
 )
 """Those that one forward pass of the target gives, and the encoder."""
 

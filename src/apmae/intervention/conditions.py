@@ -54,8 +54,8 @@ def sweep(
     """A task's conditions but the greedy ones, by operation.
 
     Random heads, which no importance chooses, are the control of the first operation. Counts for which
-    a selection has too few heads are left out: positive and negative heads are
-    those with any positive or negative SHAP value (the paper's "where available").
+    a selection has too few heads are left out: positive and negative heads are those with any positive
+    or negative SHAP value (the paper's "where available").
 
     Args:
         features: whose importance it is.
