@@ -11,11 +11,12 @@ import typer
 
 from ablations import comparison, page, prediction, stages
 from ablations.variants import load_variants
+from apmae.atomic import replacing, write_parquet
 from apmae.errors import ApmaeError
 from apmae.evaluation import evaluate
 from apmae.progress import Tracker, console
 from apmae.seeding import derive_seed
-from apmae.study import Study, replacing, write_parquet
+from apmae.study import Study
 
 HERE = Path(__file__).parent
 MASK_RATIO = 0.5

@@ -10,8 +10,9 @@ import polars as pl
 from ablations.comparison import MEAN
 from ablations.prediction import BASELINES
 from ablations.variants import Variant
+from apmae.atomic import replacing
 from apmae.errors import ApmaeError
-from apmae.study import Study, replacing
+from apmae.study import Study
 
 BEGIN, END = "<!-- made by `python -m ablations`: begin -->", "<!-- end -->"
 

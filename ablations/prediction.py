@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.atomic import write_parquet
 from apmae.clustering.heads import cluster_rows
 from apmae.errors import ApmaeError
 from apmae.parallel import compute_parts
@@ -25,7 +26,7 @@ from apmae.prediction.features import Blocks, load_blocks, take
 from apmae.prediction.protocols import group_folds
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed
-from apmae.study import Study, stage_key, write_parquet
+from apmae.study import Study, stage_key
 
 STAGE = "ablation"
 PREDICTIONS = "ablation.parquet"

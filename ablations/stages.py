@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from apmae import encoding, pipeline
+from apmae.artifacts import ENCODER, PROMPTS, TASKS
 from apmae.config import StudyConfig
 from apmae.pipeline import StageName
 from apmae.progress import Tracker, silent
-from apmae.study import ENCODER, PROMPTS, TASKS, Study
+from apmae.study import Study
 from apmae.target import Target
 
 Announce = Callable[[str], None]

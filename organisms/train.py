@@ -26,11 +26,11 @@ from torch.optim import AdamW, Muon
 from torch.utils.data import DataLoader
 from transformers import Starcoder2ForCausalLM
 
+from apmae.atomic import replacing
 from apmae.config import CorpusConfig
 from apmae.corpus import SourceFile
 from apmae.errors import ApmaeError
 from apmae.seeding import derive_seed
-from apmae.study import replacing
 from organisms import command
 from organisms.files import Files, read_files
 from organisms.rows import Rows

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import zarr
 
+from apmae.artifacts import ENCODINGS, PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA
 from apmae.config import StudyConfig
-from apmae.study import ENCODINGS, PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA, Study
+from apmae.study import Study
 
 TELLING_LAYER, TELLING_HEAD = 1, 0
 

@@ -6,10 +6,10 @@ import torch
 from tiny_studies import tiny_study
 
 from apmae import encoding
+from apmae.artifacts import ENCODER
 from apmae.model import APMAEModel
 from apmae.patterns import row_statistics
 from apmae.progress import silent
-from apmae.study import ENCODER
 from apmae.training import encoder_config
 
 

@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 from tiny_studies import tiny_config
 
+from apmae.artifacts import TASKS, TASKS_SCHEMA
 from apmae.errors import ApmaeError
-from apmae.study import TASKS, TASKS_SCHEMA, Study, stage_key
+from apmae.study import Study, stage_key
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import numpy as np
 import polars as pl
 
+from apmae.artifacts import PROMPTS, PROMPTS_SCHEMA
 from apmae.config import StudyConfig
-from apmae.study import PROMPTS, PROMPTS_SCHEMA, Study
+from apmae.study import Study
 
 LENGTH = 16
 

@@ -315,8 +315,8 @@ def _quiet_libraries() -> None:
 
 
 def _print_summary(study: Study) -> None:
+    from apmae.artifacts import REPORT_INDEX
     from apmae.report import summary_table
-    from apmae.study import REPORT_INDEX
 
     console = _console()
     console.print(summary_table(study))

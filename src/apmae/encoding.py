@@ -17,11 +17,13 @@ import zarr
 from torch import Tensor
 
 from apmae import processes
+from apmae.artifacts import ENCODER, ENCODINGS, HIDDEN_STATE, RANDOM_CLS
+from apmae.atomic import replacing
 from apmae.model import APMAEConfig, APMAEModel, Readout, autocasting, tokens_of
 from apmae.patterns import ROW_STATISTICS, last_row_tokens, row_statistics, scale
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed
-from apmae.study import ENCODER, ENCODINGS, HIDDEN_STATE, RANDOM_CLS, Study, replacing
+from apmae.study import Study
 from apmae.target import Head, Target
 from apmae.target.model import TokenIds
 
@@ -127,7 +129,7 @@ def encode_prompts(
     """Encode every head of some prompts with several encoders, whose patches have one size.
 
     Returns:
-        For each encoder, values of its arrays, see `apmae.study`.
+        For each encoder, values of its arrays, see `apmae.artifacts`.
     """
     (patch_size,) = {encoder.patch_size for encoder in encoders}
     encodes = [encoder.encode for encoder in encoders]

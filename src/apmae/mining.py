@@ -23,6 +23,8 @@ import numpy as np
 import polars as pl
 import torch
 
+from apmae.artifacts import PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA
+from apmae.atomic import write_parquet
 from apmae.config import StudyConfig
 from apmae.corpus import Corpus, SkippedFile, SourceFile
 from apmae.corpus.duplicates import Fingerprint
@@ -30,7 +32,7 @@ from apmae.corpus.hygiene import Hygiene
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed, numpy_generator
-from apmae.study import PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA, Study, write_parquet
+from apmae.study import Study
 from apmae.target import Target, outcomes
 from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
 

@@ -17,9 +17,9 @@ import polars as pl
 import zarr
 from threadpoolctl import threadpool_limits
 
+from apmae.atomic import write_parquet
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker
-from apmae.study import write_parquet
 
 Backend = Literal["loky", "dask", "ray"]
 

@@ -17,10 +17,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from apmae import processes
+from apmae.artifacts import EVALUATION
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
 from apmae.progress import Tracker, silent
-from apmae.study import EVALUATION, Study, stage_key
+from apmae.study import Study, stage_key
 
 if TYPE_CHECKING:
     from apmae import reconstruction

@@ -6,9 +6,9 @@ import pytest
 from synthetic import synthetic_study
 
 from ablations import prediction
+from apmae.artifacts import PROMPTS, PROMPTS_SCHEMA
 from apmae.errors import ApmaeError
 from apmae.progress import silent
-from apmae.study import PROMPTS, PROMPTS_SCHEMA
 
 CONFIG = {"prediction": {"iterations": 20, "processes": 1}, "clustering": {"processes": 1, "n_clusters": 3}}
 

@@ -6,9 +6,9 @@ from polars.testing import assert_frame_equal
 from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering
+from apmae.artifacts import CLUSTERS_SCHEMA, ENCODINGS
 from apmae.errors import ApmaeError
 from apmae.progress import silent
-from apmae.study import CLUSTERS_SCHEMA, ENCODINGS
 
 UMAP = {
     "method": "umap_hdbscan",

@@ -9,11 +9,11 @@ from tiny_studies import tiny_study
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import apmae
+from apmae.artifacts import BEST
 from apmae.config import TargetConfig
 from apmae.errors import ApmaeError
 from apmae.intervention import Intervention, export_model
 from apmae.intervention.applying import write_into_weights
-from apmae.study import BEST
 from apmae.target import Target
 
 IDS = torch.randint(0, VOCABULARY, (2, 20), generator=torch.Generator().manual_seed(1))

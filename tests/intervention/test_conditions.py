@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from tiny_studies import random_prompts, tiny_config
 
+from apmae.artifacts import IMPORTANCE_SCHEMA
 from apmae.intervention.conditions import (
     Condition,
     condition_table,
@@ -14,7 +15,6 @@ from apmae.intervention.conditions import (
     sweep,
     tuning_prompts,
 )
-from apmae.study import IMPORTANCE_SCHEMA
 
 IMPORTANCE = pl.DataFrame(
     [

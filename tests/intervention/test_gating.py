@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_studies import random_prompts, tiny_study
 
+from apmae.artifacts import PREDICTIONS, PREDICTIONS_SCHEMA
 from apmae.intervention.gating import best_gate, gate_probabilities
-from apmae.study import PREDICTIONS, PREDICTIONS_SCHEMA
 
 
 def gate(probability, change):

@@ -5,11 +5,11 @@ import pytest
 import torch
 from tiny_studies import random_prompts, tiny_study
 
+from apmae.artifacts import BEST, IMPORTANCE, IMPORTANCE_SCHEMA, PREDICTIONS, PREDICTIONS_SCHEMA
 from apmae.intervention import Intervention, side_effects, stage
 from apmae.intervention.conditions import Condition
 from apmae.intervention.running import factor_matrix
 from apmae.progress import silent
-from apmae.study import BEST, IMPORTANCE, IMPORTANCE_SCHEMA, PREDICTIONS, PREDICTIONS_SCHEMA
 
 TABLES = ("conditions", "interventions", "choices", "side_effects")
 KEY = "key"

@@ -9,14 +9,7 @@ from sklearn.metrics import roc_auc_score
 from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
 from apmae import clustering, prediction
-from apmae.errors import ApmaeError
-from apmae.prediction.features import SHUFFLED, blocks_of_pass, feature_sets, load_blocks
-from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, weights_at_rate
-from apmae.prediction.predictor import load_predictors
-from apmae.prediction.stage import outcomes
-from apmae.prediction.trees import as_pool
-from apmae.progress import silent
-from apmae.study import (
+from apmae.artifacts import (
     CLUSTERS,
     ENCODINGS,
     IMPORTANCE_SCHEMA,
@@ -25,8 +18,15 @@ from apmae.study import (
     PREDICTOR,
     PROMPTS,
     TASKS,
-    Study,
 )
+from apmae.errors import ApmaeError
+from apmae.prediction.features import SHUFFLED, blocks_of_pass, feature_sets, load_blocks
+from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, weights_at_rate
+from apmae.prediction.predictor import load_predictors
+from apmae.prediction.stage import outcomes
+from apmae.prediction.trees import as_pool
+from apmae.progress import silent
+from apmae.study import Study
 
 TELLING = (TELLING_LAYER, TELLING_HEAD)
 NAMES = ("eol", "noise")

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import zarr
 
-from apmae import study as files
+from apmae import artifacts as files
 from apmae.config import StudyConfig
 from apmae.intervention.choices import choose
 from apmae.intervention.side_effects import RANDOM_CODE

@@ -7,9 +7,10 @@ from pathlib import Path
 from browser import seen_in_frames
 from made_up import make_reconstructions
 
+from apmae.artifacts import REPORT_INDEX
 from apmae.progress import silent
 from apmae.report import run
-from apmae.study import REPORT_INDEX, Study
+from apmae.study import Study
 
 WIDTHS = (1440, 390)
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

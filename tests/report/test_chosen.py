@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from made_up import condition, interventions
 
+from apmae.artifacts import CHOICES_SCHEMA, SIDE_EFFECTS_SCHEMA
 from apmae.report.chosen import chosen_effects, side_effect_table
-from apmae.study import CHOICES_SCHEMA, SIDE_EFFECTS_SCHEMA
 
 HALF = 1.959963984540054
 TASKS = pl.DataFrame({"task": ["eol", "random"], "natural_rate": [0.8, float("nan")]})

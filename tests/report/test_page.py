@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from made_up import SMALL, build_study, evaluation, make_reconstructions
 
-from apmae import study as files
+from apmae import artifacts as files
 from apmae.errors import ApmaeError
 from apmae.progress import silent
 from apmae.report import run

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from made_up import condition, interventions, metrics
 from scipy.stats import binomtest
 
+from apmae.artifacts import IMPORTANCE_SCHEMA
 from apmae.report import summaries
-from apmae.study import IMPORTANCE_SCHEMA
 
 
 def test_net_change_of_four_prompts_by_hand() -> None:

@@ -9,10 +9,10 @@ from scipy.special import expit
 
 import apmae
 from apmae import pipeline
+from apmae.artifacts import CALIBRATION
 from apmae.errors import ApmaeError
 from apmae.scoring import HeadContribution, Scorer
 from apmae.scoring.scorer import top_heads
-from apmae.study import CALIBRATION
 
 TASKS = ("eol", "identifiers", "random")
 

@@ -16,8 +16,9 @@ from safetensors.numpy import load_file
 from tiny_studies import tiny_config
 
 from apmae import pipeline
+from apmae.artifacts import ENCODER, TRAINING_HISTORY
 from apmae.errors import ApmaeError
-from apmae.study import ENCODER, TRAINING_HISTORY, Study
+from apmae.study import Study
 from apmae.training.checkpoint import CHECKPOINT
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from tiny_studies import random_prompts, tiny_config, tiny_study
 
 from apmae import training
+from apmae.artifacts import ENCODER, TRAINING_HISTORY
 from apmae.errors import ApmaeError
 from apmae.model import APMAEModel
 from apmae.progress import silent
-from apmae.study import ENCODER, TRAINING_HISTORY
 from apmae.training import tracking
 from apmae.training.checkpoint import CHECKPOINT
 

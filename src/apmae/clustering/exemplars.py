@@ -67,7 +67,7 @@ def choose_exemplars(candidates: pl.DataFrame) -> pl.DataFrame:
 def write_exemplars(
     path: Path, exemplars: pl.DataFrame, length_tokens: int, patterns_of: PatternSource, track: Tracker
 ) -> None:
-    """Write the exemplars and their patterns as a Zarr group (see `apmae.study`)."""
+    """Write the exemplars and their patterns as a Zarr group (see `apmae.artifacts`)."""
     group = zarr.open_group(path, mode="w")
     for name in ("layer", "head", "cluster", "prompt_id"):
         group.create_array(name, data=exemplars[name].to_numpy().astype(np.int32))

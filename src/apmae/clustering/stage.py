@@ -12,6 +12,7 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
+from apmae.artifacts import CLUSTERS, CLUSTERS_SCHEMA, EXEMPLARS, RANDOM_CLS
 from apmae.clustering.exemplars import (
     CANDIDATES,
     PatternSource,
@@ -24,7 +25,7 @@ from apmae.errors import ApmaeError
 from apmae.parallel import compute_parts
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed
-from apmae.study import CLUSTERS, CLUSTERS_SCHEMA, EXEMPLARS, RANDOM_CLS, Study
+from apmae.study import Study
 
 STAGE = "cluster"
 

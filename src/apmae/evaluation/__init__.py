@@ -17,6 +17,8 @@ from typing import Any
 import polars as pl
 
 from apmae import pipeline
+from apmae.artifacts import EVALUATION
+from apmae.atomic import replacing, write_parquet
 from apmae.config import StudyConfig
 from apmae.evaluation.cells import evaluate_cell, mask_noise, open_cells
 from apmae.evaluation.sources import (
@@ -33,7 +35,6 @@ from apmae.reconstruction import ReconstructionErrors
 from apmae.report import cross_evaluation
 from apmae.report.cross_evaluation import EVALUATION_SCHEMA
 from apmae.report.style import encode
-from apmae.study import EVALUATION, replacing, write_parquet
 
 __all__ = ["Column", "Encoder", "evaluate", "evaluate_cell", "mask_noise"]
 

@@ -18,12 +18,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from apmae.atomic import write_parquet
 from apmae.evaluation.sources import Column, Encoder
 from apmae.model import APMAEConfig, APMAEModel
 from apmae.progress import Tracker, silent
 from apmae.reconstruction import ReconstructionErrors, reconstruction_errors
 from apmae.seeding import torch_generator
-from apmae.study import write_parquet
 from apmae.target import Target
 
 PATTERNS_PER_BATCH = 256

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
+from apmae.artifacts import CONFIG, ENCODER
 from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
 from apmae.model import APMAEModel
 from apmae.seeding import derive_seed
-from apmae.study import CONFIG, ENCODER, Study
+from apmae.study import Study
 from apmae.training import encoder_prompts
 
 

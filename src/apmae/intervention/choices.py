@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from apmae.artifacts import CHOICES_SCHEMA
 from apmae.intervention.gating import best_gate
-from apmae.study import CHOICES_SCHEMA
 
 METHODS = ("zero", "mean", "scale", "greedy", "gated")
 """Best of the conditions that zero the heads of a SHAP selection, replace them by their mean, or scale

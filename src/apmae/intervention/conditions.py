@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from apmae.artifacts import CONDITIONS_SCHEMA
 from apmae.config import InterventionConfig
 from apmae.seeding import numpy_generator
-from apmae.study import CONDITIONS_SCHEMA
 from apmae.target import Head
 
 Operation = Literal["zero", "mean", "scale"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apmae.artifacts import CONFIG
 from apmae.errors import ApmaeError
 from apmae.intervention.applying import write_into_weights
 from apmae.intervention.value import FILE, Intervention
-from apmae.study import CONFIG, Study
+from apmae.study import Study
 from apmae.target.loading import load_model_and_tokenizer
 
 

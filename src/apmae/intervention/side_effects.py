@@ -6,10 +6,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from apmae.artifacts import SIDE_EFFECTS_SCHEMA
 from apmae.intervention.conditions import Condition, held_out_prompts
 from apmae.intervention.running import head_factors, run_conditions
 from apmae.seeding import numpy_generator
-from apmae.study import SIDE_EFFECTS_SCHEMA, Study
+from apmae.study import Study
 from apmae.target import Target
 
 RANDOM_CODE = "random code"

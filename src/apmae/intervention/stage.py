@@ -16,6 +16,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from apmae.artifacts import (
+    BEST,
+    CHOICES,
+    CHOICES_SCHEMA,
+    CONDITIONS,
+    CONDITIONS_SCHEMA,
+    INTERVENTIONS,
+    INTERVENTIONS_SCHEMA,
+    SIDE_EFFECTS,
+    SIDE_EFFECTS_SCHEMA,
+)
+from apmae.atomic import replacing, write_parquet
 from apmae.intervention.choices import best_ungated, choose
 from apmae.intervention.conditions import (
     Condition,
@@ -31,20 +43,7 @@ from apmae.intervention.running import run_conditions
 from apmae.intervention.side_effects import side_effects
 from apmae.intervention.value import Intervention
 from apmae.progress import Tracker
-from apmae.study import (
-    BEST,
-    CHOICES,
-    CHOICES_SCHEMA,
-    CONDITIONS,
-    CONDITIONS_SCHEMA,
-    INTERVENTIONS,
-    INTERVENTIONS_SCHEMA,
-    SIDE_EFFECTS,
-    SIDE_EFFECTS_SCHEMA,
-    Study,
-    replacing,
-    write_parquet,
-)
+from apmae.study import Study
 from apmae.target import Target
 
 STAGE = "intervene"

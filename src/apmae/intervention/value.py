@@ -12,10 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from apmae.artifacts import BEST
+from apmae.atomic import replacing
 from apmae.config import TargetConfig
 from apmae.errors import ApmaeError
 from apmae.intervention.conditions import Operation
-from apmae.study import BEST, Study, replacing
+from apmae.study import Study
 from apmae.target import Head
 
 FILE = "intervention.json"

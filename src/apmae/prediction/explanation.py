@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.atomic import replacing
 from apmae.config import PredictionConfig
 from apmae.prediction.classifiers import learnable, uses_trees
 from apmae.prediction.features import Blocks, head_numbers, load_blocks, take
@@ -16,7 +17,7 @@ from apmae.prediction.linear import LinearModel
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
 from apmae.prediction.trees import fit_catboost, shap_values
-from apmae.study import Study, replacing
+from apmae.study import Study
 
 STABILITY_FOLDS = 5
 

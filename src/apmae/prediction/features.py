@@ -13,9 +13,10 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
+from apmae.artifacts import CLUSTERS, ENCODINGS, HIDDEN_STATE
 from apmae.config import BlockName, HeadBlockName, StudyConfig
 from apmae.errors import ApmaeError
-from apmae.study import CLUSTERS, ENCODINGS, HIDDEN_STATE, Study
+from apmae.study import Study
 
 Block = NDArray[np.int16] | NDArray[np.float32]
 Blocks = Mapping[str, Block]

@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.artifacts import CALIBRATION_SCHEMA, PREDICTOR
+from apmae.atomic import replacing
 from apmae.errors import ApmaeError
 from apmae.prediction.calibration import Calibration, fit_calibration
 from apmae.prediction.classifiers import learnable
@@ -22,7 +24,7 @@ from apmae.prediction.linear import LinearModel
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
 from apmae.seeding import derive_seed
-from apmae.study import CALIBRATION_SCHEMA, PREDICTOR, Study, replacing
+from apmae.study import Study
 
 FOLDS = 5
 

@@ -15,6 +15,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.artifacts import (
+    CALIBRATION,
+    CALIBRATION_SCHEMA,
+    IMPORTANCE,
+    IMPORTANCE_SCHEMA,
+    METRICS,
+    METRICS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
+    PREDICTOR,
+    PROMPTS,
+    TASKS,
+)
 from apmae.parallel import compute_parts
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.evaluation import Rates, measure
@@ -33,26 +46,13 @@ from apmae.prediction.predictor import fit_predictor, predictor_path
 from apmae.prediction.protocols import Split, cross_validation, held_out
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed, numpy_generator
-from apmae.study import (
-    CALIBRATION,
-    CALIBRATION_SCHEMA,
-    IMPORTANCE,
-    IMPORTANCE_SCHEMA,
-    METRICS,
-    METRICS_SCHEMA,
-    PREDICTIONS,
-    PREDICTIONS_SCHEMA,
-    PREDICTOR,
-    PROMPTS,
-    TASKS,
-    Study,
-)
+from apmae.study import Study
 
 STAGE = "predict"
 
 
 def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
-    """Write predictions, metrics, importance, calibration and `predictor/`, as `apmae.study` has them.
+    """Write predictions, metrics, importance, calibration and `predictor/`, as `apmae.artifacts` has them.
 
     Args:
         key: owner of the work directory; unfinished work of another key is dropped.

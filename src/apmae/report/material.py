@@ -11,6 +11,7 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
+from apmae.artifacts import EVALUATION, PROVENANCE, TRAINING_HISTORY
 from apmae.config import StudyConfig
 from apmae.prediction.features import CONFIDENCE
 from apmae.report import summaries
@@ -18,7 +19,7 @@ from apmae.report.answers import CLUSTERS
 from apmae.report.chosen import chosen_effects, side_effect_table
 from apmae.report.gallery import Tile, choose_tiles, exemplar_table
 from apmae.report.selective import reliability, risk_coverage
-from apmae.study import EVALUATION, PROVENANCE, TRAINING_HISTORY, Study
+from apmae.study import Study
 
 STAGES = ("prompts", "train", "encode", "cluster", "predict", "intervene")
 TOP_HEADS = 5

@@ -13,6 +13,7 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from apmae.artifacts import REPORT
 from apmae.config import dump_config
 from apmae.progress import Tracker
 from apmae.reconstruction import Reconstruction
@@ -20,7 +21,7 @@ from apmae.report import maps, style, wording
 from apmae.report.answers import answers, shuffled_labels, versus_zeroing
 from apmae.report.drawings import Drawing, drawings, pattern_scaling
 from apmae.report.material import Material, read_material
-from apmae.study import REPORT, Study
+from apmae.study import Study
 
 METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
 MORE_METRICS = {

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from apmae.artifacts import ENCODER
 from apmae.encoding import STATISTICS, encode_patches, load_encoder, patch_statistics, run_batch
 from apmae.errors import ApmaeError
 from apmae.model import APMAEConfig, APMAEModel
 from apmae.prediction import Predictor, blocks_of_pass, load_predictors
 from apmae.prediction.features import Blocks, take
 from apmae.prediction.metrics import Values
-from apmae.study import ENCODER, Study
+from apmae.study import Study
 from apmae.target import Outcomes, Target, outcomes
 from apmae.tasks import PromptFormatter
 

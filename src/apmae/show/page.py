@@ -21,6 +21,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from apmae.atomic import replacing
 from apmae.errors import ApmaeError
 from apmae.patterns import ABSOLUTE_FLOOR, Scaling, scale
 from apmae.report import style
@@ -28,7 +29,6 @@ from apmae.report.wording import head_name
 from apmae.show.drawings import contact_sheet, one_head
 from apmae.show.labels import label, written
 from apmae.show.looks import Look
-from apmae.study import replacing
 from apmae.target import Head
 
 INDEX = "index.html"

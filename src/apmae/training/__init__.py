@@ -9,12 +9,14 @@ from pathlib import Path
 import polars as pl
 
 from apmae import processes
+from apmae.artifacts import ENCODER, TRAINING_HISTORY
+from apmae.atomic import write_parquet
 from apmae.config import StudyConfig, TrainingConfig
 from apmae.errors import ApmaeError
 from apmae.model import APMAEModel
 from apmae.model.checkpoint import load_config
 from apmae.progress import Tracker
-from apmae.study import ENCODER, TRAINING_HISTORY, Study, write_parquet
+from apmae.study import Study
 from apmae.target import Target
 from apmae.training.batches import PatternBatches, capture_tokens, draw_heads
 from apmae.training.checkpoint import HISTORY_SCHEMA

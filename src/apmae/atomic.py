@@ -1,0 +1,42 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+TEMPORARY = ".writing-"
+"""How temporary directories' names begin, so that what a killed write left can be told."""
+
+
+@contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """A temporary path beside `final`; renamed to it when the block ends well."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=final.parent)) / final.name
+    try:
+        yield temporary
+        if final.is_dir():
+            shutil.rmtree(final)
+        temporary.replace(final)
+    except Exception as error:
+        # Libraries written in Rust wrap the system's error; its words are all that is left of it.
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):
+            raise OSError(errno.ENOSPC, full, str(final)) from error
+        raise
+    finally:
+        shutil.rmtree(temporary.parent, ignore_errors=True)
+
+
+def write_parquet(path: Path, table: pl.DataFrame) -> None:
+    """Write a table so that the file is either whole or not there."""
+    with replacing(path) as temporary:
+        table.write_parquet(temporary)
