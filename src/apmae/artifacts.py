@@ -91,7 +91,7 @@ PREDICTIONS_SCHEMA = pl.Schema(
     {
         "prompt_id": pl.Int32,
         "task": pl.String,
-        "protocol": pl.String,  # "cross_validation" or "held_out"
+        "protocol": pl.String,  # "cross_validation", "grouped_cross_validation", "held_out"
         "features": pl.String,  # feature set, see prediction
         "fold": pl.Int16,  # 0 for held_out
         "probability": pl.Float32,  # predicted probability that the completion is right

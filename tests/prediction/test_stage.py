@@ -20,7 +20,7 @@ from apmae.artifacts import (
     TASKS,
 )
 from apmae.errors import ApmaeError
-from apmae.prediction.features import SHUFFLED, blocks_of_pass, feature_sets, load_blocks
+from apmae.prediction.features import SHUFFLED, blocks_of_pass, feature_sets, load_blocks, measured_sets
 from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, weights_at_rate
 from apmae.prediction.predictor import load_predictors
 from apmae.prediction.stage import outcomes
@@ -85,7 +85,11 @@ def test_tables_have_every_row(finished):
     assert dict(study.metrics.schema) == METRICS_SCHEMA
     assert dict(study.importance.schema) == IMPORTANCE_SCHEMA
     sets = feature_sets(study.config)
-    assert study.metrics.height == 2 * len(sets) * (len(METRICS) + len(RATE_DEPENDENT))
+    grouped = measured_sets(study.config, "grouped_cross_validation")
+    assert {"confidence", "row_statistics", "cls_encodings", "confidence+row_statistics"} < set(grouped)
+    assert set(sets) - set(grouped) == {"clusters", "confidence+clusters", SHUFFLED}
+    n_metrics = len(METRICS) + len(RATE_DEPENDENT)
+    assert study.metrics.height == (2 * len(sets) + len(grouped)) * n_metrics
     assert study.importance.select("task", "features", "layer", "head").rows() == [
         ("eol", features, layer, head)
         for features in ("clusters", "row_statistics", "cls_encodings")
@@ -100,6 +104,18 @@ def test_tables_have_every_row(finished):
         assert tested["prompt_id"].sort().to_list() == prompts["prompt_id"].to_list()
         assert tested["fold"].unique().sort().to_list() == [0, 1, 2, 3]
         assert chosen.filter(protocol="held_out")["prompt_id"].to_list() == in_test
+
+
+def test_grouped_folds_test_every_prompt_and_cut_through_no_group(finished):
+    study, _ = finished
+    predictions = study.predictions.filter(protocol="grouped_cross_validation")
+    prompts = study.study_prompts.filter(task="eol")
+    for _, of_set in predictions.group_by("features"):
+        assert of_set["prompt_id"].sort().to_list() == prompts["prompt_id"].to_list()
+        folds = of_set.join(prompts, on="prompt_id").group_by("group").agg(pl.col("fold").n_unique())
+        assert folds["fold"].to_list() == [1] * prompts["group"].n_unique()
+    assert value(study, "grouped_cross_validation", "cls_encodings") > 0.98
+    assert abs(value(study, "grouped_cross_validation", "hidden_state") - 0.5) < 0.25
 
 
 def test_metrics_are_those_of_the_predictions(finished):

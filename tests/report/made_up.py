@@ -302,7 +302,11 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
                             "prompts": 120 if protocol == "cross_validation" else 30,
                         }
                     )
-    return pl.DataFrame(rows)
+    table = pl.DataFrame(rows)
+    crossed = table.filter(
+        pl.col("protocol") == "cross_validation", ~pl.col("features").str.contains("clusters")
+    )
+    return pl.concat([table, crossed.with_columns(protocol=pl.lit("grouped_cross_validation"))])
 
 
 def _importance(

@@ -98,6 +98,14 @@ def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
     assert all(hostile_study.path(files.REPORT).joinpath(target).exists() for target in targets - inside)
 
 
+def test_folds_of_groups_have_their_own_tables_without_clusters(html: str) -> None:
+    start = html.index("<table", html.index("by cross-validation over groups"))
+    tables = html[start : html.index("</details>", start)]
+    assert tables.count("<table") == 3  # accuracy, AUROC, and its difference from confidence
+    assert "row statistics" in tables
+    assert "clusters" not in tables
+
+
 def test_page_says_how_it_was_made(html: str) -> None:
     text = Page(html).text
     assert "0123456789abcdef" in text

@@ -3,9 +3,10 @@
 1. Feature sets are unions of blocks (`features`): what the heads do, what the target itself knows,
    and baselines. Clusters alone go to CatBoost as in the paper (`trees`), all else to one linear
    model (`linear`); `classifiers` chooses.
-2. Every set is measured under two protocols (`protocols`): the paper's cross-validation, and a
-   split by group with clusters fitted on the training part only. The baselines go through the same
-   code, and so do shuffled labels, which must come out at chance.
+2. Every set is measured under three protocols (`protocols`): the paper's cross-validation; a
+   split by group with clusters fitted on the training part only; and, but for clusters,
+   cross-validation by group, which tests every prompt, so that intervals are narrower. The baselines
+   go through the same code, and so do shuffled labels, which must come out at chance.
 3. Metrics (`metrics`) at the balanced and at the natural rate, and differences against the target's
    own confidence, with intervals by bootstrap over groups (`evaluation`).
 4. SHAP values say which heads a predictor goes by, and folds how far to trust that (`importance`,

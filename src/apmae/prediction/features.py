@@ -22,7 +22,7 @@ Block = NDArray[np.int16] | NDArray[np.float32]
 Blocks = Mapping[str, Block]
 """Blocks by name, (prompts, columns) each; integers are categories."""
 
-Protocol = Literal["cross_validation", "held_out"]
+Protocol = Literal["cross_validation", "grouped_cross_validation", "held_out"]
 
 CONFIDENCE = "confidence"
 SHUFFLED = "shuffled_labels"
@@ -46,6 +46,7 @@ OUTCOME_COLUMNS = {
 """Blocks that are columns of the prompts' outcomes."""
 
 BASELINES = ("prior", "position", "max_probability", "margin", "entropy", "confidence", "hidden_state")
+CLUSTER_BLOCKS = ("clusters", "random_clusters")
 HEAD_BLOCKS = get_args(HeadBlockName)
 """Blocks whose columns belong to heads, the same number to each, head by head."""
 
@@ -63,6 +64,20 @@ def blocks_of(features: str, config: StudyConfig) -> tuple[str, ...]:
     if features == SHUFFLED:
         return tuple(dict.fromkeys("+".join(config.prediction.features).split("+")))
     return tuple(features.split("+"))
+
+
+def measured_sets(config: StudyConfig, protocol: Protocol) -> tuple[str, ...]:
+    """The feature sets that a protocol measures.
+
+    Clusters are fitted twice, on all prompts and on the training split, not without each fold of groups.
+    """
+    if protocol != "grouped_cross_validation":
+        return feature_sets(config)
+    return tuple(
+        features
+        for features in feature_sets(config)
+        if not set(CLUSTER_BLOCKS).intersection(blocks_of(features, config))
+    )
 
 
 def explained_blocks(config: StudyConfig) -> tuple[str, ...]:

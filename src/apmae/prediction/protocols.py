@@ -36,7 +36,7 @@ def held_out(in_train: NDArray[np.bool_]) -> list[Split]:
 
 
 def group_folds(correct: NDArray[np.bool_], groups: NDArray[np.int64], folds: int, seed: int) -> list[Split]:
-    """Folds that cut through no group, for choices made within training rows.
+    """Folds that cut through no group: as a protocol, and for choices made within training rows.
 
     Fewer where there are fewer groups; those whose training rows lack an outcome are left out.
     """

@@ -37,13 +37,13 @@ from apmae.prediction.features import (
     Protocol,
     blocks_of,
     explained_blocks,
-    feature_sets,
     load_blocks,
+    measured_sets,
     take,
 )
 from apmae.prediction.metrics import Scored
 from apmae.prediction.predictor import fit_predictor, predictor_path
-from apmae.prediction.protocols import Split, cross_validation, held_out
+from apmae.prediction.protocols import Split, cross_validation, group_folds, held_out
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed, numpy_generator
 from apmae.study import Study
@@ -62,11 +62,11 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
     """
     processes = study.config.prediction.processes
     tasks: list[str] = [task for task in study.config.prompts.tasks if task != "noise"]
-    sets = feature_sets(study.config)
     work = study.work_directory(STAGE, key)
     predicted = {
         work / f"{task}-{protocol}-{features}.parquet": (study, task, protocol, features)
-        for task, protocol, features in product(tasks, get_args(Protocol), sets)
+        for task, protocol in product(tasks, get_args(Protocol))
+        for features in measured_sets(study.config, protocol)
     }
     models = {task: work / f"{task}.cbm" for task in tasks}
     predictors = {task: predictor_path(work, task) for task in tasks}
@@ -163,7 +163,7 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
     tested = prompts.filter(pl.col("prompt_id").is_in(predictions["prompt_id"].unique().implode()))
     rows = np.flatnonzero(prompts["prompt_id"].is_in(tested["prompt_id"].implode()).to_numpy())
     sets = {}
-    for features in feature_sets(study.config):
+    for features in measured_sets(study.config, protocol):
         chosen = predictions.filter(features=features).sort("prompt_id")
         sets[features] = Scored(
             outcomes(study, prompts, features)[rows],
@@ -198,7 +198,10 @@ def _splits(study: Study, task: str, prompts: pl.DataFrame, protocol: Protocol) 
     if protocol == "held_out":
         return held_out((prompts["split"] == "train").to_numpy())
     seed = derive_seed(study.config.seed, "prediction", task, "folds")
-    return cross_validation(prompts["correct"].to_numpy(), study.config.prediction.folds, seed)
+    correct, folds = prompts["correct"].to_numpy(), study.config.prediction.folds
+    if protocol == "grouped_cross_validation":
+        return group_folds(correct, _group_numbers(prompts), folds, seed)
+    return cross_validation(correct, folds, seed)
 
 
 def _seed(study: Study, task: str, protocol: Protocol, features: str, fold: int) -> int:

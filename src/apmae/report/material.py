@@ -35,6 +35,7 @@ class Material:
     target_accuracy: pl.DataFrame
     held_out: pl.DataFrame
     cross_validation: pl.DataFrame
+    grouped_cross_validation: pl.DataFrame
     reliability: pl.DataFrame  # of held-out predictions
     risk_coverage: pl.DataFrame
     cluster_counts: pl.DataFrame
@@ -103,6 +104,7 @@ def read_material(study: Study) -> Material:
         target_accuracy=_in_task_order(summaries.target_accuracy(study.tasks), tasks),
         held_out=summaries.metrics_table(metrics, "held_out"),
         cross_validation=summaries.metrics_table(metrics, "cross_validation"),
+        grouped_cross_validation=summaries.metrics_table(metrics, "grouped_cross_validation"),
         reliability=reliability(predictions),
         risk_coverage=risk_coverage(predictions, study.tasks),
         cluster_counts=summaries.clusters_per_head(clusters),

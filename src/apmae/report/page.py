@@ -148,6 +148,7 @@ def _grouped(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
 def _metric_tables(material: Material) -> dict[str, list[dict[str, Any]]]:
     """Tables with tasks down and feature sets across, by where they stand on the page."""
     held_out, crossed = material.held_out, material.cross_validation
+    grouped = material.grouped_cross_validation
     own = material.feature_sets
     others = [name for name in held_out["features"].unique(maintain_order=True) if name not in own]
     return {
@@ -155,6 +156,10 @@ def _metric_tables(material: Material) -> dict[str, list[dict[str, Any]]]:
         "difference": [_difference_table(held_out, "auroc", own[1:])],
         "baselines": [_metric_table(held_out, "auroc", "AUROC of the baselines", others)],
         "more": [_metric_table(held_out, metric, name, own) for metric, name in MORE_METRICS.items()],
+        "grouped_cross_validation": [
+            *[_metric_table(grouped, metric, name, own) for metric, name in METRICS.items()],
+            _difference_table(grouped, "auroc", own[1:]),
+        ],
         "cross_validation": [_metric_table(crossed, metric, name, own) for metric, name in METRICS.items()],
     }
 
