@@ -9,7 +9,7 @@ Ways to run the same conditions on random prompts, heads drawn at random:
 
 Two mixes of conditions: as many heads as the paper zeroes, and single heads, a step of greedy selection.
 
-    python benchmarks/intervention.py [--model smollm2-135m] [--prompts 16] [--rounds 2]
+    python benchmarks/intervention.py [--model smollm2-135m] [--prompts 8] [--rounds 2]
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from apmae.target.loading import load_model_and_tokenizer
 LENGTH_TOKENS = 256
 BATCH = 16
 HEAD_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
-REFERENCE_PROMPTS = 1
+DRAWS = 4
+"""Of each number of heads: conditions that begin at the same layer run together, as in a study."""
 REFERENCE = "reference"
 
 
@@ -46,23 +47,23 @@ def main() -> None:
     ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
     prompts = pl.DataFrame({"input_ids": ids.tolist(), "target_id": ids[:, 0].tolist()})
     mixes = {
-        "the paper's numbers of heads": [_drawn(target, count, generator) for count in HEAD_COUNTS],
-        "single heads": [_drawn(target, 1, generator) for _ in HEAD_COUNTS],
+        "the paper's numbers of heads": [_drawn(target, count, generator) for count in DRAWS * HEAD_COUNTS],
+        "single heads": [_drawn(target, 1, generator) for _ in DRAWS * HEAD_COUNTS],
     }
     for mix, conditions in mixes.items():
         ways = {
             "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),
             "whole passes": lambda chosen=conditions: _whole_passes(target, chosen, ids),
-            REFERENCE: lambda chosen=conditions: _one_by_one(reference, chosen, ids[:REFERENCE_PROMPTS]),
+            REFERENCE: lambda chosen=conditions: _one_by_one(reference, chosen[: len(HEAD_COUNTS)], ids[0]),
         }
         counts = dict.fromkeys(ways, len(conditions) * arguments.prompts)
-        counts[REFERENCE] = len(conditions) * REFERENCE_PROMPTS
+        counts[REFERENCE] = len(HEAD_COUNTS)
         print(f"\n{arguments.model}, {LENGTH_TOKENS} tokens, {mix}: ", end="")
         print_table(fastest(ways, arguments.rounds), counts, REFERENCE, "interventions")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__, prompts=16, rounds=2)
+    parser = parser_of(__doc__, prompts=8, rounds=2)
     parser.add_argument("--model", default="smollm2-135m")
     return parser.parse_args()
 
@@ -79,11 +80,10 @@ def _whole_passes(target: Target, conditions: list[Condition], ids: Tensor) -> N
                 target.logits(batch).argmax(-1)
 
 
-def _one_by_one(model: torch.nn.Module, conditions: list[Condition], ids: Tensor) -> None:
+def _one_by_one(model: torch.nn.Module, conditions: list[Condition], prompt: Tensor) -> None:
     for condition in conditions:
-        for prompt in ids:
-            with torch.inference_mode(), apply(model, Intervention(condition.heads)):
-                model(prompt[None].to(model.device)).logits[:, -1].argmax(-1)
+        with torch.inference_mode(), apply(model, Intervention(condition.heads)):
+            model(prompt[None].to(model.device)).logits[:, -1].argmax(-1)
 
 
 if __name__ == "__main__":
