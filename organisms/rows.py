@@ -3,15 +3,20 @@
 1. Files are cut into windows of `WINDOW_CHARACTERS`; windows that are mostly comments are dropped,
    since no task asks about comments.
 2. Every epoch visits the windows in its own order, each moved by a random offset.
-3. A row is the tokens from there on. At the rate of fill-in-the-middle its text is cut at two random
-   characters and reordered (Bavarian et al. 2022: character level, within the context, PSM):
-   `<fim_prefix> left <fim_suffix> right <fim_middle> middle <|endoftext|>`.
+3. A row is the tokens from there on. At the rate of fill-in-the-middle it is several examples of
+   log-uniform lengths, each a piece of the text, cut at two places and reordered (Bavarian et al. 2022,
+   within the context, PSM): `<fim_prefix> left <fim_suffix> right <fim_middle> middle <|endoftext|>`.
+   Only the first tokens of a middle ask for the left side, so many short examples teach more than one
+   long one; cuts lie where words, blanks and signs begin, as the holes of the tasks do.
+4. The label of `<fim_suffix>` is the first token of the middle: what the left side leads one to expect
+   is then at one place, and `<fim_middle>` only has to look there.
 
 A row is a function of the seed and its number, so training goes on from a step alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,9 +34,18 @@ WINDOW_CHARACTERS = 1024
 CHARACTERS_PER_TOKEN = 8
 """More than a row's tokens ever average; what is left over is cut off."""
 FIM_SPARE_TOKENS = 12
-"""Sentinels, and what two cuts add to the number of tokens."""
+"""Sentinels of an example, and what two cuts add to the number of tokens."""
+SHORTEST_EXAMPLE_TOKENS = 20
+LEXEMES = re.compile(r"\w+|\s+|[^\w\s]")
 IGNORED_LABEL = -100
 COMMENT_STARTS = ("*", "/*", "//")
+
+
+class Row(NamedTuple):
+    """Token ids, and as many labels: of every place, the token that the place before is to predict."""
+
+    ids: list[int]
+    labels: list[int]
 
 
 class Window(NamedTuple):
@@ -73,12 +87,11 @@ class Rows(Dataset[dict[str, Tensor]]):
         generator = numpy_generator(self.seed, "organisms", "row", number)
         epoch, place = divmod(number, len(self))
         text = self._text(self._windows[self._order(epoch)[place]], generator)
-        fim = generator.random() < self.fim_rate
-        ids = self._fim_ids(text, generator) if fim else self._causal_ids(text)
-        padding = self.row_tokens - len(ids)
+        row = self._fim_row(text, generator) if generator.random() < self.fim_rate else self._causal_row(text)
+        padding = self.row_tokens - len(row.ids)
         return {
-            "input_ids": torch.tensor(ids + padding * [self._ids[PAD]]),
-            "labels": torch.tensor(ids + padding * [IGNORED_LABEL]),
+            "input_ids": torch.tensor(row.ids + padding * [self._ids[PAD]]),
+            "labels": torch.tensor(row.labels + padding * [IGNORED_LABEL]),
         }
 
     def _draw_order(self, epoch: int) -> np.ndarray:
@@ -91,15 +104,24 @@ class Rows(Dataset[dict[str, Tensor]]):
         start = max(0, min(start, len(text) - WINDOW_CHARACTERS))
         return text[start : start + CHARACTERS_PER_TOKEN * self.row_tokens]
 
-    def _causal_ids(self, text: str) -> list[int]:
-        return [*self._encode(text), self._ids[END]][: self.row_tokens]
+    def _causal_row(self, text: str) -> Row:
+        ids = [*self._encode(text), self._ids[END]][: self.row_tokens]
+        return Row(ids, ids)
 
-    def _fim_ids(self, text: str, generator: np.random.Generator) -> list[int]:
-        encoding = self._tokenizer.encode(text)
-        n_tokens = min(len(encoding.ids), self.row_tokens - FIM_SPARE_TOKENS)
-        piece = text[: encoding.offsets[n_tokens - 1][1]]
-        start, end = draw_middle(len(piece), generator)
-        return fim_row(piece, start, end, self._encode, self._ids)[: self.row_tokens]
+    def _fim_row(self, text: str, generator: np.random.Generator) -> Row:
+        offsets = self._tokenizer.encode(text).offsets
+        row = Row([], [])
+        first = 0
+        while first < len(offsets):
+            room = self.row_tokens - FIM_SPARE_TOKENS - len(row.ids)
+            if room < SHORTEST_EXAMPLE_TOKENS:
+                break
+            last = min(first + draw_length(room, generator), len(offsets)) - 1
+            piece = text[offsets[first][0] : offsets[last][1]]
+            example = fim_example(piece, *draw_middle(piece, generator), self._encode, self._ids)
+            row = Row(row.ids + example.ids, row.labels + example.labels)
+            first = last + 1
+        return Row(row.ids[: self.row_tokens], row.labels[: self.row_tokens])
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text).ids
@@ -119,26 +141,28 @@ def comment_share(text: str) -> float:
     return comments / max(1, sum(map(len, lines)))
 
 
-def draw_middle(n_characters: int, generator: np.random.Generator) -> tuple[int, int]:
-    """Where the middle starts and ends: its length is log-uniform, its place uniform.
+def draw_length(room: int, generator: np.random.Generator) -> int:
+    """Tokens of an example: log-uniform from the shortest to all that there is room for."""
+    return int(SHORTEST_EXAMPLE_TOKENS * (room / SHORTEST_EXAMPLE_TOKENS) ** generator.random())
+
+
+def draw_middle(text: str, generator: np.random.Generator) -> tuple[int, int]:
+    """Where the middle starts and ends: its number of words, blanks and signs is log-uniform.
 
     The holes of the tasks are a few characters long; two uniform cuts would hardly ever make such.
     """
-    length = int(n_characters ** generator.random())
-    start = int(generator.integers(n_characters - length + 1))
-    return start, start + length
+    cuts = [*(match.start() for match in LEXEMES.finditer(text)), len(text)]
+    count = int((len(cuts) - 1) ** generator.random())
+    first = int(generator.integers(len(cuts) - count))
+    return cuts[first], cuts[first + count]
 
 
-def fim_row(
+def fim_example(
     text: str, start: int, end: int, encode: Callable[[str], list[int]], ids: dict[str, int]
-) -> list[int]:
+) -> Row:
     """The text as prefix, suffix and middle, each tokenized on its own."""
-    return [
-        ids[PREFIX],
-        *encode(text[:start]),
-        ids[SUFFIX],
-        *encode(text[end:]),
-        ids[MIDDLE],
-        *encode(text[start:end]),
-        ids[END],
-    ]
+    left, middle, right = encode(text[:start]), encode(text[start:end]), encode(text[end:])
+    before = [ids[PREFIX], *left, ids[SUFFIX]]
+    after = [ids[MIDDLE], *middle, ids[END]]
+    labels = [*before, middle[0], *right[1:], *(after if right else after[1:])]
+    return Row([*before, *right, *after], labels)

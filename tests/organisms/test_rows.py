@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organisms.rows import IGNORED_LABEL, WINDOW_CHARACTERS, Rows, code_windows, comment_share, draw_middle
+from organisms.rows import (
+    IGNORED_LABEL,
+    WINDOW_CHARACTERS,
+    Rows,
+    code_windows,
+    comment_share,
+    draw_length,
+    draw_middle,
+    fim_example,
+)
 from organisms.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, train_tokenizer
 
 CODE = "".join(f"    int value{number} = other.call({number});\n" for number in range(400))
@@ -32,16 +41,27 @@ def test_a_causal_row_is_a_run_of_the_text(tokenizer):
         assert row["labels"].tolist() == row["input_ids"].tolist()
 
 
-def test_a_fim_row_put_back_in_order_is_a_run_of_the_text(tokenizer):
+def test_fim_examples_put_back_in_order_are_a_run_of_the_text(tokenizer):
     made = rows(tokenizer, fim_rate=1.0)
     for number in range(20):
-        text = decoded(tokenizer, made[number]["input_ids"]).rstrip().split(END)[0]
-        nothing, rest = text.split(PREFIX)
-        left, rest = rest.split(SUFFIX)
-        right, middle = rest.split(MIDDLE)
+        text = decoded(tokenizer, made[number]["input_ids"]).replace(PAD, "")
+        nothing, *examples = text.split(PREFIX)
         assert not nothing
-        assert middle
-        assert left + middle + right in CODE
+        together = ""
+        for example in examples:
+            left, rest = example.split(SUFFIX)
+            right, middle = rest.split(MIDDLE)
+            assert middle
+            together += left + middle.split(END)[0] + right
+        assert together in CODE
+
+
+def test_the_label_of_the_suffix_sentinel_is_the_first_token_of_the_middle(tokenizer):
+    ids = dict(zip((END, PREFIX, MIDDLE, SUFFIX), range(4), strict=True))
+    encode = lambda text: [ord(letter) for letter in text]  # noqa: E731
+    a, b, c = encode("abc")
+    assert fim_example("abc", 1, 2, encode, ids) == ([1, a, 3, c, 2, b, 0], [1, a, 3, b, 2, b, 0])
+    assert fim_example("ab", 1, 2, encode, ids) == ([1, a, 3, 2, b, 0], [1, a, 3, b, b, 0])
 
 
 def test_a_short_file_is_padded_and_the_padding_has_no_label(tokenizer):
@@ -89,14 +109,21 @@ def test_windows_of_comments_are_dropped():
     assert code_windows("int a;\n") == [0]
 
 
-@given(st.integers(1, 5_000), st.integers(0, 2**32 - 1))
-def test_a_middle_lies_in_the_text_and_is_not_empty(n_characters, seed):
-    start, end = draw_middle(n_characters, np.random.default_rng(seed))
-    assert 0 <= start < end <= n_characters
+@given(st.text(min_size=1), st.integers(0, 2**32 - 1))
+def test_a_middle_lies_in_the_text_and_is_not_empty(text, seed):
+    start, end = draw_middle(text, np.random.default_rng(seed))
+    assert 0 <= start < end <= len(text)
 
 
-def test_middles_are_log_uniform():
+def test_middles_start_and_end_at_words_blanks_and_signs_and_are_log_uniform():
     generator = np.random.default_rng(0)
-    lengths = np.array([end - start for start, end in (draw_middle(1_000, generator) for _ in range(4_000))])
+    drawn = [draw_middle("ab  " * 500, generator) for _ in range(4_000)]
+    assert all(place % 2 == 0 for middle in drawn for place in middle)
+    lexemes = np.array([(end - start) // 2 for start, end in drawn])
     for low, high in ((1, 10), (10, 100), (100, 1_000)):
-        assert ((lengths >= low) & (lengths < high)).mean() == pytest.approx(1 / 3, abs=0.03)
+        assert ((lexemes >= low) & (lexemes < high)).mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+@given(st.integers(20, 400), st.integers(0, 2**32 - 1))
+def test_an_example_fits(room, seed):
+    assert 20 <= draw_length(room, np.random.default_rng(seed)) <= room
