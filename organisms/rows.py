@@ -8,8 +8,9 @@
    within the context, PSM): `<fim_prefix> left <fim_suffix> right <fim_middle> middle <|endoftext|>`.
    Only the first tokens of a middle ask for the left side, so many short examples teach more than one
    long one; cuts lie where words, blanks and signs begin, as the holes of the tasks do.
-4. The label of `<fim_suffix>` is the first token of the middle: what the left side leads one to expect
-   is then at one place, and `<fim_middle>` only has to look there.
+4. Sentinels are given, so no place has to predict one. What stands before `<fim_suffix>`, and
+   `<fim_suffix>` itself, are to predict the middle's first token: what the left side leads one to expect is
+   then at one place, and `<fim_middle>` only has to look there.
 
 A row is a function of the seed and its number, so training goes on from a step alone.
 """
@@ -42,7 +43,7 @@ COMMENT_STARTS = ("*", "/*", "//")
 
 
 class Row(NamedTuple):
-    """Token ids, and as many labels: of every place, the token that the place before is to predict."""
+    """Token ids, and as many labels: what the place before is to predict, or `IGNORED_LABEL`."""
 
     ids: list[int]
     labels: list[int]
@@ -162,7 +163,9 @@ def fim_example(
 ) -> Row:
     """The text as prefix, suffix and middle, each tokenized on its own."""
     left, middle, right = encode(text[:start]), encode(text[start:end]), encode(text[end:])
-    before = [ids[PREFIX], *left, ids[SUFFIX]]
-    after = [ids[MIDDLE], *middle, ids[END]]
-    labels = [*before, middle[0], *right[1:], *(after if right else after[1:])]
-    return Row([*before, *right, *after], labels)
+    first = middle[0]
+    after_suffix = [first, *right[1:], IGNORED_LABEL] if right else [first]
+    return Row(
+        [ids[PREFIX], *left, ids[SUFFIX], *right, ids[MIDDLE], *middle, ids[END]],
+        [IGNORED_LABEL, *left, first, *after_suffix, *middle, ids[END]],
+    )

@@ -1,9 +1,11 @@
 """Train an organism: `python -m organisms.train java-fim-4m`.
 
 1. Read the JDK's files, keep held-out packages apart; train the tokenizer on a part of the rest.
-2. Train with Muon on the hidden matrices and AdamW on everything else, at a learning rate that is a
+2. The loss is the mean over tokens, in which the first token of a middle counts `FIRST_TOKEN_WEIGHT` times:
+   it alone asks for what stands before the hole, and only one token in a hundred is one.
+3. Train with Muon on the hidden matrices and AdamW on everything else, at a learning rate that is a
    function of the step: warm-up, constant, linear to zero.
-3. Every few minutes write a checkpoint: weights, the optimisers' state, step. Rows are functions of
+4. Every few minutes write a checkpoint: weights, the optimisers' state, step. Rows are functions of
    their number, so a killed training goes on exactly from its checkpoint.
 """
 
@@ -21,7 +23,7 @@ from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 from torch.utils.data import DataLoader
 from transformers import Starcoder2ForCausalLM
@@ -33,11 +35,12 @@ from apmae.errors import ApmaeError
 from apmae.seeding import derive_seed
 from organisms import command
 from organisms.files import Files, read_files
-from organisms.rows import Rows
+from organisms.rows import IGNORED_LABEL, Rows
 from organisms.sizes import ORGANISMS, ROW_TOKENS, SEED, Organism, organism_named
-from organisms.tokenizer import train_tokenizer
+from organisms.tokenizer import MIDDLE, train_tokenizer
 
 FIM_RATE = 0.5
+FIRST_TOKEN_WEIGHT = 20.0
 TOKENIZER_FILES = 3_000
 
 MUON_LEARNING_RATE = 0.02
@@ -61,6 +64,29 @@ class Report(NamedTuple):
     step: int
     loss: float
     validation_loss: float | None
+
+
+class WeightedLoss(nn.Module):
+    """An organism with what it is trained on."""
+
+    def __init__(self, model: Starcoder2ForCausalLM, middle_id: int) -> None:
+        super().__init__()
+        self.model = model
+        self.middle_id = middle_id
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
+        """Of (rows, tokens) int64 each, the loss: a float32 scalar, nats."""
+        logits = self.model(input_ids=input_ids, use_cache=False).logits[:, :-1]
+        expected = labels[:, 1:]
+        losses = nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(),
+            expected.flatten(),
+            ignore_index=IGNORED_LABEL,
+            reduction="none",
+        )
+        weights = torch.where(input_ids[:, :-1] == self.middle_id, FIRST_TOKEN_WEIGHT, 1.0)
+        weights = (weights * (expected != IGNORED_LABEL)).flatten()
+        return (losses * weights).sum() / weights.sum()
 
 
 class Trainer:
@@ -90,9 +116,9 @@ class Trainer:
         self.model = Starcoder2ForCausalLM(organism.config(tokenizer))
         optimizers = make_optimizers(self.model)
         self.step, self.core_seconds = restore(work / CHECKPOINT, self.model, optimizers)
-        self._prepared = self.accelerator.prepare(self.model)
+        self._loss = self.accelerator.prepare(WeightedLoss(self.model, tokenizer.get_vocab()[MIDDLE]))
         if compiled:
-            self._prepared = torch.compile(self._prepared)
+            self._loss = torch.compile(self._loss)
         self._optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
         self._rows = make_rows(files.training, tokenizer, FIM_RATE)
         self._validation = make_rows(files.held_out, tokenizer, FIM_RATE)
@@ -121,7 +147,7 @@ class Trainer:
 
     def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
         factor = learning_rate_factor(self.step, self.organism.steps)
-        loss: Tensor = self._prepared(**batch, use_cache=False).loss
+        loss: Tensor = self._loss(**batch)
         self.accelerator.backward(loss)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
@@ -134,7 +160,7 @@ class Trainer:
     def _validate(self) -> float | None:
         if self.step % VALIDATE_EVERY_STEPS and self.step != self.organism.steps:
             return None
-        return mean_loss(self._prepared, self._validation, VALIDATION_ROWS, self.organism.batch_rows)
+        return mean_loss(self.model, self._validation, VALIDATION_ROWS, self.organism.batch_rows)
 
 
 def make_rows(files: Sequence[SourceFile], tokenizer: Tokenizer, fim_rate: float) -> Rows:

@@ -56,12 +56,17 @@ def test_fim_examples_put_back_in_order_are_a_run_of_the_text(tokenizer):
         assert together in CODE
 
 
-def test_the_label_of_the_suffix_sentinel_is_the_first_token_of_the_middle(tokenizer):
+def test_nothing_predicts_a_sentinel_and_three_places_predict_the_first_token_of_the_middle(tokenizer):
     ids = dict(zip((END, PREFIX, MIDDLE, SUFFIX), range(4), strict=True))
     encode = lambda text: [ord(letter) for letter in text]  # noqa: E731
-    a, b, c = encode("abc")
-    assert fim_example("abc", 1, 2, encode, ids) == ([1, a, 3, c, 2, b, 0], [1, a, 3, b, 2, b, 0])
-    assert fim_example("ab", 1, 2, encode, ids) == ([1, a, 3, 2, b, 0], [1, a, 3, b, b, 0])
+    a, b, c, d = encode("abcd")
+    no = IGNORED_LABEL
+    assert fim_example("abcd", 1, 2, encode, ids) == (
+        [1, a, 3, c, d, 2, b, 0],
+        [no, a, b, b, d, no, b, 0],
+    )
+    assert fim_example("ab", 1, 2, encode, ids) == ([1, a, 3, 2, b, 0], [no, a, b, b, b, 0])
+    assert fim_example("bc", 0, 1, encode, ids) == ([1, 3, c, 2, b, 0], [no, b, b, no, b, 0])
 
 
 def test_a_short_file_is_padded_and_the_padding_has_no_label(tokenizer):

@@ -3,6 +3,8 @@ import torch
 from miniature_organism import MINIATURE
 
 from organisms import train
+from organisms.rows import IGNORED_LABEL
+from organisms.tokenizer import MIDDLE
 from organisms.train import Trainer, learning_rate_factor, load_tokenizer
 
 
@@ -68,3 +70,15 @@ def test_every_weight_has_one_optimizer_and_only_hidden_matrices_have_muon(
 def test_the_learning_rate_rises_stays_and_falls_to_zero():
     factors = [learning_rate_factor(step, 1_000) for step in (0, 49, 99, 499, 500, 750, 999)]
     assert factors == pytest.approx([0.01, 0.5, 1.0, 1.0, 1.0, 0.5, 0.002])
+
+
+def test_the_first_token_of_a_middle_counts_twenty_times(tmp_path, files, tokenizer_directory):
+    trainer = make_trainer(tmp_path, files, tokenizer_directory)
+    middle = trainer._rows._ids[MIDDLE]
+    ids = torch.tensor([[9, 8, middle, 7]])
+    labels = torch.tensor([[9, IGNORED_LABEL, 5, 7]])
+    with torch.inference_mode():
+        log_probabilities = trainer.model(ids).logits[0].log_softmax(-1)
+        loss = train.WeightedLoss(trainer.model, middle)(ids, labels)
+    expected = -(log_probabilities[1, 5] + 20 * log_probabilities[2, 7]) / 21
+    assert loss == pytest.approx(float(expected), rel=1e-5)
