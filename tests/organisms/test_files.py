@@ -33,6 +33,18 @@ def test_packages_are_held_out_whole_and_of_files_that_are_alike_the_held_out_on
     assert sorted(file.text.replace("\r", "") for file in files.held_out) == [java("B"), java("C")]
 
 
+def test_tables_of_words_are_not_held_out(tmp_path):
+    words = next(
+        group for group in (f"jdk.localedata/p{number}" for number in range(100)) if is_held_out(group, 0)
+    )
+    for group, name in ((words, "Words"), (first_group(True), "Code")):
+        (tmp_path / group).mkdir(parents=True)
+        (tmp_path / group / f"{name}.java").write_text(java(name), encoding="utf-8")
+    files = read_files(CorpusConfig(source="directory", path=str(tmp_path)), 0)
+    assert [file.text for file in files.held_out] == [java("Code")]
+    assert files.training == []
+
+
 def test_a_fifth_of_the_packages_is_held_out_and_falls_into_both_splits_of_a_study():
     groups = [f"java.base/p{number}" for number in range(4_000)]
     held_out = [group for group in groups if is_held_out(group, 0)]
