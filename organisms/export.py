@@ -26,6 +26,7 @@ from organisms.tokenizer import pretrained
 from organisms.train import (
     CHECKPOINT,
     FIM_RATE,
+    FIRST_TOKEN_WEIGHT,
     load_tokenizer,
     make_optimizers,
     make_rows,
@@ -95,6 +96,7 @@ def model_card(
         row_tokens=ROW_TOKENS,
         length_tokens=LENGTH_TOKENS,
         fim_rate=FIM_RATE,
+        first_token_weight=FIRST_TOKEN_WEIGHT,
         files=files,
         held_out_packages=len({file.group for file in files.held_out}),
         tokens=organism.steps * organism.batch_rows * ROW_TOKENS,
