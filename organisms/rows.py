@@ -7,7 +7,8 @@
    log-uniform lengths, each a piece of the text, cut at two places and reordered (Bavarian et al. 2022,
    within the context, PSM): `<fim_prefix> left <fim_suffix> right <fim_middle> middle <|endoftext|>`.
    Only the first tokens of a middle ask for the left side, so many short examples teach more than one
-   long one; cuts lie where words, blanks and signs begin, as the holes of the tasks do.
+   long one. Half of the middles are holes as the tasks have them: one word, operator, sign or line break.
+   The others are any number of these and of blanks.
 4. Sentinels are given, so no place has to predict one. What stands before `<fim_suffix>`, and
    `<fim_suffix>` itself, are to predict the middle's first token: what the left side leads one to expect is
    then at one place, and `<fim_middle>` only has to look there.
@@ -37,7 +38,9 @@ CHARACTERS_PER_TOKEN = 8
 FIM_SPARE_TOKENS = 12
 """Sentinels of an example, and what two cuts add to the number of tokens."""
 SHORTEST_EXAMPLE_TOKENS = 20
-LEXEMES = re.compile(r"\w+|\s+|[^\w\s]")
+SINGLE_RATE = 0.5
+"""Fraction of the middles that are one lexeme."""
+LEXEMES = re.compile(r"\w+|\s+|[-+*/%&|^!=<>]+|[^\w\s]")
 IGNORED_LABEL = -100
 COMMENT_STARTS = ("*", "/*", "//")
 
@@ -148,13 +151,17 @@ def draw_length(room: int, generator: np.random.Generator) -> int:
 
 
 def draw_middle(text: str, generator: np.random.Generator) -> tuple[int, int]:
-    """Where the middle starts and ends: its number of words, blanks and signs is log-uniform.
+    """Where the middle starts and ends: one lexeme, no blank, or a log-uniform number of them.
 
     The holes of the tasks are a few characters long; two uniform cuts would hardly ever make such.
     """
     cuts = [*(match.start() for match in LEXEMES.finditer(text)), len(text)]
-    count = int((len(cuts) - 1) ** generator.random())
-    first = int(generator.integers(len(cuts) - count))
+    singles = [number for number, start in enumerate(cuts[:-1]) if text[start] not in " \t"]
+    if singles and generator.random() < SINGLE_RATE:
+        first, count = int(generator.choice(singles)), 1
+    else:
+        count = int((len(cuts) - 1) ** generator.random())
+        first = int(generator.integers(len(cuts) - count))
     return cuts[first], cuts[first + count]
 
 

@@ -120,13 +120,40 @@ def test_a_middle_lies_in_the_text_and_is_not_empty(text, seed):
     assert 0 <= start < end <= len(text)
 
 
-def test_middles_start_and_end_at_words_blanks_and_signs_and_are_log_uniform():
+def test_half_of_the_middles_are_one_word_and_the_others_log_uniform():
     generator = np.random.default_rng(0)
     drawn = [draw_middle("ab  " * 500, generator) for _ in range(4_000)]
     assert all(place % 2 == 0 for middle in drawn for place in middle)
     lexemes = np.array([(end - start) // 2 for start, end in drawn])
-    for low, high in ((1, 10), (10, 100), (100, 1_000)):
-        assert ((lexemes >= low) & (lexemes < high)).mean() == pytest.approx(1 / 3, abs=0.03)
+    for low, high, share in ((1, 10, 4 / 6), (10, 100, 1 / 6), (100, 1_000, 1 / 6)):
+        assert ((lexemes >= low) & (lexemes < high)).mean() == pytest.approx(share, abs=0.03)
+    assert np.mean([middle[0] % 4 == 0 for middle in drawn]) == pytest.approx(3 / 4, abs=0.03)
+
+
+def test_no_cut_lies_in_a_word_an_operator_or_a_line_break():
+    text = "if (size >>>= 10 && !done)\n    return;"
+    generator = np.random.default_rng(0)
+    cuts = {place for _ in range(1_000) for place in draw_middle(text, generator)}
+    words = (
+        "if",
+        " ",
+        "(",
+        "size",
+        " ",
+        ">>>=",
+        " ",
+        "10",
+        " ",
+        "&&",
+        " ",
+        "!",
+        "done",
+        ")",
+        "\n    ",
+        "return",
+        ";",
+    )
+    assert cuts == {0, *np.cumsum([len(word) for word in words])}
 
 
 @given(st.integers(20, 400), st.integers(0, 2**32 - 1))
