@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from apmae.config import PredictionConfig
-from apmae.prediction.features import Blocks
+from apmae.prediction.features import CLUSTER_BLOCKS, Blocks
 from apmae.prediction.linear import LinearModel
 from apmae.prediction.trees import as_pool, fit_catboost
 
 Predict = Callable[[Blocks], NDArray[np.float64]]
 """Blocks of new prompts -> (prompts,) probability that the completion is right."""
-
-CATEGORICAL = ("clusters", "random_clusters")
 
 
 def fit_features(
@@ -49,7 +47,7 @@ def fit_features(
 
 def uses_trees(blocks: Blocks) -> bool:
     """Whether these blocks are cluster ids and nothing else."""
-    return len(blocks) == 1 and next(iter(blocks)) in CATEGORICAL
+    return len(blocks) == 1 and next(iter(blocks)) in CLUSTER_BLOCKS
 
 
 def learnable(blocks: Blocks, correct: NDArray[np.bool_]) -> bool:
