@@ -40,7 +40,7 @@ FIM_SPARE_TOKENS = 12
 SHORTEST_EXAMPLE_TOKENS = 20
 SINGLE_RATE = 0.5
 """Fraction of the middles that are one lexeme."""
-LEXEMES = re.compile(r"\w+|\s+|[-+*/%&|^!=<>]+|[^\w\s]")
+LEXEMES = re.compile(r"\w+|\n|[^\S\n]+|[-+*/%&|^!=<>]+|[^\w\s]")
 IGNORED_LABEL = -100
 COMMENT_STARTS = ("*", "/*", "//")
 

@@ -130,7 +130,7 @@ def test_half_of_the_middles_are_one_word_and_the_others_log_uniform():
     assert np.mean([middle[0] % 4 == 0 for middle in drawn]) == pytest.approx(3 / 4, abs=0.03)
 
 
-def test_no_cut_lies_in_a_word_an_operator_or_a_line_break():
+def test_no_cut_lies_in_a_word_or_an_operator_and_a_line_break_is_one_lexeme():
     text = "if (size >>>= 10 && !done)\n    return;"
     generator = np.random.default_rng(0)
     cuts = {place for _ in range(1_000) for place in draw_middle(text, generator)}
@@ -149,7 +149,8 @@ def test_no_cut_lies_in_a_word_an_operator_or_a_line_break():
         "!",
         "done",
         ")",
-        "\n    ",
+        "\n",
+        "    ",
         "return",
         ";",
     )
