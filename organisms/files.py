@@ -4,8 +4,8 @@
    another one than a study's split: a study of held-out packages has training and test groups too.
 2. Files are judged as in a study (`apmae.corpus.hygiene`), the held-out ones first: generated files and
    duplicates are dropped, and of two near duplicates in different parts the held-out one stays.
-3. Tables of words in many languages, 3% of a JDK's text but a third of what these packages hold out, are no
-   code: held out, they would be what the held-out loss speaks of.
+3. Tables of words in many languages are no code. They would be half of the held-out windows of JDK 25 (1% of
+   those trained on), and what the held-out loss speaks of.
 """
 
 from __future__ import annotations
