@@ -9,8 +9,9 @@ from typing import NamedTuple
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from apmae.config import Section, StudyConfig, load_config
+from apmae.config import Section, StudyConfig
 from apmae.errors import ApmaeError
+from apmae.study_file import load_config
 
 
 class Variant(NamedTuple):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apmae.config import StudyConfig, dump_config, load_config
+from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
+from apmae.study_file import dump_config, load_config
 
 ROOT = Path(__file__).parent.parent
 

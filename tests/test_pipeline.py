@@ -14,12 +14,12 @@ from miniature import write_corpus, write_study, write_target
 
 from apmae import corpus, pipeline
 from apmae.artifacts import EVALUATION
-from apmae.config import load_config
 from apmae.corpus import open_corpus
 from apmae.errors import ApmaeError
 from apmae.model import APMAEConfig, APMAEModel
 from apmae.progress import silent
 from apmae.study import Study
+from apmae.study_file import load_config
 
 TABLES = (
     "prompts",

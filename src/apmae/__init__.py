@@ -61,7 +61,7 @@ def run(path: str | Path, overrides: list[str] | None = None) -> Study:
     from pathlib import Path
 
     from apmae import pipeline
-    from apmae.config import load_config
+    from apmae.study_file import load_config
 
     return pipeline.run(load_config(Path(path), overrides))
 

@@ -142,9 +142,9 @@ def evaluate(
     """
     _quiet_libraries()
     from apmae import evaluation
-    from apmae.config import load_config
     from apmae.progress import console
     from apmae.report.cross_evaluation import markdown
+    from apmae.study_file import load_config
 
     table = evaluation.evaluate(
         encoder,
@@ -165,10 +165,10 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from apmae.config import load_config
     from apmae.pipeline import STAGE_NAMES, Run, stage_keys, state
     from apmae.progress import silent
     from apmae.study import Study
+    from apmae.study_file import load_config
 
     config = load_config(study, overrides)
     there = Study(config, config.study_directory)
@@ -297,8 +297,8 @@ def export_model(
 
 def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:
     from apmae import pipeline
-    from apmae.config import load_config
     from apmae.progress import console
+    from apmae.study_file import load_config
 
     config = load_config(path, overrides)
     _quiet_libraries()

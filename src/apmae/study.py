@@ -37,9 +37,10 @@ from apmae.artifacts import (
     TASKS,
 )
 from apmae.atomic import TEMPORARY, replacing, write_parquet
-from apmae.config import StudyConfig, dump_config
+from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
 from apmae.provenance import provenance
+from apmae.study_file import dump_config
 
 if TYPE_CHECKING:
     import zarr

@@ -7,9 +7,9 @@ from miniature import write_corpus, write_study, write_target
 
 from ablations import __main__ as command
 from ablations import page, stages
-from apmae.config import load_config
 from apmae.progress import silent
 from apmae.study import Study
+from apmae.study_file import load_config
 from apmae.target import Target
 
 VARIANTS = [

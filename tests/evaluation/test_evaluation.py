@@ -11,12 +11,12 @@ from tiny_studies import random_prompts, tiny_study
 
 from apmae import cli, evaluation
 from apmae.artifacts import ENCODER
-from apmae.config import load_config
 from apmae.errors import ApmaeError
 from apmae.evaluation import cells
 from apmae.model import APMAEConfig, APMAEModel, tokens_of
 from apmae.report.cross_evaluation import EVALUATION_SCHEMA
 from apmae.study import Study
+from apmae.study_file import load_config
 from apmae.target import Target
 from apmae.training import encoder_config
 

@@ -4,8 +4,8 @@ import pytest
 from miniature import write_corpus, write_study, write_target
 
 from apmae import pipeline
-from apmae.config import load_config
 from apmae.scoring import Scorer
+from apmae.study_file import load_config
 
 STAGES = ("prompts", "train", "encode", "cluster", "predict")
 OVERRIDES = [

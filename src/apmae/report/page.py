@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from apmae.artifacts import REPORT
-from apmae.config import dump_config
 from apmae.progress import Tracker
 from apmae.reconstruction import Reconstruction
 from apmae.report import maps, style, wording
@@ -22,6 +21,7 @@ from apmae.report.answers import answers, shuffled_labels, versus_zeroing
 from apmae.report.drawings import Drawing, drawings, pattern_scaling
 from apmae.report.material import Material, read_material
 from apmae.study import Study
+from apmae.study_file import dump_config
 
 METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
 MORE_METRICS = {
