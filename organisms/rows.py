@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from apmae.seeding import numpy_generator
-from organisms.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX
+from organisms.tokenizer import END, LEXEME, MIDDLE, PAD, PREFIX, SUFFIX
 
 WINDOW_CHARACTERS = 1024
 CHARACTERS_PER_TOKEN = 8
@@ -40,7 +40,6 @@ FIM_SPARE_TOKENS = 12
 SHORTEST_EXAMPLE_TOKENS = 20
 SINGLE_RATE = 0.5
 """Fraction of the middles that are one lexeme."""
-LEXEMES = re.compile(r"\w+|\n|[^\S\n]+|[-+*/%&|^!=<>]+|[^\w\s]")
 IGNORED_LABEL = -100
 COMMENT_STARTS = ("*", "/*", "//")
 
@@ -155,7 +154,7 @@ def draw_middle(text: str, generator: np.random.Generator) -> tuple[int, int]:
 
     The holes of the tasks are a few characters long; two uniform cuts would hardly ever make such.
     """
-    cuts = [*(match.start() for match in LEXEMES.finditer(text)), len(text)]
+    cuts = [*(match.start() for match in re.finditer(LEXEME, text)), len(text)]
     singles = [number for number, start in enumerate(cuts[:-1]) if text[start] not in " \t"]
     if singles and generator.random() < SINGLE_RATE:
         first, count = int(generator.choice(singles)), 1

@@ -1,10 +1,12 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from apmae.tasks import PromptFormatter
-from organisms.tokenizer import SPECIAL, pretrained, train_tokenizer
+from organisms.tokenizer import LEXEME, SPECIAL, pretrained, train_tokenizer
 
 TEXT = "class A {\n    int count = 2048;\n    int total() { return count + 10; }\n}\n" * 20
 TOKENIZER = train_tokenizer([TEXT], vocabulary=320)
@@ -17,6 +19,19 @@ def test_special_tokens_are_starcoder2s_and_come_first():
 
 def test_every_digit_is_a_token():
     assert TOKENIZER.encode("2048").tokens == ["2", "0", "4", "8"]
+
+
+@given(st.sampled_from([TEXT, "a\n\n  b(c);\tx_1 >>= 0x1f; // \u00e9t\u00e9"]), st.data())
+def test_a_cut_between_lexemes_changes_no_token(text, data):
+    cuts = [match.start() for match in re.finditer(LEXEME, text)]
+    cut = data.draw(st.sampled_from(cuts))
+    left, right = (TOKENIZER.encode(part).ids for part in (text[:cut], text[cut:]))
+    assert left + right == TOKENIZER.encode(text).ids
+
+
+@given(st.text())
+def test_lexemes_are_the_whole_text(text):
+    assert "".join(re.findall(LEXEME, text)) == text
 
 
 @given(st.text())
