@@ -1,9 +1,17 @@
 """Where a model's name leads."""
 
 import pytest
+from safetensors.torch import load_file
 
 from apmae.errors import ApmaeError
 from apmae.target import Target, loading
+
+
+def test_an_organism_is_read_from_the_checkout():
+    target = Target.load("java-fim-4m", dtype="bfloat16", device="cpu")
+    weights = load_file(loading.CHECKOUT / "organisms" / "java-fim-4m" / "model.safetensors")
+    assert (target.name, target.n_layers, target.n_heads) == ("java-fim-4m", 6, 8)
+    assert target.model.get_input_embeddings().weight.equal(weights["model.embed_tokens.weight"])
 
 
 def test_without_a_checkout_an_organism_says_what_to_do(monkeypatch, tmp_path):

@@ -1,0 +1,112 @@
+"""What the organism of this repository has learned, on Java that nobody else has seen."""
+
+from pathlib import Path
+
+import pytest
+from miniature import write_corpus
+
+from apmae import mining
+from apmae.config import StudyConfig
+from apmae.corpus import open_corpus
+from apmae.progress import silent
+from apmae.study import Study
+from apmae.target import Target
+from apmae.tasks import PromptFormatter, Span
+
+UNSEEN = Path(__file__).parent / "unseen"
+GIVEN = """\
+import java.util.List;
+
+public class Numbers {
+    private final List<Integer> numbers;
+    private int total;
+
+    public int getTotal() {
+        return total;
+    }
+
+"""
+
+SAME_LEFT = [
+    ("item.merge(name", (")", ";"), (",", " count);")),
+    ("if (closed", (")", " {\n            return false;\n        }"), (" ", "|| open) {\n        }")),
+    ("items.put(name, item", (")", ";"), (".", "copy());")),
+    ("item.count = count", (";", ""), (" ", "+ 1;")),
+    ("int left = item.count", (";", ""), (" ", "- count;")),
+    ("for (int i = 0; i < count", (";", " i++) {\n        }"), (" ", "+ 1; i++) {\n        }")),
+    ("counts[item", ("]", " = count;"), (".", "count] = count;")),
+    ("Map<Item", (">", " found;"), (",", " String> found = new HashMap<>();")),
+    ("String label = name", (";", ""), (".", "trim();")),
+    ("log(name", (",", " item);"), (")", ";")),
+]
+"""Two holes each that only what follows them tells apart."""
+
+
+@pytest.fixture(scope="module")
+def organism():
+    return Target.load("java-fim-4m", dtype="float32", device="cpu")
+
+
+def greedy(target, text):
+    ids = target.tokenizer(text)["input_ids"]
+    return target.tokenizer.decode(target.logits([ids])[0].argmax())
+
+
+@pytest.mark.parametrize(
+    ("text", "following"),
+    [
+        ("    @", "Override"),
+        ("    public int size() {\n        return numbers.", "size"),
+        ("    public void setTotal(int total) {\n        this.total = ", "total"),
+        (
+            "    public void add() {\n        if (total < 0) {\n            throw new ",
+            "IllegalArgumentException",
+        ),
+    ],
+)
+def test_it_goes_on_with_java(organism, text, following):
+    assert greedy(organism, GIVEN + text) == following
+
+
+def test_it_reads_what_stands_right_of_a_hole(organism):
+    text = (UNSEEN / "Inventory.java").read_text()
+    right = dict.fromkeys(("fim", "causal"), 0)
+    for left, *ends in SAME_LEFT:
+        for middle, rest in ends:
+            line = f"        {left}{middle}{rest}\n"
+            edited = text.replace("        item.count -= count;\n", line)
+            start = edited.index(line) + len("        " + left)
+            for name in right:
+                formatter = PromptFormatter(organism.tokenizer, name, length_tokens=192)
+                prompt = formatter.prompt(
+                    formatter.tokenize(edited), Span("hole", start, start + len(middle))
+                )
+                assert organism.tokenizer.decode([prompt.target_id]) == middle
+                right[name] += organism.logits([prompt.input_ids])[0].argmax().item() == prompt.target_id
+    assert right["causal"] <= len(SAME_LEFT)  # one of each two, at best
+    assert right["fim"] >= 1.6 * len(SAME_LEFT)
+
+
+def test_a_study_of_it_is_balanced_and_its_outcomes_are_its_own(organism, tmp_path):
+    write_corpus(tmp_path / "corpus")
+    config = StudyConfig.model_validate(
+        {
+            "name": "balanced",
+            "directory": str(tmp_path / "study"),
+            "corpus": {"source": "directory", "path": str(tmp_path / "corpus")},
+            "prompts": {
+                "tasks": ["identifiers", "mathematical_operators"],
+                "per_task": 8,
+                "encoder_prompts": 8,
+            },
+        }
+    )
+    study = Study.create(config)
+    counts = mining.run(study, "key", silent, organism, open_corpus(config.corpus, config.seed))
+    assert counts["format"] == "fim"
+    for row in study.tasks.iter_rows(named=True):
+        assert (row["kept_correct"], row["kept_wrong"]) == (4, 4), row
+        assert 0.2 < row["natural_rate"] < 0.99, row
+    prompts = study.study_prompts
+    predicted = organism.logits(prompts["input_ids"].to_list()).argmax(-1)
+    assert (predicted == prompts["target_id"].to_torch()).tolist() == prompts["correct"].to_list()
