@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-HEADERS = {
-    "c": re.compile(r"(?:#![^\n]*)?(?:\s+|//[^\n]*|/\*.*?\*/)*+", re.DOTALL),
-    "hash": re.compile(r"(?:\s+|#[^\n]*|[rR]?\"\"\".*?\"\"\"|'''.*?''')*+", re.DOTALL),
+HEADER_PARTS = {
+    "c": re.compile(r"\A#![^\n]*|\s+|//[^\n]*|/\*.*?\*/", re.DOTALL),
+    "hash": re.compile(r"\s+|#[^\n]*|[rR]?\"\"\".*?\"\"\"|'''.*?'''", re.DOTALL),
 }
-"""By the way comments look, see `Language.comments`."""
+"""A comment or blanks, by the way comments look, see `Language.comments`."""
 
 MARGIN_COMMENT = re.compile(r"^(?://|/\*| ?\*|#).*", re.MULTILINE)
 """A line of a comment that is not indented: it is about the whole file or a type that is not nested."""
@@ -47,9 +47,10 @@ MINIFIED_WHITESPACE = 0.15
 
 def header(text: str, comments: str) -> str:
     """The comments before a file's first code; in Python docstrings too."""
-    found = HEADERS[comments].match(text)
-    assert found
-    return found.group()
+    end = 0
+    while part := HEADER_PARTS[comments].match(text, end):
+        end = part.end()
+    return text[:end]
 
 
 def is_generated(header: str, code: str) -> bool:
