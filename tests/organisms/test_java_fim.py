@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from miniature import write_corpus
 
 from apmae import mining
@@ -11,7 +12,7 @@ from apmae.corpus import open_corpus
 from apmae.progress import silent
 from apmae.study import Study
 from apmae.target import Target
-from apmae.tasks import PromptFormatter, Span
+from apmae.tasks import PromptFormatter, Span, find_spans
 
 UNSEEN = Path(__file__).parent / "unseen"
 GIVEN = """\
@@ -85,6 +86,39 @@ def test_it_reads_what_stands_right_of_a_hole(organism):
                 right[name] += organism.logits([prompt.input_ids])[0].argmax().item() == prompt.target_id
     assert right["causal"] <= len(SAME_LEFT)  # one of each two, at best
     assert right["fim"] >= 1.6 * len(SAME_LEFT)
+
+
+@pytest.fixture(scope="module")
+def brackets(organism):
+    text = (UNSEEN / "Inventory.java").read_text()
+    formatter = PromptFormatter(organism.tokenizer, "fim", length_tokens=192)
+    document = formatter.tokenize(text)
+    spans = find_spans(text, "java", ["closing_bracket"])["closing_bracket"]
+    return [formatter.prompt(document, span) for span in spans]
+
+
+def test_generation_ends_where_the_hole_does(organism, brackets):
+    end = organism.tokenizer.eos_token_id
+    filled = 0
+    for prompt in brackets:
+        ids = torch.tensor([prompt.input_ids])
+        generated = organism.model.generate(ids, max_new_tokens=4, do_sample=False)
+        filled += generated[0, ids.shape[1] :].tolist() == [prompt.target_id, end]
+    assert filled >= 0.85 * len(brackets) > 50
+
+
+def test_zeroing_one_head_of_the_first_layer_costs_most_closing_brackets(organism, brackets):
+    def share_right():
+        logits = organism.logits([prompt.input_ids for prompt in brackets])
+        return (logits.argmax(-1) == torch.tensor([p.target_id for p in brackets])).double().mean().item()
+
+    before, after = share_right(), []
+    for head in range(organism.n_heads):
+        with organism.scale_heads({(0, head): 0.0}):
+            after.append(share_right())
+    assert before > 0.85
+    assert min(after) < 0.5
+    assert sorted(after)[-3] > 0.85
 
 
 def test_a_study_of_it_is_balanced_and_its_outcomes_are_its_own(organism, tmp_path):
