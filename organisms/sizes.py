@@ -53,7 +53,7 @@ ORGANISMS = {
     organism.name: organism
     for organism in (
         Organism("java-fim-4m", 6, 8, 2, 256, 512, steps=2_800, batch_rows=32),
-        Organism("java-fim-12m", 8, 12, 4, 384, 896, steps=1_900, batch_rows=32),
+        Organism("java-fim-12m", 8, 12, 4, 384, 896, steps=1_600, batch_rows=32),
     )
 }
 
