@@ -71,17 +71,16 @@ def test_it_goes_on_with_java(organism, text, following):
 
 def test_it_reads_what_stands_right_of_a_hole(organism):
     text = (UNSEEN / "Inventory.java").read_text()
-    right = dict.fromkeys(("fim", "causal"), 0)
+    formatters = {name: PromptFormatter(organism.tokenizer, name, 192) for name in ("fim", "causal")}
+    right = dict.fromkeys(formatters, 0)
     for left, *ends in SAME_LEFT:
         for middle, rest in ends:
             line = f"        {left}{middle}{rest}\n"
             edited = text.replace("        item.count -= count;\n", line)
             start = edited.index(line) + len("        " + left)
-            for name in right:
-                formatter = PromptFormatter(organism.tokenizer, name, length_tokens=192)
-                prompt = formatter.prompt(
-                    formatter.tokenize(edited), Span("hole", start, start + len(middle))
-                )
+            span = Span("hole", start, start + len(middle))
+            for name, formatter in formatters.items():
+                prompt = formatter.prompt(formatter.tokenize(edited), span)
                 assert organism.tokenizer.decode([prompt.target_id]) == middle
                 right[name] += organism.logits([prompt.input_ids])[0].argmax().item() == prompt.target_id
     assert right["causal"] <= len(SAME_LEFT)  # one of each two, at best
