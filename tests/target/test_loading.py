@@ -7,10 +7,11 @@ from apmae.errors import ApmaeError
 from apmae.target import Target, loading
 
 
-def test_an_organism_is_read_from_the_checkout():
-    target = Target.load("java-fim-4m", dtype="bfloat16", device="cpu")
-    weights = load_file(loading.CHECKOUT / "organisms" / "java-fim-4m" / "model.safetensors")
-    assert (target.name, target.n_layers, target.n_heads) == ("java-fim-4m", 6, 8)
+@pytest.mark.parametrize(("name", "n_layers", "n_heads"), [("java-fim-4m", 6, 8), ("java-fim-12m", 8, 12)])
+def test_an_organism_is_read_from_the_checkout(name, n_layers, n_heads):
+    target = Target.load(name, dtype="bfloat16", device="cpu")
+    weights = load_file(loading.CHECKOUT / "organisms" / name / "model.safetensors")
+    assert (target.name, target.n_layers, target.n_heads) == (name, n_layers, n_heads)
     assert target.model.get_input_embeddings().weight.equal(weights["model.embed_tokens.weight"])
 
 
