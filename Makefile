@@ -47,7 +47,7 @@ bench: $(INSTALLED)  ## measure, as ratios in one run
 
 organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write organisms/java-fim-*
 	for name in java-fim-4m java-fim-12m; do \
-	  $(BIN)/python -m organisms.train $$name && $(BIN)/python -m organisms.export $$name || exit 1; \
+	  for step in train export card; do $(BIN)/python -m organisms.$$step $$name || exit 1; done; \
 	done
 
 table2: $(INSTALLED)  ## an encoder on each of three targets, and each on the patterns of all of them

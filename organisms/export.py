@@ -1,15 +1,16 @@
 """Write a trained organism for use: `python -m organisms.export java-fim-4m`.
 
 Into `organisms/NAME/`: bfloat16 safetensors, the tokenizer, the list of held-out packages (for
-`corpus.groups_file`), and the model card with the figures that this command measures.
+`corpus.groups_file`), and what it was trained on (`training.json`), of which `organisms.card` tells.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import jinja2
 import torch
 import typer
 from tokenizers import Tokenizer
@@ -17,44 +18,59 @@ from transformers import Starcoder2ForCausalLM
 
 from apmae.config import CorpusConfig
 from apmae.errors import ApmaeError
-from apmae.target import Target
 from organisms import command
-from organisms.evaluate import LENGTH_TOKENS, accuracies
 from organisms.files import Files, read_files
-from organisms.sizes import ORGANISMS, ROW_TOKENS, SEED, Organism, organism_named
+from organisms.sizes import HERE, ORGANISMS, ROW_TOKENS, SEED, Organism, organism_named
 from organisms.tokenizer import pretrained
-from organisms.train import (
-    CHECKPOINT,
-    FIM_RATE,
-    FIRST_TOKEN_WEIGHT,
-    load_tokenizer,
-    make_optimizers,
-    make_rows,
-    mean_loss,
-    restore,
-)
+from organisms.train import CHECKPOINT, load_tokenizer, make_optimizers, restore
 
-HERE = Path(__file__).parent
-CARD = "README.md"
 HELD_OUT = "held_out_packages.txt"
-LOSS_ROWS = 512
+TRAINING = "training.json"
 
 
-def export(organism: Organism, files: Files, work: Path, directory: Path, per_task: int) -> None:
-    """Write a trained organism's weights, tokenizer, held-out packages and card into `directory`.
+@dataclass(frozen=True)
+class Training:
+    """What an organism was trained on, and for how long.
+
+    Attributes:
+        corpus: the JDK.
+        training_files: number of files trained on.
+        held_out_files: number of files of held-out packages.
+        core_seconds: CPU time.
+    """
+
+    corpus: str
+    training_files: int
+    held_out_files: int
+    core_seconds: float
+
+    @classmethod
+    def of(cls, directory: Path) -> Training:
+        """Read an exported organism's.
+
+        Raises:
+            ApmaeError: no organism was exported there.
+        """
+        path = directory / TRAINING
+        if not path.exists():
+            raise ApmaeError(f"{directory} holds no organism: run `python -m organisms.export` first")
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def export(organism: Organism, files: Files, work: Path, directory: Path) -> None:
+    """Write a trained organism's weights, tokenizer, held-out packages and training into `directory`.
 
     Raises:
         ApmaeError: the work directory holds no finished training.
     """
-    tokenizer = load_tokenizer(work)
-    core_seconds = export_model(organism, tokenizer, work / CHECKPOINT, directory)
+    core_seconds = _export_model(organism, load_tokenizer(work), work / CHECKPOINT, directory)
     packages = sorted({file.group for file in files.held_out})
     (directory / HELD_OUT).write_text("\n".join(packages) + "\n", encoding="utf-8")
-    card = model_card(organism, files, tokenizer, Target.load(str(directory)), core_seconds, per_task)
-    (directory / CARD).write_text(card, encoding="utf-8")
+    training = Training(files.description, len(files.training), len(files.held_out), round(core_seconds))
+    (directory / TRAINING).write_text(json.dumps(asdict(training), indent=2) + "\n", encoding="utf-8")
 
 
-def export_model(organism: Organism, tokenizer: Tokenizer, checkpoint: Path, directory: Path) -> float:
+def _export_model(organism: Organism, tokenizer: Tokenizer, checkpoint: Path, directory: Path) -> float:
     """Write weights and tokenizer; returns the training's CPU seconds.
 
     Raises:
@@ -72,55 +88,19 @@ def export_model(organism: Organism, tokenizer: Tokenizer, checkpoint: Path, dir
     return core_seconds
 
 
-def model_card(
-    organism: Organism, files: Files, tokenizer: Tokenizer, target: Target, core_seconds: float, per_task: int
-) -> str:
-    """The card, with figures measured on held-out files."""
-    losses = {
-        name: mean_loss(
-            target.model, make_rows(files.held_out, tokenizer, rate), LOSS_ROWS, organism.batch_rows
-        )
-        for name, rate in (("causal", 0.0), ("fim", 1.0))
-    }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template("model_card.md.j2").render(
-        organism=organism,
-        parameters=target.model.num_parameters(),
-        vocabulary=tokenizer.get_vocab_size(),
-        row_tokens=ROW_TOKENS,
-        length_tokens=LENGTH_TOKENS,
-        fim_rate=FIM_RATE,
-        first_token_weight=FIRST_TOKEN_WEIGHT,
-        files=files,
-        held_out_packages=len({file.group for file in files.held_out}),
-        tokens=organism.steps * organism.batch_rows * ROW_TOKENS,
-        core_hours=core_seconds / 3600,
-        losses=losses,
-        loss_rows=LOSS_ROWS,
-        tasks=accuracies(target, files.held_out, per_task, SEED),
-    )
-
-
 def main(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(ORGANISMS)}.")],
     work: Annotated[
         Path | None, typer.Option(help="Where it was trained; default: runs/organisms/NAME.")
     ] = None,
     directory: Annotated[Path | None, typer.Option(help="Where to write; default: organisms/NAME.")] = None,
-    per_task: Annotated[int, typer.Option(help="Holes per task to measure accuracy on.")] = 500,
 ) -> None:
-    """Export a trained organism and measure it on packages that it never saw."""
+    """Export a trained organism."""
     organism = organism_named(name)
     work = work or Path("runs/organisms") / name
     directory = directory or HERE / name
-    export(organism, read_files(CorpusConfig(), SEED), work, directory, per_task)
-    typer.echo(f"{directory / CARD}")
+    export(organism, read_files(CorpusConfig(), SEED), work, directory)
+    typer.echo(f"{directory}")
 
 
 if __name__ == "__main__":

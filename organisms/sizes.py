@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokenizers import Tokenizer
 from transformers import Starcoder2Config
 
 from apmae.errors import ApmaeError
 from organisms.tokenizer import END, PAD
+
+HERE = Path(__file__).parent
+"""Each organism has a directory here."""
 
 SEED = 0
 ROW_TOKENS = 320

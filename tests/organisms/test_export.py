@@ -4,6 +4,7 @@ from safetensors.torch import load_file
 
 from apmae.errors import ApmaeError
 from apmae.target import Target
+from organisms.card import model_card
 from organisms.export import export
 from organisms.train import TOKENIZER, Trainer, load_tokenizer
 
@@ -21,7 +22,7 @@ def test_an_exported_organism_is_a_target(work, tmp_path, files):
     )
     list(trainer.run())
     directory = tmp_path / "exported"
-    export(MINIATURE, files, work, directory, per_task=2)
+    export(MINIATURE, files, work, directory)
 
     tensors = load_file(directory / "model.safetensors")
     assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.bfloat16"}
@@ -32,14 +33,20 @@ def test_an_exported_organism_is_a_target(work, tmp_path, files):
     listed = (directory / "held_out_packages.txt").read_text().split()
     assert set(listed) == {file.group for file in files.held_out}
     assert not set(listed) & {file.group for file in files.training}
-    card = (directory / "README.md").read_text()
+    card = model_card(MINIATURE, files, directory, per_task=2)
     assert "| closing_bracket | 2 |" in card
-    assert "python -m organisms.train miniature" in card
+    assert f"; {len(files.training)} files trained on" in card
+    assert f"{len(listed)} packages ({len(files.held_out)} files)" in card
+
+
+def test_nothing_exported_has_no_card(tmp_path, files):
+    with pytest.raises(ApmaeError, match="holds no organism: run"):
+        model_card(MINIATURE, files, tmp_path, per_task=2)
 
 
 def test_an_unfinished_training_is_not_exported(work, tmp_path, files):
     with pytest.raises(ApmaeError, match="is at step 0 of 6"):
-        export(MINIATURE, files, work, tmp_path / "exported", per_task=2)
+        export(MINIATURE, files, work, tmp_path / "exported")
     with pytest.raises(ApmaeError, match="holds no training"):
-        export(MINIATURE, files, tmp_path / "nothing", tmp_path / "exported", per_task=2)
+        export(MINIATURE, files, tmp_path / "nothing", tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
