@@ -158,7 +158,7 @@ INTERVENTIONS_SCHEMA = pl.Schema(
         "factor": pl.Float32,
         "n_heads": pl.Int32,
         "draw": pl.Int16,
-        "split": pl.String,  # "train": the prompts that choices are made on; "test": held out
+        "split": pl.String,  # "train": prompts that choices are made on, without "random"; "test": held out
         "prompt_id": pl.Int32,
         "correct_before": pl.Boolean,
         "correct_after": pl.Boolean,

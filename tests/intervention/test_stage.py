@@ -57,7 +57,9 @@ def tables(study):
     return {name: getattr(study, name) for name in TABLES}
 
 
-def test_every_condition_meets_every_prompt_and_both_parts(make_study, llama, tmp_path):
+def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prompts_too(
+    make_study, llama, tmp_path
+):
     study = make_study(tmp_path, tuning_prompts_per_outcome=3)
     counts = stage.run(study, KEY, silent, llama)
     interventions, conditions = study.interventions, study.conditions
@@ -74,6 +76,9 @@ def test_every_condition_meets_every_prompt_and_both_parts(make_study, llama, tm
     )
     assert (by_task["prompt_id"] == by_task["len"]).all()
     assert set(by_task.filter(split="train")["len"]) == {6}
+    chosen_among = conditions.filter(pl.col("selection") != "random")["condition"]
+    assert set(by_task.filter(split="train")["condition"]) == set(chosen_among)
+    assert set(by_task.filter(split="test")["condition"]) == set(conditions["condition"])
     held_out = study.study_prompts.filter(split="test").group_by("task").len()
     assert set(by_task.filter(split="test").select("task", "len").rows()) == set(held_out.rows())
     joined = interventions.join(study.prompts, on="prompt_id")

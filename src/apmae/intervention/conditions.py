@@ -29,6 +29,11 @@ class Condition:
     draw: int
     heads: tuple[Head, ...]
 
+    @property
+    def is_control(self) -> bool:
+        """Are its heads drawn at random? Then it is compared with, never chosen."""
+        return self.selection == "random"
+
 
 def condition_table(conditions: Sequence[Condition]) -> pl.DataFrame:
     """`CONDITIONS_SCHEMA`, a condition's number being its place."""

@@ -178,7 +178,10 @@ def _scorer(experiment: Experiment, task: str, features: str) -> Callable[[Seque
 
 def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Tracker) -> pl.DataFrame:
     """`INTERVENTIONS_SCHEMA` of all conditions."""
-    numbered = groupby(enumerate(conditions), key=lambda pair: (pair[1].task, pair[1].operation == "mean"))
+    numbered = groupby(
+        enumerate(conditions),
+        key=lambda pair: (pair[1].task, pair[1].operation == "mean", pair[1].is_control),
+    )
     blocks = [
         chosen[start : start + BLOCK_CONDITIONS]
         for _, group in numbered
@@ -196,9 +199,12 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Trac
 
 
 def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) -> pl.DataFrame:
-    """Outcomes of a task's prompts under numbered conditions, `INTERVENTIONS_SCHEMA` without the gate."""
-    of_task = experiment.prompts[block[0][1].task]
-    prompts = pl.concat([of_task.tuning, of_task.held_out])
+    """Outcomes of a task's prompts under numbered conditions, `INTERVENTIONS_SCHEMA` without the gate.
+
+    All of the conditions are controls, or none is: a control is never chosen, so it needs no tuning prompts.
+    """
+    of_task, is_control = experiment.prompts[block[0][1].task], block[0][1].is_control
+    prompts = of_task.held_out if is_control else pl.concat([of_task.tuning, of_task.held_out])
     predicted, _ = experiment.run([condition for _, condition in block], prompts)
     tables = [
         prompts.select(
