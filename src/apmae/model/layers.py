@@ -75,10 +75,11 @@ def _attend(q_NHSD: Tensor, k_NHSD: Tensor, v_NHSD: Tensor) -> Tensor:
     if q_NHSD.dtype != torch.bfloat16 or q_NHSD.device.type != "cpu":
         return nn.functional.scaled_dot_product_attention(q_NHSD, k_NHSD, v_NHSD)
     # On CPUs PyTorch's fused kernel multiplies so few tokens without their bfloat16 instructions,
-    # and takes twice as long: see benchmarks/encoding.py.
+    # and takes twice as long: see benchmarks/encoding.py. Its bfloat16 softmax is slower than float32's.
     q_NHSD, k_NHSD, v_NHSD = (x.contiguous() for x in (q_NHSD, k_NHSD, v_NHSD))
     scores_NHSS = q_NHSD @ k_NHSD.transpose(-1, -2) * q_NHSD.shape[-1] ** -0.5
-    mixed_NHSD: Tensor = scores_NHSS.softmax(-1) @ v_NHSD
+    weights_NHSS = scores_NHSS.softmax(-1, dtype=torch.float32).to(v_NHSD.dtype)
+    mixed_NHSD: Tensor = weights_NHSS @ v_NHSD
     return mixed_NHSD
 
 
