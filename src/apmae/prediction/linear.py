@@ -25,7 +25,7 @@ from apmae.prediction.features import Block, Blocks
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
 
-COMPONENTS = 128
+COMPONENTS = 512
 """Principal components that a wide block is reduced to."""
 
 INVERSE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -71,6 +71,39 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Rotation:
+    """A wide block's foremost principal components, by way of the Gram matrix, which is small for few rows.
+
+    The axes themselves, (columns, components), are never made: scores and weights need only what
+    combines rows into them.
+
+    Attributes:
+        values: (rows, columns) of mean 0.
+        scores: (rows, components); of a narrow block, its values.
+        combine: (rows, components), axes being `values.T @ combine`; None for a narrow block.
+    """
+
+    values: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    combine: NDArray[np.float32] | None
+
+    @classmethod
+    def fit(cls, values: NDArray[np.float32]) -> Self:
+        """Rotate the training rows of a block."""
+        if values.shape[1] <= COMPONENTS:
+            return cls(values, values, None)
+        variances, vectors = np.linalg.eigh((values @ values.T).astype(np.float64))
+        foremost = np.argsort(-variances)[:COMPONENTS]
+        kept = foremost[variances[foremost] > 1e-6 * variances.max()]
+        axes, lengths = vectors[:, kept], variances[kept] ** 0.5
+        return cls(values, (axes * lengths).astype(np.float32), (axes / lengths).astype(np.float32))
+
+    def back(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Weights of the components, (components,) -> of the columns, (columns,)."""
+        return weights if self.combine is None else self.values.T @ (self.combine @ weights)
+
+
+@dataclass(frozen=True)
 class LinearModel:
     """Log-odds that the completion is right: a sum over standardised columns.
 
@@ -88,13 +121,12 @@ class LinearModel:
     def fit(cls, blocks: Blocks, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int) -> Self:
         """Fit on training rows of both outcomes; `groups` are never cut when the penalty is chosen."""
         columns = {name: Columns.fit(block) for name, block in blocks.items()}
-        inputs = {name: columns[name].standardise(block) for name, block in blocks.items()}
-        rotations = {name: _rotation(values) for name, values in inputs.items()}
-        rotated = np.hstack([values @ rotations[name] for name, values in inputs.items()]).astype(np.float64)
-        model = _fit_logistic(rotated, correct, _penalty(rotated, correct, groups, seed))
-        ends = np.cumsum([rotation.shape[1] for rotation in rotations.values()])
+        rotations = {name: Rotation.fit(columns[name].standardise(block)) for name, block in blocks.items()}
+        scores = np.hstack([rotation.scores for rotation in rotations.values()]).astype(np.float64)
+        model = _fit_logistic(scores, correct, _penalty(scores, correct, groups, seed))
+        ends = np.cumsum([rotation.scores.shape[1] for rotation in rotations.values()])
         parts = np.split(model.coef_[0].astype(np.float32), ends[:-1])
-        weights = {name: rotations[name] @ part for name, part in zip(rotations, parts, strict=True)}
+        weights = {name: rotations[name].back(part) for name, part in zip(rotations, parts, strict=True)}
         return cls(columns, weights, float(model.intercept_[0]))
 
     def log_odds(self, blocks: Blocks) -> Values:
@@ -143,16 +175,6 @@ def _categories(block: Block) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     seen = [np.unique(values) for values in block.T]
     column = np.repeat(np.arange(len(seen)), [len(categories) for categories in seen])
     return column, np.concatenate(seen).astype(np.int16)
-
-
-def _rotation(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(columns, components): principal axes by way of the Gram matrix, which is small for few rows."""
-    if values.shape[1] <= COMPONENTS:
-        return np.eye(values.shape[1], dtype=np.float32)
-    variances, vectors = np.linalg.eigh((values @ values.T).astype(np.float64))
-    foremost = np.argsort(-variances)[:COMPONENTS]
-    kept = foremost[variances[foremost] > 1e-6 * variances.max()]
-    return values.T @ (vectors[:, kept] / variances[kept] ** 0.5).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _penalty(columns: Values, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int) -> float:
