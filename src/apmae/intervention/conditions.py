@@ -67,9 +67,9 @@ def sweep(
         importance: `IMPORTANCE_SCHEMA`, of this task and these features.
     """
     for number, (operation, factor) in enumerate(operations(config)):
-        is_control = number == 0 and features == config.importance[0]
+        has_control = number == 0 and features == config.importance[0]
         for selection in config.selections:
-            if selection == "greedy" or (selection == "random" and not is_control):
+            if selection == "greedy" or (selection == "random" and not has_control):
                 continue
             for draw in range(config.random_draws if selection == "random" else 1):
                 generator = numpy_generator(seed, "interventions", task, selection, draw)
