@@ -65,6 +65,7 @@ def test_files_are_scored_in_order_and_correctness_is_the_targets(scorer, unseen
 
 WRONG = {
     "another language": ("a.py", "x = 1\n", "a.py is no .java file, and the study is of java"),
+    "no code": ("package-info.java", "package a;\n", "package-info.java is a file of declarations"),
     "too short": ("A.java", "class A {\n}\n", "A.java has no hole of eol, identifiers, random with the 64 "),
     "not there": ("None.java", None, "None.java: no such file"),
     "empty": ("E.java", " \n", "E.java is empty"),

@@ -113,8 +113,10 @@ def file_holes(
 
 def _read(path: Path, config: StudyConfig) -> str:
     language = language_named(config.corpus.language)
-    if not language.is_source(path.name):
+    if not path.name.endswith(language.suffixes):
         raise ApmaeError(f"{path} is no {language.file_kind} file, and the study is of {language.name}")
+    if not language.is_source(path.name):
+        raise ApmaeError(f"{path} is a file of declarations, which studies leave out: name one with code")
     return read_source(path)
 
 
