@@ -6,17 +6,20 @@ python scripts/print_results.py runs/smollm2-java
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
 from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
 from apmae.report.summaries import best_interventions, metrics_table
 from apmae.report.wording import operation_words, points, points_interval
 from apmae.study import Study
 
 Row = Sequence[str]
+
+STABLE_BLOCK = "row_statistics"
+"""Whose most important heads are listed."""
 
 
 def main() -> None:
@@ -34,6 +37,8 @@ def main() -> None:
     _print_metric(grouped, "auroc")
     print("AUROC minus that of confidence by cross-validation over groups, paired (95% interval):\n")
     _print_differences(grouped)
+    print("Importance, and how far models fitted on folds of the training groups agree on it:\n")
+    _print_stability(study)
     chosen = chosen_effects(study.interventions, study.choices, study.tasks)
     print("Net change in points of accuracy on held-out prompts, of what tuning prompts chose:\n")
     _print_table(("task", "method", "what", "net change", "minus plain zeroing"), _chosen(chosen))
@@ -52,20 +57,22 @@ def _print_table(heading: Row, rows: Iterator[Row]) -> None:
 
 
 def _print_metric(table: pl.DataFrame, metric: str) -> None:
-    """A row for each feature set, a column for each task."""
-    tasks = table["task"].unique(maintain_order=True).to_list()
-    by_features = table.group_by("features", maintain_order=True)
+    """A row for each task, a column for each feature set: attention alone, unions, baselines."""
+    baseline = pl.col("features").is_in([*BASELINES, "random_clusters", SHUFFLED])
+    union = pl.col("features").str.contains(f"{CONFIDENCE}+", literal=True)
+    for chosen in (~baseline & ~union, union, baseline):
+        part = table.filter(chosen)
+        by_task = part.group_by("task", maintain_order=True)
+        names = part["features"].unique(maintain_order=True)
+        rows = ((str(task), *_cells(of_task, metric, names)) for (task,), of_task in by_task)
+        _print_table(("task", *(name.replace("+", " + ") for name in names)), rows)
 
-    def cells(rows: pl.DataFrame) -> Iterator[str]:
-        of_task = {row["task"]: row for row in rows.iter_rows(named=True)}
-        for task in tasks:
-            row = of_task.get(task)
-            if row is None or row[metric] is None:
-                yield "-"
-            else:
-                yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
 
-    _print_table(("features", *tasks), ((str(name), *cells(rows)) for (name,), rows in by_features))
+def _cells(rows: pl.DataFrame, metric: str, features: Iterable[str]) -> Iterator[str]:
+    by_features = {row["features"]: row for row in rows.iter_rows(named=True)}
+    for name in features:
+        row = by_features[name]
+        yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
 
 
 def _print_differences(table: pl.DataFrame) -> None:
@@ -87,6 +94,21 @@ def _print_differences(table: pl.DataFrame) -> None:
     )
     counts = ((name, str(above), str(below)) for name, above, below in clearly.iter_rows())
     _print_table(("features", "tasks clearly above confidence", "tasks clearly below"), counts)
+
+
+def _print_stability(study: Study) -> None:
+    """Rank correlation of each block's importance, and the heads on which the folds' models agree."""
+    blocks = study.importance["features"].unique(maintain_order=True).to_list()
+
+    def rows() -> Iterator[Row]:
+        for (task,), of_task in study.importance.group_by("task", maintain_order=True):
+            correlations = [of_task.filter(features=block)["rank_correlation"][0] for block in blocks]
+            foremost = of_task.filter(features=STABLE_BLOCK).sort("max_difference", descending=True).head(5)
+            heads = foremost.filter(pl.col("top_share") == 1).select("layer", "head")
+            named = ", ".join(f"L{layer}.H{head}" for layer, head in heads.iter_rows())
+            yield str(task), *(f"{value:.2f}" for value in correlations), named
+
+    _print_table(("task", *blocks, f"first five of {STABLE_BLOCK} that every fold names"), rows())
 
 
 def _chosen(table: pl.DataFrame) -> Iterator[Row]:
