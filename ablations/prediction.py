@@ -33,6 +33,8 @@ PREDICTIONS = "ablation.parquet"
 FOLDS = 5
 BASELINES = ("row_statistics", "confidence")
 CLUSTERS = "_clusters"
+CLUSTERED = ("cls", "row")
+"""Readouts that are clustered; the others, which take as long, are judged by the linear model alone."""
 
 Folds = NDArray[np.int16]
 """(study prompts,) number of the fold in which each is tested."""
@@ -40,9 +42,9 @@ Folds = NDArray[np.int16]
 
 def feature_sets(study: Study, *, baselines: bool) -> tuple[str, ...]:
     """What correctness is predicted from."""
-    readouts = study.config.encoding.readouts
-    sets = [f"{readout}{kind}" for kind in ("_encodings", CLUSTERS) for readout in readouts]
-    return (*sets, *(BASELINES if baselines else ()))
+    encodings = [f"{readout}_encodings" for readout in study.config.encoding.readouts]
+    clusters = [f"{readout}{CLUSTERS}" for readout in CLUSTERED]
+    return (*encodings, *clusters, *(BASELINES if baselines else ()))
 
 
 def predict(study: Study, encode_key: str, track: Tracker, *, baselines: bool) -> pl.DataFrame:
@@ -106,7 +108,7 @@ def _cluster_head(study: Study, head: int, folds: Folds) -> pl.DataFrame:
     """Clusters of one head: a column for each readout and fold, fitted on the other folds' prompts."""
     config = study.config
     columns = {}
-    for readout in config.encoding.readouts:
+    for readout in CLUSTERED:
         rows = np.asarray(study.encodings[readout][head])  # type: ignore[index]
         for fold in range(FOLDS):
             seed = derive_seed(config.seed, "ablations", "clusters", readout, head, fold)

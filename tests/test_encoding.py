@@ -15,7 +15,7 @@ from apmae.training import encoder_config
 
 @pytest.fixture
 def study(tmp_path):
-    readouts = ["cls", "row", "mean", "row_concat"]
+    readouts = ["cls", "row", "mean", "row_ends", "row_concat"]
     encoding = {"shard_prompts": 5, "precision": "no", "readouts": readouts}
     study = tiny_study(tmp_path, encoding=encoding)
     torch.manual_seed(0)
@@ -31,6 +31,7 @@ def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
     readouts = study.config.encoding.readouts
     assert {name: arrays[name].shape for name in readouts} == {
         **dict.fromkeys(("cls", "row", "mean"), (12, 24, 128)),
+        "row_ends": (12, 24, 2 * 128),
         "row_concat": (12, 24, 4 * 128),
     }
     assert arrays["cls"].dtype == np.float16

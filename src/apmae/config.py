@@ -25,6 +25,7 @@ BlockName = Literal[
     "cls_encodings",
     "row_encodings",
     "mean_encodings",
+    "row_ends_encodings",
     "row_concat_encodings",
     "clusters",
     "random_clusters",
@@ -37,6 +38,7 @@ HeadBlockName = Literal[
     "cls_encodings",
     "row_encodings",
     "mean_encodings",
+    "row_ends_encodings",
     "row_concat_encodings",
 ]
 """Those whose columns belong to heads, so that heads have an importance."""
@@ -48,7 +50,7 @@ FORWARD_PASS_BLOCKS = tuple(
 )
 """Those that one forward pass of the target gives, and the encoder."""
 
-ReadoutName = Literal["cls", "row", "mean", "row_concat"]
+ReadoutName = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 """What of the encoder's output is a head's encoding, see `apmae.model.APMAEModel.encode`."""
 
 Positive = Annotated[int, Field(gt=0)]
@@ -248,7 +250,8 @@ class EncodingConfig(Section):
     """Autocast precision of the encoder."""
     readouts: tuple[ReadoutName, ...] = ("cls", "row")
     """Encodings that are kept: `cls`: [CLS]; `row`: mean over the row tokens or, without them, over the
-    last row of patches; `row_concat`: these side by side, wide; `mean`: mean over all tokens."""
+    last row of patches; `row_ends`: the first and the last of these side by side; `row_concat`: all of them,
+    wide; `mean`: mean over all tokens."""
     random_encoder: bool = False
     """Encode and cluster with an AP-MAE of random weights too, to see what its training is worth.
     A second pass of the encoder over every pattern."""
@@ -298,9 +301,9 @@ class PredictionConfig(Section):
         "confidence+clusters+row_statistics+cls_encodings",
     )
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
-    `mean_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`, `entropy`,
-    `hidden_state`, `position`, `random_clusters`) and their unions, written with `+`. The baselines are
-    always measured."""
+    `mean_encodings`, `row_ends_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`,
+    `entropy`, `hidden_state`, `position`, `random_clusters`) and their unions, written with `+`. The
+    baselines are always measured."""
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position` or clusters), blocks of heads among them. With encodings it needs the encoder's pass too."""

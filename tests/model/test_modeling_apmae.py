@@ -193,6 +193,7 @@ def test_readouts(patterns, row_tokens):
         "cls": sequence[:, 0],
         "row": sum(sequence[:, token] for token in last) / G,
         "mean": sequence[:, 1:].sum(1) / (K + G * row_tokens),
+        "row_ends": torch.cat([sequence[:, last[0]], sequence[:, last[-1]]], dim=1),
         "row_concat": torch.cat([sequence[:, token] for token in last], dim=1),
     }
     readouts = model.encode_readouts(patterns, tuple(wanted))
@@ -241,7 +242,9 @@ def test_wrong_inputs(patterns):
         model(patterns, torch.rand(N, 36))
     with pytest.raises(ApmaeError, match="rows None"):
         build(row_tokens=True)(model.tokenize(patterns))
-    with pytest.raises(ApmaeError, match="unknown readout 'max'; choose cls, row, row_concat or mean"):
+    with pytest.raises(
+        ApmaeError, match="unknown readout 'max'; choose cls, row, mean, row_ends or row_concat"
+    ):
         model.encode(patterns, "max")
 
 

@@ -13,7 +13,7 @@ from apmae.patterns import Scaling, causal_patch_count
 
 DecoderContext = Literal["visible", "cls"]
 EncodePatches = Literal["causal", "all"]
-Readout = Literal["cls", "row", "mean", "row_concat"]
+Readout = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 TokenValues = Literal["normalized", "raw", "with_level"]
 
 _CHOICES = {
@@ -135,8 +135,8 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
 
     def readout_dim(self, readout: Readout) -> int:
         """Channels of an encoding."""
-        tokens = self.row_token_count or self.grid_size
-        return self.encoder_dim * (tokens if readout == "row_concat" else 1)
+        side_by_side = {"row_ends": 2, "row_concat": self.row_token_count or self.grid_size}
+        return self.encoder_dim * side_by_side.get(readout, 1)
 
     def check(self) -> None:
         """Raise ApmaeError, in one line, where a value is out of its range."""

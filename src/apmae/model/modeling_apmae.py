@@ -242,12 +242,13 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         return APMAEOutput(loss=losses.mean(), reconstruction=reconstruction, mask=mask, losses=losses)
 
     def encode(self, patterns: Tensor | PatternTokens, readout: Readout = "cls") -> Tensor:
-        """Encode patterns, nothing masked: (N, T, T) or tokens -> (N, D), or (N, R * D).
+        """Encode patterns, nothing masked: (N, T, T) or tokens -> (N, D), (N, 2 * D) or (N, R * D).
 
         Args:
             readout: `cls`: [CLS]; `row`: mean over the row tokens or, without them, over the last row
-                of patches; `row_concat`: these, one after the other; `mean`: mean over all tokens but
-                [CLS].
+                of patches; `row_ends`: the first and the last of these, one after the other, which see
+                the attention sink and the nearest tokens; `row_concat`: all of them; `mean`: mean over
+                all tokens but [CLS].
 
         Raises:
             ApmaeError: patterns of another size than the model's, or an unknown readout.
@@ -282,9 +283,11 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         row_NRD = encoded_NSD[:, -(self.config.row_token_count or self.config.grid_size) :]
         if readout == "row":
             return row_NRD.mean(1)
+        if readout == "row_ends":
+            return row_NRD[:, [0, -1]].flatten(1)
         if readout == "row_concat":
             return row_NRD.flatten(1)
-        raise ApmaeError(f"unknown readout {readout!r}; choose cls, row, row_concat or mean")
+        raise ApmaeError(f"unknown readout {readout!r}; choose cls, row, mean, row_ends or row_concat")
 
     def _tokens(self, patterns: Tensor | PatternTokens) -> PatternTokens:
         if isinstance(patterns, Tensor):

@@ -34,6 +34,7 @@ HEAD_ARRAYS = {
     "cls_encodings": "cls",
     "row_encodings": "row",
     "mean_encodings": "mean",
+    "row_ends_encodings": "row_ends",
     "row_concat_encodings": "row_concat",
 }
 """Blocks that are arrays (heads, prompts, dim) of encodings.zarr."""
