@@ -13,25 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from apmae.languages import language_named
 
-BlockName = Literal[
-    "prior",
-    "position",
-    "max_probability",
-    "margin",
-    "entropy",
-    "confidence",
-    "hidden_state",
-    "row_statistics",
-    "cls_encodings",
-    "row_encodings",
-    "mean_encodings",
-    "row_ends_encodings",
-    "row_concat_encodings",
-    "clusters",
-    "random_clusters",
-]
-"""What correctness can be predicted from; `apmae.prediction.features` says what each one is."""
-
 HeadBlockName = Literal[
     "clusters",
     "row_statistics",
@@ -41,7 +22,20 @@ HeadBlockName = Literal[
     "row_ends_encodings",
     "row_concat_encodings",
 ]
-"""Those whose columns belong to heads, so that heads have an importance."""
+"""Blocks whose columns belong to heads, so that heads have an importance."""
+
+BlockName = Literal[
+    "prior",
+    "position",
+    "max_probability",
+    "margin",
+    "entropy",
+    "confidence",
+    "hidden_state",
+    HeadBlockName,
+    "random_clusters",
+]
+"""What correctness can be predicted from; `apmae.prediction.features` says what each one is."""
 
 FORWARD_PASS_BLOCKS = tuple(
     block

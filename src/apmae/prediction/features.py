@@ -14,7 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from apmae.artifacts import CLUSTERS, ENCODINGS, HIDDEN_STATE
-from apmae.config import BlockName, HeadBlockName, StudyConfig
+from apmae.config import BlockName, HeadBlockName, ReadoutName, StudyConfig
 from apmae.errors import ApmaeError
 from apmae.study import Study
 
@@ -31,11 +31,7 @@ but chance there is a leak."""
 
 HEAD_ARRAYS = {
     "row_statistics": "row_statistics",
-    "cls_encodings": "cls",
-    "row_encodings": "row",
-    "mean_encodings": "mean",
-    "row_ends_encodings": "row_ends",
-    "row_concat_encodings": "row_concat",
+    **{f"{readout}_encodings": readout for readout in get_args(ReadoutName)},
 }
 """Blocks that are arrays (heads, prompts, dim) of encodings.zarr."""
 OUTCOME_COLUMNS = {
