@@ -71,8 +71,11 @@ def _print_metric(table: pl.DataFrame, metric: str) -> None:
 def _cells(rows: pl.DataFrame, metric: str, features: Iterable[str]) -> Iterator[str]:
     by_features = {row["features"]: row for row in rows.iter_rows(named=True)}
     for name in features:
-        row = by_features[name]
-        yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
+        row = by_features.get(name)
+        if row is None or row[metric] is None:
+            yield "-"
+        else:
+            yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
 
 
 def _print_differences(table: pl.DataFrame) -> None:

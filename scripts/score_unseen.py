@@ -62,11 +62,10 @@ def score_unseen(scorer: Scorer, files: int, holes: int) -> pl.DataFrame:
             path.parent.mkdir()
             path.write_text(file.text, encoding="utf-8")
             paths.append(path)
-        for path, scores in score_files(scorer, paths, limit=holes, track=console):
+        for number, (_, scores) in enumerate(score_files(scorer, paths, limit=holes, track=console)):
             for one in scores:
                 score = one.score
-                row = (path.parent.name, one.hole.task, one.correct, score.probability, score.max_probability)
-                rows.append(row)
+                rows.append((number, one.hole.task, one.correct, score.probability, score.max_probability))
     names = ["file", "task", "correct", "probability", "max_probability"]
     return pl.DataFrame(rows, schema=names, orient="row").sort("task", maintain_order=True)
 
@@ -85,7 +84,7 @@ def unseen_files(study: Study) -> Iterator[SourceFile]:
 
 def _print_intervals(scored: pl.DataFrame, seed: int) -> None:
     """Over all holes, 95% by bootstrap over files."""
-    resampled = resampled_weights(scored["file"].cast(pl.Int64).to_numpy(), np.random.default_rng(seed))
+    resampled = resampled_weights(scored["file"].to_numpy(), np.random.default_rng(seed))
     weights = np.vstack([np.ones(scored.height), resampled])
     print("\n| all holes | AUROC | Brier score |\n|---|---|---|")
     found = {
