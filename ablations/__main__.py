@@ -12,7 +12,7 @@ import typer
 from ablations import comparison, page, prediction, stages
 from ablations.variants import load_variants
 from apmae.atomic import replacing, write_parquet
-from apmae.errors import ApmaeError
+from apmae.command import one_line_errors
 from apmae.evaluation import evaluate
 from apmae.progress import Tracker, console
 from apmae.seeding import derive_seed
@@ -78,8 +78,5 @@ def reconstruct(studies: list[Study], root: Path, prompts: int, track: Tracker) 
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         typer.run(main)
-    except ApmaeError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(2) from None

@@ -12,9 +12,9 @@ from typing import Annotated
 import jinja2
 import typer
 
+from apmae.command import one_line_errors
 from apmae.config import CorpusConfig
 from apmae.target import Target
-from organisms import command
 from organisms.evaluate import LENGTH_TOKENS, accuracies
 from organisms.export import HELD_OUT, Training
 from organisms.files import Files, read_files
@@ -80,4 +80,5 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    with one_line_errors():
+        typer.run(main)

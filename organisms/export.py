@@ -16,9 +16,9 @@ import typer
 from tokenizers import Tokenizer
 from transformers import Starcoder2ForCausalLM
 
+from apmae.command import one_line_errors
 from apmae.config import CorpusConfig
 from apmae.errors import ApmaeError
-from organisms import command
 from organisms.files import Files, read_files
 from organisms.sizes import HERE, ORGANISMS, ROW_TOKENS, SEED, Organism, organism_named
 from organisms.tokenizer import pretrained
@@ -104,4 +104,5 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -29,11 +29,11 @@ from torch.utils.data import DataLoader
 from transformers import Starcoder2ForCausalLM
 
 from apmae.atomic import replacing
+from apmae.command import one_line_errors
 from apmae.config import CorpusConfig
 from apmae.corpus import SourceFile
 from apmae.errors import ApmaeError
 from apmae.seeding import derive_seed
-from organisms import command
 from organisms.files import Files, read_files
 from organisms.rows import IGNORED_LABEL, Rows
 from organisms.sizes import ORGANISMS, ROW_TOKENS, SEED, Organism, organism_named
@@ -296,4 +296,5 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    with one_line_errors():
+        typer.run(main)

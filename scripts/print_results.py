@@ -5,11 +5,14 @@ python scripts/print_results.py runs/smollm2-java
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+import typer
 
+from apmae.command import one_line_errors
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
 from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
 from apmae.report.summaries import best_interventions, metrics_table
@@ -22,9 +25,9 @@ STABLE_BLOCK = "row_statistics"
 """Whose most important heads are listed."""
 
 
-def main() -> None:
-    """Print every table of the study named on the command line."""
-    study = Study.open(sys.argv[1])
+def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished study's directory.")]) -> None:
+    """Print every table of a finished study."""
+    study = Study.open(run)
     held_out = metrics_table(study.metrics, "held_out")
     print("Accuracy (95% interval) on balanced held-out prompts:\n")
     _print_metric(held_out, "accuracy")
@@ -145,4 +148,5 @@ def _print_side_effects(table: pl.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        typer.run(main)

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import typer
 
+from apmae.command import one_line_errors
 from apmae.corpus import SourceFile, open_corpus
 from apmae.languages import language_named
 from apmae.prediction.evaluation import interval, resampled_weights
@@ -108,4 +109,5 @@ def _cell(values: Values) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

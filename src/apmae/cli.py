@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from apmae.errors import ApmaeError
+from apmae.command import one_line_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,16 +35,8 @@ Overrides = Annotated[
 
 def main() -> None:
     """Run the command line; what a user can fix ends in one line and exit code 2."""
-    try:
+    with one_line_errors():
         app()
-    except ApmaeError as error:
-        _fail(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; what was computed is kept, run the same command to go on")
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command to go on\n")
-        sys.exit(130)
 
 
 @app.command()
@@ -328,8 +320,3 @@ def _console() -> Console:
 
     # A log has no width of its own; tables need this much.
     return Console(width=None if sys.stdout.isatty() else 140)
-
-
-def _fail(message: str) -> None:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
-    sys.exit(2)
