@@ -39,7 +39,7 @@ def main(
     for number, one in enumerate(studies):
         typer.echo(f"{one.config.name}: prediction")
         encode_key = stages.keys_of(one)["encode"]
-        predictions[one.config.name] = prediction.predict(one, encode_key, console, baselines=not number)
+        predictions[one.config.name] = prediction.predict(one, encode_key, console, first=not number)
     root = studies[0].directory.parent
     reconstruction = reconstruct(studies, root, reconstruction_prompts, console)
     seed = derive_seed(studies[0].config.seed, "ablations", "bootstrap")

@@ -4,8 +4,8 @@ The stage `predict` holds out a quarter of the groups, or folds without regard t
 does; here every prompt is tested by a model that saw no prompt of its group, which gives four times
 as many test prompts to tell variants apart by.
 
-Feature sets: `<readout>_encodings`, by a linear model; `<readout>_clusters`, by CatBoost, fitted on the
-training folds; and, of the first variant, `BASELINES`.
+Feature sets: `<readout>_encodings`, by a linear model; clusters of `[CLS]`, by CatBoost, fitted on the
+training folds; and, of the first variant, clusters of `row` too, and `BASELINES`.
 """
 
 from __future__ import annotations
@@ -33,27 +33,28 @@ PREDICTIONS = "ablation.parquet"
 FOLDS = 5
 BASELINES = ("row_statistics", "confidence")
 CLUSTERS = "_clusters"
-CLUSTERED = ("cls", "row")
-"""Readouts that are clustered; the others, which take as long, are judged by the linear model alone."""
 
 Folds = NDArray[np.int16]
 """(study prompts,) number of the fold in which each is tested."""
 
 
-def feature_sets(study: Study, *, baselines: bool) -> tuple[str, ...]:
+def feature_sets(study: Study, *, first: bool) -> tuple[str, ...]:
     """What correctness is predicted from."""
     encodings = [f"{readout}_encodings" for readout in study.config.encoding.readouts]
-    clusters = [f"{readout}{CLUSTERS}" for readout in CLUSTERED]
-    return (*encodings, *clusters, *(BASELINES if baselines else ()))
+    of_first = ("row_clusters", *BASELINES) if first else ()
+    return (*encodings, "cls_clusters", *of_first)
 
 
-def predict(study: Study, encode_key: str, track: Tracker, *, baselines: bool) -> pl.DataFrame:
+def predict(study: Study, encode_key: str, track: Tracker, *, first: bool) -> pl.DataFrame:
     """Predict every feature set, unless that is done.
+
+    Args:
+        first: of the variants; what is the same for all, or tried once, is predicted here.
 
     Returns:
         Rows (task, features, prompt_id, fold, probability), also in `ablation.parquet`.
     """
-    sets = feature_sets(study, baselines=baselines)
+    sets = feature_sets(study, first=first)
     inputs = {"encode": encode_key, "sets": ",".join(sets), "folds": str(FOLDS)}
     key = stage_key(study.config, ("clustering", "prediction"), inputs)
     marker = study.marker(STAGE)
@@ -91,7 +92,8 @@ def group_numbers(prompts: pl.DataFrame) -> NDArray[np.int64]:
 def _predict_all(study: Study, work: Path, sets: tuple[str, ...], track: Tracker) -> pl.DataFrame:
     folds = fold_numbers(study)
     n_heads = study.encodings["row_statistics"].shape[0]  # type: ignore[union-attr]
-    heads = {work / f"head-{head:05d}.parquet": (study, head, folds) for head in range(n_heads)}
+    readouts = [features.removesuffix(CLUSTERS) for features in sets if features.endswith(CLUSTERS)]
+    heads = {work / f"head-{head:05d}.parquet": (study, head, readouts, folds) for head in range(n_heads)}
     config = study.config
     compute_parts(
         _cluster_head, heads, track, f"{config.name}: clusters", processes=config.clustering.processes
@@ -104,11 +106,11 @@ def _predict_all(study: Study, work: Path, sets: tuple[str, ...], track: Tracker
     return pl.concat([pl.read_parquet(path) for path in parts])
 
 
-def _cluster_head(study: Study, head: int, folds: Folds) -> pl.DataFrame:
+def _cluster_head(study: Study, head: int, readouts: list[str], folds: Folds) -> pl.DataFrame:
     """Clusters of one head: a column for each readout and fold, fitted on the other folds' prompts."""
     config = study.config
     columns = {}
-    for readout in CLUSTERED:
+    for readout in readouts:
         rows = np.asarray(study.encodings[readout][head])  # type: ignore[index]
         for fold in range(FOLDS):
             seed = derive_seed(config.seed, "ablations", "clusters", readout, head, fold)

@@ -15,7 +15,7 @@ import typer
 from apmae.command import one_line_errors
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
 from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
-from apmae.report.summaries import best_interventions, metrics_table
+from apmae.report.summaries import best_interventions, intervention_effects, metrics_table
 from apmae.report.wording import operation_words, points, points_interval
 from apmae.study import Study
 
@@ -42,6 +42,8 @@ def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished stu
     _print_differences(grouped)
     print("Importance, and how far models fitted on folds of the training groups agree on it:\n")
     _print_stability(study)
+    print("Net change in points of accuracy on held-out prompts of all tasks, by how many heads:\n")
+    _print_sweep(study)
     chosen = chosen_effects(study.interventions, study.choices, study.tasks)
     print("Net change in points of accuracy on held-out prompts, of what tuning prompts chose:\n")
     _print_table(("task", "method", "what", "net change", "minus plain zeroing"), _chosen(chosen))
@@ -115,6 +117,31 @@ def _print_stability(study: Study) -> None:
             yield str(task), *(f"{value:.2f}" for value in correlations), named
 
     _print_table(("task", *blocks, f"first five of {STABLE_BLOCK} that every fold names"), rows())
+
+
+def _print_sweep(study: Study) -> None:
+    """Every condition over the prompts of all tasks, but greedy ones, whose numbers of heads differ."""
+    effects = intervention_effects(study.interventions, pooled=True).filter(pl.col("selection") != "greedy")
+    counts = effects["n_heads"].unique().sort()
+
+    def rows() -> Iterator[Row]:
+        by = ("operation", "factor", "importance", "selection")
+        for names, conditions in effects.group_by(by, maintain_order=True):
+            operation, factor, importance, selection = names
+            of_count = {row["n_heads"]: row for row in conditions.iter_rows(named=True)}
+            whose = "" if selection == "random" else str(importance)
+            cells = (_sweep_cell(of_count.get(count)) for count in counts)
+            yield operation_words(operation, factor), whose, str(selection), *cells
+
+    _print_table(("operation", "importance", "heads", *map(str, counts)), rows())
+
+
+def _sweep_cell(row: dict[str, float] | None) -> str:
+    """Net change, its interval, and the prompts that became right and wrong."""
+    if row is None:
+        return "-"
+    change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+    return f"{change}, +{row['wrong_to_right']:.0f} -{row['right_to_wrong']:.0f}"
 
 
 def _chosen(table: pl.DataFrame) -> Iterator[Row]:

@@ -31,8 +31,8 @@ def test_too_few_groups(tmp_path):
 
 
 def test_every_prompt_is_predicted_by_a_model_that_did_not_see_it(study):
-    found = prediction.predict(study, "key", silent, baselines=True)
-    sets = prediction.feature_sets(study, baselines=True)
+    found = prediction.predict(study, "key", silent, first=True)
+    sets = prediction.feature_sets(study, first=True)
     assert set(found["features"]) == set(sets)
     assert {"cls_encodings", "row_clusters", "row_statistics", "confidence"} <= set(sets)
     assert found.height == len(sets) * study.study_prompts.height
@@ -57,10 +57,10 @@ def test_every_prompt_is_predicted_by_a_model_that_did_not_see_it(study):
 
 
 def test_what_is_done_is_read_and_a_new_key_is_done_anew(study, monkeypatch):
-    first = prediction.predict(study, "key", silent, baselines=False)
+    first = prediction.predict(study, "key", silent, first=False)
     assert not study.path("work/ablation").exists()
     computed = []
     monkeypatch.setattr(prediction, "_predict_all", lambda *_: computed.append(0) or first.head(1))
-    assert prediction.predict(study, "key", silent, baselines=False).equals(first)
+    assert prediction.predict(study, "key", silent, first=False).equals(first)
     assert not computed
-    assert prediction.predict(study, "another", silent, baselines=False).height == 1
+    assert prediction.predict(study, "another", silent, first=False).height == 1
