@@ -243,7 +243,7 @@ def test_wrong_inputs(patterns):
     with pytest.raises(ApmaeError, match="rows None"):
         build(row_tokens=True)(model.tokenize(patterns))
     with pytest.raises(
-        ApmaeError, match="unknown readout 'max'; choose cls, row, mean, row_ends or row_concat"
+        ApmaeError, match="unknown readout 'max'; choose one of cls, row, mean, row_ends, row_concat"
     ):
         model.encode(patterns, "max")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -287,7 +287,7 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
             return row_NRD[:, [0, -1]].flatten(1)
         if readout == "row_concat":
             return row_NRD.flatten(1)
-        raise ApmaeError(f"unknown readout {readout!r}; choose cls, row, mean, row_ends or row_concat")
+        raise ApmaeError(f"unknown readout {readout!r}; choose one of {', '.join(get_args(Readout))}")
 
     def _tokens(self, patterns: Tensor | PatternTokens) -> PatternTokens:
         if isinstance(patterns, Tensor):
