@@ -50,7 +50,7 @@ def _step_plain(model: PlainAutoencoder, optimizer: torch.optim.Optimizer, patte
 
 def _step(model: APMAEModel, optimizer: torch.optim.Optimizer, tokens: PatternTokens, precision: str) -> None:
     with autocasting(tokens.patches.device, precision)():
-        loss = model(tokens).loss
+        loss = model(tokens, reconstruct=False).loss
     _update(loss, optimizer)
 
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from apmae.errors import ApmaeError
 from apmae.model import APMAEConfig, APMAEModel
 from apmae.model.layers import Attention, TransformerSize
-from apmae.model.tokens import mask_tokens
+from apmae.model.tokens import gather, mask_tokens
 from apmae.patterns import patchify
 
 N, T, P, G, K = 3, 32, 8, 4, 10
@@ -68,6 +68,22 @@ def test_loss_and_reconstruction_by_hand(patterns, noise):
     assert not torch.triu(
         patchify(output.reconstruction, P, causal=False).reshape(N, G, G, -1).sum(-1), 1
     ).any()
+
+
+@pytest.mark.parametrize("row_tokens", [False, True])
+def test_visible_tokens_are_embedded_as_among_all(patterns, noise, row_tokens):
+    model = build(row_tokens=row_tokens, row_token_size=4 if row_tokens else None)
+    tokens, masking = model.tokenize(patterns), mask_tokens(noise, model.config)
+    among_all = gather(model.encoder.embed(tokens), masking.visible)
+    assert_close(model.encoder.embed_visible(tokens, masking), among_all)
+
+
+def test_the_reconstruction_is_made_where_it_is_asked_for(patterns, noise):
+    model = build(row_tokens=True)
+    whole, bare = model(patterns, noise), model(patterns, noise, reconstruct=False)
+    assert bare.reconstruction is None
+    assert torch.equal(bare.loss, whole.loss)
+    assert torch.equal(bare.mask, whole.mask)
 
 
 def test_row_loss_by_hand(patterns, noise):

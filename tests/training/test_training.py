@@ -196,8 +196,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_lost(tmp_pat
     forward = APMAEModel.forward
     calls = []
 
-    def broken(self, *arguments):
-        output = forward(self, *arguments)
+    def broken(self, *arguments, **options):
+        output = forward(self, *arguments, **options)
         calls.append(self.training)
         if sum(calls) == 3:
             output.loss.register_hook(lambda gradient: gradient * math.inf)

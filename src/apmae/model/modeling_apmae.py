@@ -44,7 +44,8 @@ class APMAEOutput(ModelOutput):  # type: ignore[misc]
     of the error over the masked row tokens, weighted by `row_loss_share`. Zeros above the diagonal
     count, as in the release."""
     reconstruction: Tensor | None = None
-    """(N, T, T) float32, without gradient: masked patches as predicted, visible ones as given."""
+    """(N, T, T) float32, without gradient: masked patches as predicted, visible ones as given; None
+    where it was not asked for."""
     mask: Tensor | None = None
     """(N, S) bool, True where masked: K patches, then R row tokens."""
     losses: Tensor | None = None
@@ -88,6 +89,20 @@ class Encoder(nn.Module):
         embedded = self.embed_patches(patches) + positions
         if tokens.rows is not None:
             embedded = torch.cat([embedded, self.embed_rows(tokens.rows) + self.row_positions], dim=1)
+        return embedded  # type: ignore[no-any-return]
+
+    def embed_visible(self, tokens: PatternTokens, masking: Masking) -> Tensor:
+        """Embed the V visible tokens alone and add positions: (N, V, D), as `embed` would make them."""
+        count = tokens.patches.shape[1]
+        patches = masking.visible[:, : masking.visible_patches]
+        places = causal_patch_indices(self.grid_size, patches.device)
+        positions = self.positions[:, 1:][:, places].expand(len(patches), -1, -1)
+        embedded = self.embed_patches(gather(tokens.patches, patches)) + gather(positions, patches)
+        if tokens.rows is not None:
+            rows = masking.visible[:, masking.visible_patches :] - count
+            positions = self.row_positions.expand(len(rows), -1, -1)
+            of_rows = self.embed_rows(gather(tokens.rows, rows)) + gather(positions, rows)
+            embedded = torch.cat([embedded, of_rows], dim=1)
         return embedded  # type: ignore[no-any-return]
 
     def forward(self, embedded_NVD: Tensor) -> Tensor:
@@ -209,13 +224,17 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         """
         return tokenize(patterns, self.config)
 
-    def forward(self, patterns: Tensor | PatternTokens, noise: Tensor | None = None) -> APMAEOutput:
+    def forward(
+        self, patterns: Tensor | PatternTokens, noise: Tensor | None = None, *, reconstruct: bool = True
+    ) -> APMAEOutput:
         """Mask, encode, decode and compare.
 
         Args:
             patterns: (N, T, T), scaled as `config.scaling` says, or tokens of them.
             noise: (N, K) uniform: the patches with the largest noise are masked, see
                 `apmae.model.tokens.mask_tokens`; drawn if None.
+            reconstruct: put predictions and visible patches together. Training, which has no use for
+                it, leaves it out: in a small model it takes as long as everything else.
 
         Raises:
             ApmaeError: patterns, tokens or noise of another size than the model's.
@@ -224,20 +243,22 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         if noise is None:
             noise = torch.rand(tokens.patches.shape[:2], device=tokens.patches.device)
         masking = mask_tokens(noise, self.config)
-        encoded = self.encoder(gather(self.encoder.embed(tokens), masking.visible))
+        encoded = self.encoder(self.encoder.embed_visible(tokens, masking))
         decoded = self.decoder(encoded, masking)
 
         masked_patches = masking.masked[:, : masking.masked_patches]
         predicted = self.patch_head(decoded[:, : masking.masked_patches]).float()
-        patches = tokens.patches.float()
-        losses = _squared_error(predicted, gather(patches, masked_patches))
+        losses = _squared_error(predicted, gather(tokens.patches, masked_patches).float())
         if tokens.rows is not None:
             masked_rows = masking.masked[:, masking.masked_patches :] - self.config.causal_patches
             predicted_rows = self.row_head(decoded[:, masking.masked_patches :]).float()
-            row_losses = _squared_error(predicted_rows, gather(tokens.rows.float(), masked_rows))
+            row_losses = _squared_error(predicted_rows, gather(tokens.rows, masked_rows).float())
             losses = torch.lerp(losses, row_losses, self.config.row_loss_share)
 
-        reconstruction = unpatchify(_put(patches, masked_patches, predicted.detach()), self.config.patch_size)
+        reconstruction = None
+        if reconstruct:
+            patches = _put(tokens.patches.float(), masked_patches, predicted.detach())
+            reconstruction = unpatchify(patches, self.config.patch_size)
         mask = _mask(masking)
         return APMAEOutput(loss=losses.mean(), reconstruction=reconstruction, mask=mask, losses=losses)
 

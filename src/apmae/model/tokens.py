@@ -30,11 +30,13 @@ class Masking(NamedTuple):
     """Which of the S tokens are masked; patches come first, row token j is number K + j."""
 
     visible: Tensor
-    """(N, V) int64."""
+    """(N, V) int64, the visible patches first."""
     masked: Tensor
     """(N, M) int64, the masked patches first."""
+    visible_patches: int
+    """How many of the V are patches; the others are row tokens."""
     masked_patches: int
-    """How many of the M are patches; the others are row tokens."""
+    """How many of the M are patches."""
 
 
 def tokenize(patterns_NTT: Tensor, config: APMAEConfig) -> PatternTokens:
@@ -96,7 +98,7 @@ def mask_tokens(noise_NK: Tensor, config: APMAEConfig) -> Masking:
         )
     if not config.row_tokens:
         visible, masked = _split(noise_NK, config.mask_ratio)
-        return Masking(visible, masked, masked.shape[1])
+        return Masking(visible, masked, visible.shape[1], masked.shape[1])
     first = config.causal_patches - config.grid_size
     above, last = (
         _split(noise_NK[:, :first], config.mask_ratio),
@@ -106,7 +108,8 @@ def mask_tokens(noise_NK: Tensor, config: APMAEConfig) -> Masking:
         torch.cat([patches, first + columns, config.causal_patches + _row_tokens(columns, config)], dim=1)
         for patches, columns in zip(above, last, strict=True)
     )
-    return Masking(visible, masked, above[1].shape[1] + last[1].shape[1])
+    counts = (of_above.shape[1] + of_last.shape[1] for of_above, of_last in zip(above, last, strict=True))
+    return Masking(visible, masked, *counts)
 
 
 def _row_tokens(columns_NM: Tensor, config: APMAEConfig) -> Tensor:

@@ -186,7 +186,7 @@ class Trainer:
             last = start == starts[-1]
             with nullcontext() if last else self.accelerator.no_sync(self._prepared):
                 with self._autocast():
-                    loss = self._prepared(take(tokens, rows), noise[rows]).loss
+                    loss = self._prepared(take(tokens, rows), noise[rows], reconstruct=False).loss
                 loss = loss * (len(noise[rows]) / len(noise))
                 self.accelerator.backward(loss)
             losses.append(loss.detach())
@@ -203,7 +203,8 @@ class Trainer:
         with torch.inference_mode(), self._autocast():
             for start in range(0, len(noise), self.config.batch_size):
                 rows = slice(start, start + self.config.batch_size)
-                losses.append(self.model(take(tokens, rows), noise[rows]).loss * len(noise[rows]))
+                loss = self.model(take(tokens, rows), noise[rows], reconstruct=False).loss
+                losses.append(loss * len(noise[rows]))
         return float(torch.stack(losses).sum() / len(noise))
 
     def _validation_patterns(
