@@ -14,9 +14,23 @@ def test_head_importance_by_hand():
     clusters = np.array([[0, 0], [0, 0], [1, 0], [-1, 0]], dtype=np.int16)
     table = head_importance(shap, clusters)
     assert table["max_difference"].to_list() == pytest.approx([0.8, 0])
-    assert table["mean_positive"].to_list() == pytest.approx([0.225, 0.15])
-    assert table["mean_negative"].to_list() == pytest.approx([-0.075, -0.15])
+    assert table["mean_positive"].to_list() == pytest.approx([0.3, 0.3])
+    assert table["mean_negative"].to_list() == pytest.approx([-0.3, -0.3])
     assert table["mean_shap"].to_list() == pytest.approx([0.15, 0])
+
+
+def test_rare_strong_signs_are_told_from_frequent_weak_ones():
+    """Both heads' values average to zero, as those of fitted prompts do."""
+    shap = np.array([[0.9, -0.9], [-0.3, 0.3], [-0.3, 0.3], [-0.3, 0.3]])
+    table = head_importance(shap, np.zeros((4, 2), dtype=np.int16))
+    assert table["mean_positive"].to_list() == pytest.approx([0.9, 0.3])
+    assert table["mean_negative"].to_list() == pytest.approx([-0.3, -0.9])
+
+
+def test_a_head_without_values_of_a_sign():
+    table = head_importance(np.array([[0.0, 0.2], [0.0, 0.0]]), np.zeros((2, 2), dtype=np.int16))
+    assert table["mean_positive"].to_list() == pytest.approx([0, 0.2])
+    assert table["mean_negative"].to_list() == [0, 0]
 
 
 def deciding_head() -> tuple[CatBoostClassifier, dict[str, np.ndarray], np.ndarray]:

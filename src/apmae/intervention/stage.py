@@ -6,7 +6,7 @@ directory, and a killed stage loses the one in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -48,6 +48,14 @@ from apmae.target import Target
 
 STAGE = "intervene"
 BLOCK_CONDITIONS = 16
+
+OUTCOMES_SCHEMA = pl.Schema(
+    {"run_as": pl.Int32}  # number of the first condition that does this
+    | {
+        name: INTERVENTIONS_SCHEMA[name]
+        for name in ("split", "prompt_id", "correct_before", "correct_after", "predicted_id")
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -177,9 +185,11 @@ def _scorer(experiment: Experiment, task: str, features: str) -> Callable[[Seque
 
 
 def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Tracker) -> pl.DataFrame:
-    """`INTERVENTIONS_SCHEMA` of all conditions."""
+    """`INTERVENTIONS_SCHEMA` of all conditions; those that do the same are run once."""
+    first_of: dict[Hashable, int] = {}
+    run_as = [first_of.setdefault(_deed(made), number) for number, made in enumerate(conditions)]
     numbered = groupby(
-        enumerate(conditions),
+        ((number, conditions[number]) for number in first_of.values()),
         key=lambda pair: (pair[1].task, pair[1].operation == "mean", pair[1].is_control),
     )
     blocks = [
@@ -192,14 +202,29 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Trac
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     for number in track(missing, "intervene", len(blocks), done=len(blocks) - len(missing)):
         write_parquet(paths[number], run_block(experiment, blocks[number]))
-    parts = [pl.DataFrame(schema=INTERVENTIONS_SCHEMA).drop("gate_probability"), *map(pl.read_parquet, paths)]
+    labels = condition_table(conditions).select(
+        pl.exclude("heads"),
+        n_heads=pl.col("heads").list.len().cast(pl.Int32),
+        run_as=pl.Series(run_as, dtype=pl.Int32),
+    )
+    outcomes = pl.concat([pl.DataFrame(schema=OUTCOMES_SCHEMA), *map(pl.read_parquet, paths)])
     gates = [pl.DataFrame(schema={"prompt_id": pl.Int32, "gate_probability": pl.Float32})]
     gates += [gate_probabilities(experiment.study, task) for task in experiment.prompts]
-    return pl.concat(parts).join(pl.concat(gates), on="prompt_id", how="left", maintain_order="left")
+    return (
+        labels.join(outcomes, on="run_as", maintain_order="left_right")
+        .join(pl.concat(gates), on="prompt_id", how="left", maintain_order="left")
+        .select(INTERVENTIONS_SCHEMA.names())
+    )
+
+
+def _deed(condition: Condition) -> Hashable:
+    """What is done to which prompts, whoever chose it."""
+    heads = frozenset(condition.heads)
+    return condition.task, condition.operation, condition.factor, heads, condition.is_control
 
 
 def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) -> pl.DataFrame:
-    """Outcomes of a task's prompts under numbered conditions, `INTERVENTIONS_SCHEMA` without the gate.
+    """Outcomes of a task's prompts under numbered conditions, `OUTCOMES_SCHEMA`.
 
     All of the conditions are controls, or none is: a control is never chosen, so it needs no tuning prompts.
     """
@@ -208,25 +233,15 @@ def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) ->
     predicted, _ = experiment.run([condition for _, condition in block], prompts)
     tables = [
         prompts.select(
-            pl.lit(number).alias("condition"),
-            pl.lit(condition.task).alias("task"),
-            pl.lit(condition.importance).alias("importance"),
-            pl.lit(condition.selection).alias("selection"),
-            pl.lit(condition.operation).alias("operation"),
-            pl.lit(condition.factor).alias("factor"),
-            pl.lit(len(condition.heads)).alias("n_heads"),
-            pl.lit(condition.draw).alias("draw"),
+            pl.lit(number).alias("run_as"),
             pl.col("split", "prompt_id"),
             pl.col("correct").alias("correct_before"),
             correct_after=pl.Series(tokens.tolist()) == pl.col("target_id"),
             predicted_id=pl.Series(tokens.tolist()),
         )
-        for (number, condition), tokens in zip(block, predicted, strict=True)
+        for (number, _), tokens in zip(block, predicted, strict=True)
     ]
-    schema = pl.Schema(
-        {name: kind for name, kind in INTERVENTIONS_SCHEMA.items() if name != "gate_probability"}
-    )
-    return pl.concat(tables).cast(schema)
+    return pl.concat(tables).cast(OUTCOMES_SCHEMA)
 
 
 def _write_side_effects(experiment: Experiment, chosen: list[Condition], track: Tracker) -> None:

@@ -29,15 +29,17 @@ def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:
 
     Returns:
         One row per head: `max_difference` between the mean SHAP values of its clusters (the
-        paper's measure), `mean_positive`, `mean_negative`, `mean_shap`.
+        paper's measure), `mean_shap`, and `mean_positive` and `mean_negative`, of its positive and of
+        its negative values alone, 0 if it has none. SHAP values of fitted prompts average to zero, so
+        sums of either sign, or their means over all prompts, would rank heads alike.
     """
     return pl.DataFrame(
         {
             "max_difference": [
                 _spread_of_means(values, ids) for values, ids in zip(shap.T, clusters.T, strict=True)
             ],
-            "mean_positive": shap.clip(min=0).mean(0),
-            "mean_negative": shap.clip(max=0).mean(0),
+            "mean_positive": _mean_where(shap > 0, shap),
+            "mean_negative": _mean_where(shap < 0, shap),
             "mean_shap": shap.mean(0),
         }
     )
@@ -67,6 +69,11 @@ def stability(by_fold: Values) -> pl.DataFrame:
             "rank_correlation": np.full(n_heads, np.mean(pairs)),
         }
     )
+
+
+def _mean_where(chosen: NDArray[np.bool_], values: Values) -> Values:
+    """(rows, columns) -> (columns,): the mean of the chosen values, 0 where there is none."""
+    return np.where(chosen, values, 0).sum(0) / np.maximum(chosen.sum(0), 1)  # type: ignore[no-any-return]
 
 
 def _spread_of_means(values: Values, ids: NDArray[np.int16]) -> float:
