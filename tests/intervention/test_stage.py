@@ -102,6 +102,34 @@ def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tm
             assert row["predicted_id"] == int(llama.logits(prompt).argmax())
 
 
+def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, monkeypatch):
+    """With all 12 heads, the positive, the negative and the neutral ones are the same."""
+    run_block, ran = stage.run_block, []
+
+    def counting(experiment, block):
+        ran.extend(condition for _, condition in block if len(condition.heads) == 12)
+        return run_block(experiment, block)
+
+    monkeypatch.setattr(stage, "run_block", counting)
+    importance = {"selections": ["positive", "negative", "neutral", "random"], "operations": ["zero"]}
+    study = make_study(tmp_path, head_counts=[12], **importance)
+    study.write_table(IMPORTANCE, study.importance.with_columns(mean_positive=0.1), IMPORTANCE_SCHEMA)
+    stage.run(study, KEY, silent, llama)
+    assert sorted((made.task, made.selection) for made in ran) == [
+        ("eol", "positive"),
+        ("eol", "random"),  # a control is run on other prompts
+        ("identifiers", "positive"),
+        ("identifiers", "random"),
+    ]
+    outcomes = ["task", "split", "prompt_id", "correct_after", "predicted_id"]
+    by_selection = {
+        name: study.interventions.filter(selection=name) for name in ("positive", "negative", "neutral")
+    }
+    assert by_selection["negative"].select(outcomes).equals(by_selection["positive"].select(outcomes))
+    assert by_selection["neutral"].select(outcomes).equals(by_selection["positive"].select(outcomes))
+    assert study.interventions["condition"].n_unique() == study.conditions.height == 8
+
+
 def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "BLOCK_CONDITIONS", 3)
     expected = make_study(tmp_path / "whole")
