@@ -121,6 +121,7 @@ IMPORTANCE_SCHEMA = pl.Schema(
         "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
         "mean_positive": pl.Float64,  # mean of the positive SHAP values; 0 if there is none
         "mean_negative": pl.Float64,  # mean of the negative ones
+        "mean_absolute": pl.Float64,  # mean of |SHAP|
         "mean_shap": pl.Float64,
         "top_share": pl.Float64,  # of the folds, those in which the head is among the ten foremost
         "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads

@@ -18,10 +18,10 @@ from apmae.intervention.conditions import (
 
 IMPORTANCE = pl.DataFrame(
     [
-        ("eol", "clusters", 0, 0, 1.0, 0.3, -0.1, 0.2, 1.0, 1.0),
-        ("eol", "clusters", 0, 1, 1.0, 0.1, -0.5, -0.4, 1.0, 1.0),
-        ("eol", "clusters", 1, 0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0),
-        ("eol", "clusters", 1, 1, 1.0, 0.6, -0.2, 0.4, 1.0, 1.0),
+        ("eol", "clusters", 0, 0, 1.0, 0.3, -0.1, 0.2, 0.2, 1.0, 1.0),
+        ("eol", "clusters", 0, 1, 1.0, 0.1, -0.5, 0.3, -0.4, 1.0, 1.0),
+        ("eol", "clusters", 1, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0),
+        ("eol", "clusters", 1, 1, 1.0, 0.6, -0.2, 0.4, 0.4, 1.0, 1.0),
     ],
     schema=IMPORTANCE_SCHEMA,
     orient="row",
@@ -41,7 +41,7 @@ def test_heads_are_ranked_by_their_shap_values(selection, heads):
 
 
 def test_ties_and_random_draws_depend_on_the_generator_alone():
-    silent = IMPORTANCE.with_columns(mean_positive=0.0, mean_negative=0.0)
+    silent = IMPORTANCE.with_columns(mean_absolute=0.0)
     orders = {tuple(rank_heads(silent, "neutral", np.random.default_rng(seed))) for seed in range(20)}
     assert len(orders) > 5
     same = {tuple(rank_heads(IMPORTANCE, "random", np.random.default_rng(3))) for _ in range(3)}

@@ -33,7 +33,7 @@ def make_study(llama):
         study = tiny_study(directory, prompts, intervention=sections | intervention)
         heads = [(layer, head) for layer in range(3) for head in range(4)]
         rows = [
-            (task, "clusters", *head, 1.0 / (number + 1), 0.1 * number, -0.2, 0.0, 1.0, 1.0)
+            (task, "clusters", *head, 1.0 / (number + 1), 0.1 * number, -0.2, 0.1 * number, 0.0, 1.0, 1.0)
             for task in ("eol", "identifiers")
             for number, head in enumerate(heads)
         ]

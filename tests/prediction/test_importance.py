@@ -16,6 +16,7 @@ def test_head_importance_by_hand():
     assert table["max_difference"].to_list() == pytest.approx([0.8, 0])
     assert table["mean_positive"].to_list() == pytest.approx([0.3, 0.3])
     assert table["mean_negative"].to_list() == pytest.approx([-0.3, -0.3])
+    assert table["mean_absolute"].to_list() == pytest.approx([0.3, 0.3])
     assert table["mean_shap"].to_list() == pytest.approx([0.15, 0])
 
 

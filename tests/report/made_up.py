@@ -323,6 +323,7 @@ def _importance(
                 "max_difference": generator.gamma(0.25, 0.2, heads),
                 "mean_positive": generator.random(heads),
                 "mean_negative": -generator.random(heads),
+                "mean_absolute": generator.random(heads),
                 "mean_shap": generator.normal(size=heads),
                 "top_share": generator.integers(0, 6, heads) / 5,
                 "rank_correlation": generator.random(),

@@ -99,8 +99,7 @@ def rank_heads(importance: pl.DataFrame, selection: str, generator: np.random.Ge
         shuffled = shuffled.filter(pl.col("mean_negative") < 0)
         ranked = shuffled.sort("mean_negative", maintain_order=True)
     elif selection == "neutral":
-        magnitude = pl.col("mean_positive") - pl.col("mean_negative")
-        ranked = shuffled.sort(magnitude, maintain_order=True)
+        ranked = shuffled.sort("mean_absolute", maintain_order=True)
     else:
         ranked = shuffled
     return list(ranked.select("layer", "head").iter_rows())

@@ -29,9 +29,9 @@ def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:
 
     Returns:
         One row per head: `max_difference` between the mean SHAP values of its clusters (the
-        paper's measure), `mean_shap`, and `mean_positive` and `mean_negative`, of its positive and of
-        its negative values alone, 0 if it has none. SHAP values of fitted prompts average to zero, so
-        sums of either sign, or their means over all prompts, would rank heads alike.
+        paper's measure), `mean_shap`, `mean_absolute`, and `mean_positive` and `mean_negative`, of its
+        positive and of its negative values alone, 0 if it has none. SHAP values of fitted prompts
+        average to zero, so sums of either sign would rank heads alike.
     """
     return pl.DataFrame(
         {
@@ -40,6 +40,7 @@ def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:
             ],
             "mean_positive": _mean_where(shap > 0, shap),
             "mean_negative": _mean_where(shap < 0, shap),
+            "mean_absolute": np.abs(shap).mean(0),
             "mean_shap": shap.mean(0),
         }
     )
