@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 import typer
@@ -46,7 +46,7 @@ def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished stu
     _print_sweep(study)
     chosen = chosen_effects(study.interventions, study.choices, study.tasks)
     print("Net change in points of accuracy on held-out prompts, of what tuning prompts chose:\n")
-    _print_table(("task", "method", "what", "net change", "minus plain zeroing"), _chosen(chosen))
+    _print_chosen(chosen)
     print("The best of all conditions on the held-out prompts themselves:\n")
     _print_table(("task", "what", "net change", "conditions"), _best(study))
     print("What each task's best intervention does elsewhere:\n")
@@ -144,15 +144,28 @@ def _sweep_cell(row: dict[str, float] | None) -> str:
     return f"{change}, +{row['wrong_to_right']:.0f} -{row['right_to_wrong']:.0f}"
 
 
-def _chosen(table: pl.DataFrame) -> Iterator[Row]:
-    for row in table.iter_rows(named=True):
-        what = "" if row["task"] == ALL_TASKS else "nothing helped"
-        if row["selection"] is not None:
-            what = f"{row['n_heads']} {row['selection']} {operation_words(row['operation'], row['factor'])}"
-        change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
-        difference = "" if row["difference"] is None else points(row["difference"])
-        interval = points_interval(row["difference_low"], row["difference_high"])
-        yield row["task"], row["method"], what, change, f"{difference} {interval}".strip()
+def _print_chosen(chosen: pl.DataFrame) -> None:
+    """What tuning prompts chose, a column for each method; then all tasks, beside plain zeroing."""
+    methods = chosen["method"].unique(maintain_order=True)
+
+    def rows() -> Iterator[Row]:
+        for (task,), of_task in chosen.group_by("task", maintain_order=True):
+            yield str(task), *map(_chosen_cell, of_task.iter_rows(named=True))
+
+    def differences() -> Iterator[Row]:
+        for row in chosen.filter(task=ALL_TASKS).iter_rows(named=True):
+            interval = points_interval(row["difference_low"], row["difference_high"])
+            yield row["method"], f"{points(row['difference'])} {interval}"
+
+    _print_table(("task", *methods), rows())
+    _print_table(("method", "all tasks, minus plain zeroing"), differences())
+
+
+def _chosen_cell(row: dict[str, Any]) -> str:
+    if row["selection"] is None and row["task"] != ALL_TASKS:
+        return "nothing helped"
+    change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+    return change if row["selection"] is None else f"{change}, {row['n_heads']} {row['selection']}"
 
 
 def _best(study: Study) -> Iterator[Row]:
