@@ -197,7 +197,7 @@ def test_top_heads_are_the_largest_differences_of_each_task() -> None:
         ("eol", 1, 1, 0.2),
         ("identifiers", 1, 0, 0.5),
     ]
-    full = [(task, "clusters", *rest, 0.0, 0.0, 0.0, 1.0, 1.0) for task, *rest in rows]
+    full = [(task, "clusters", *rest, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0) for task, *rest in rows]
     top = summaries.top_heads(pl.DataFrame(full, schema=IMPORTANCE_SCHEMA, orient="row"), 2)
     assert top.select("task", "layer", "head").rows() == [
         ("eol", 0, 1),
