@@ -136,11 +136,11 @@ def _print_sweep(study: Study) -> None:
     _print_table(("operation", "importance", "heads", *map(str, counts)), rows())
 
 
-def _sweep_cell(row: dict[str, float] | None) -> str:
+def _sweep_cell(row: dict[str, Any] | None) -> str:
     """Net change, its interval, and the prompts that became right and wrong."""
     if row is None:
         return "-"
-    change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+    change = _net_change(row)
     return f"{change}, +{row['wrong_to_right']:.0f} -{row['right_to_wrong']:.0f}"
 
 
@@ -164,14 +164,18 @@ def _print_chosen(chosen: pl.DataFrame) -> None:
 def _chosen_cell(row: dict[str, Any]) -> str:
     if row["selection"] is None and row["task"] != ALL_TASKS:
         return "nothing helped"
-    change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+    change = _net_change(row)
     return change if row["selection"] is None else f"{change}, {row['n_heads']} {row['selection']}"
+
+
+def _net_change(row: dict[str, Any]) -> str:
+    return f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
 
 
 def _best(study: Study) -> Iterator[Row]:
     for row in best_interventions(study.interventions).iter_rows(named=True):
         what = f"{row['n_heads']} {row['selection']} {operation_words(row['operation'], row['factor'])}"
-        change = f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+        change = _net_change(row)
         yield row["task"], what, change, str(row["conditions"])
 
 
