@@ -103,6 +103,27 @@ def test_scaling_and_replacing_change_the_input_of_the_output_projection(family)
     assert (found - forward(model).logits[:, -1]).abs().max() > 1e-2 * expected.abs().max()
 
 
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_gradients_by_factors_are_those_of_the_log_probabilities(family):
+    target = Target(family.make(), None, family.name)
+    prompts, next_ids = INPUT_IDS[[0, 2]], torch.tensor([5, 9])
+    shape = (target.n_layers, target.n_heads)
+    at = torch.full(shape, 0.8)
+    gradients = target.factor_gradients(prompts, next_ids, at)
+    assert gradients.shape == (2, *shape)
+
+    def log_probs(factors):
+        with target.scale_heads(factors):
+            return target.logits(prompts).double().log_softmax(-1).gather(1, next_ids[:, None])[:, 0]
+
+    # Along each prompt's own gradient, where the slope is the gradient's length.
+    direction = gradients / gradients.flatten(1).norm(dim=1)[:, None, None]
+    step = 2e-3
+    slope = (log_probs(at + step * direction) - log_probs(at - step * direction)) / (2 * step)
+    torch.testing.assert_close(gradients.flatten(1).norm(dim=1).double(), slope, rtol=2e-2, atol=5e-4)
+    assert gradients.norm() > 1e-2
+
+
 @pytest.mark.parametrize("family", REFUSED, ids=name)
 def test_other_models_are_refused_in_one_line_that_names_them(family):
     refusal = measure(family).refusal

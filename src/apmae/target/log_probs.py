@@ -66,7 +66,7 @@ def log_probs(attention: Attention) -> Tensor:
     query, key, allowed, scaling, softcap, sinks, position_bias = attention
     scores = (query.float() * scaling) @ key.float().transpose(-1, -2)
     if softcap is not None:
-        scores = scores.div_(softcap).tanh_().mul_(softcap)
+        scores = scores.div_(softcap).tanh_() * softcap  # a product in place would spoil tanh's gradient
     if position_bias is not None:
         scores += position_bias
     values = log_softmax_masked(scores, allowed)
