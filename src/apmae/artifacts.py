@@ -141,7 +141,7 @@ CONDITIONS_SCHEMA = pl.Schema(
     {
         "condition": pl.Int32(),  # row number
         "task": pl.String(),
-        "importance": pl.String(),  # whose importance chose the heads, as `features` of importance.parquet
+        "importance": pl.String(),  # `features` of importance.parquet; of random and greedy heads the first
         "selection": pl.String(),  # "positive", "negative", "neutral", "random", "greedy"
         "operation": pl.String(),  # "zero", "mean", "scale"
         "factor": pl.Float32(),  # what is left of a head's output; 0 unless the operation is "scale"

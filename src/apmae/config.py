@@ -353,7 +353,7 @@ class InterventionConfig(Section):
         "greedy",
     )
     """How heads are chosen: by their SHAP values (the paper's), at random, or `greedy`: one after the other,
-    each time the head whose zeroing helps most on the tuning prompts."""
+    each time the head whose zeroing helps most on the tuning prompts, whatever its SHAP values."""
     operations: tuple[Literal["zero", "mean", "scale"], ...] = ("zero", "mean", "scale")
     """What is done to a head's output: set to zero (the paper's), replaced by its mean over tuning
     prompts, or multiplied by a factor. Greedy selection zeroes."""
@@ -369,7 +369,7 @@ class InterventionConfig(Section):
     """Prompts of the training part, per task and outcome, on which greedy selection, the gate's
     threshold and the best condition are chosen."""
     greedy_candidates: Positive = 8
-    """greedy: the most important heads, of which one is added at a time."""
+    """greedy: how many heads are tried at a time, those whose gradients promise most."""
     greedy_heads: Positive = 8
     """greedy: at most this many heads."""
     gate: str = "confidence"

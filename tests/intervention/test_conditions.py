@@ -10,7 +10,6 @@ from apmae.intervention.conditions import (
     Condition,
     condition_table,
     held_out_prompts,
-    most_important,
     rank_heads,
     sweep,
     tuning_prompts,
@@ -76,11 +75,6 @@ def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(
     others = sweep("eol", "row_statistics", IMPORTANCE, config, seed=0)
     assert "random" not in {condition.selection for condition in others}
     assert all(chosen == ranked for chosen in by_operation.values())
-
-
-def test_the_most_important_heads_are_those_of_largest_difference():
-    ranked = IMPORTANCE.with_columns(max_difference=pl.Series([0.1, 0.4, 0.4, 0.2]))
-    assert most_important(ranked, 3) == [(0, 1), (1, 0), (1, 1)]
 
 
 def test_held_out_prompts_are_the_first_of_either_outcome():

@@ -105,12 +105,6 @@ def rank_heads(importance: pl.DataFrame, selection: str, generator: np.random.Ge
     return list(ranked.select("layer", "head").iter_rows())
 
 
-def most_important(importance: pl.DataFrame, count: int) -> list[Head]:
-    """The heads of largest `max_difference`, largest first."""
-    ranked = importance.sort("max_difference", "layer", "head", descending=[True, False, False])
-    return list(ranked.head(count).select("layer", "head").iter_rows())
-
-
 def held_out_prompts(prompts: pl.DataFrame, task: str, per_outcome: int) -> pl.DataFrame:
     """The first right and the first wrong prompts of the task's held-out groups."""
     held_out = prompts.filter(task=task, split="test")

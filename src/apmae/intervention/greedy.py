@@ -1,7 +1,9 @@
 """Greedy selection: add the head whose zeroing helps most, until nothing helps.
 
 The paper zeroes heads in the order of their SHAP values, each judged by itself; here every head is
-judged together with those before it, by what zeroing them does to prompts of the training part.
+judged together with those before it, by what zeroing them does to prompts of the training part. Which
+heads are worth that is told by gradients, for all of them at once: derivatives by a head's factor, as
+Michel et al. (2019, section 4.1) rank heads to prune, but with their sign.
 """
 
 from __future__ import annotations
@@ -9,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from apmae.target import Head
+import polars as pl
+import torch
+
+from apmae.target import Head, Target
+
+GRADIENT_BATCH = 4
+"""Prompts at a time, of which the backward pass keeps every layer."""
 
 Heads = tuple[Head, ...]
 
@@ -26,14 +34,15 @@ class Score(NamedTuple):
     log_probability: float
 
 
+Propose = Callable[[Heads], Sequence[Head]]
 Evaluate = Callable[[Sequence[Heads]], list[Score]]
 
 
-def greedy_heads(candidates: Sequence[Head], most: int, evaluate: Evaluate) -> Heads:
+def greedy_heads(propose: Propose, most: int, evaluate: Evaluate) -> Heads:
     """Choose heads one after the other.
 
     Args:
-        candidates: heads to choose from; of equally good ones the first is taken.
+        propose: given those chosen so far, heads that may be added; of equally good ones the first is taken.
         most: at most so many are chosen.
         evaluate: scores of several sets of heads, called once a step; the first time with the empty
             set before the candidates.
@@ -44,7 +53,7 @@ def greedy_heads(candidates: Sequence[Head], most: int, evaluate: Evaluate) -> H
     chosen: Heads = ()
     best: Score | None = None
     while len(chosen) < most:
-        sets = [(*chosen, head) for head in candidates if head not in chosen]
+        sets = [(*chosen, head) for head in propose(chosen)]
         if not sets:
             break
         if best is None:
@@ -56,3 +65,20 @@ def greedy_heads(candidates: Sequence[Head], most: int, evaluate: Evaluate) -> H
             break
         best, chosen = score, heads
     return chosen
+
+
+def promising_heads(target: Target, prompts: pl.DataFrame, zeroed: Heads, count: int) -> list[Head]:
+    """Heads whose zeroing would make the true tokens most probable, to first order, the best first.
+
+    Args:
+        prompts: `input_ids` of one length, `target_id`.
+        zeroed: heads that are zeroed already.
+        count: how many; fewer where fewer are left.
+    """
+    factors = dict.fromkeys(zeroed, 0.0)
+    total_LH = torch.zeros(target.n_layers, target.n_heads)
+    for some in prompts.iter_slices(GRADIENT_BATCH):
+        true_ids = torch.tensor(some["target_id"].to_list())
+        total_LH += target.factor_gradients(some["input_ids"].to_list(), true_ids, factors).sum(0)
+    ascending = total_LH.flatten().argsort(stable=True).tolist()
+    return [head for head in map(target.heads.__getitem__, ascending) if head not in zeroed][:count]

@@ -33,18 +33,17 @@ from apmae.intervention.conditions import (
     Condition,
     condition_table,
     held_out_prompts,
-    most_important,
     sweep,
     tuning_prompts,
 )
 from apmae.intervention.gating import gate_probabilities
-from apmae.intervention.greedy import Heads, Score, greedy_heads
+from apmae.intervention.greedy import Heads, Propose, Score, greedy_heads, promising_heads
 from apmae.intervention.running import run_conditions
 from apmae.intervention.side_effects import side_effects
 from apmae.intervention.value import Intervention
 from apmae.progress import Tracker
 from apmae.study import Study
-from apmae.target import Target
+from apmae.target import Head, Target
 
 STAGE = "intervene"
 BLOCK_CONDITIONS = 16
@@ -147,20 +146,38 @@ def _greedy(experiment: Experiment, track: Tracker) -> list[Condition]:
     config = experiment.study.config.intervention
     if "greedy" not in config.selections:
         return []
-    searches = [(task, features) for task in experiment.prompts for features in config.importance]
     conditions = []
-    for task, features in track(searches, "greedy selection", len(searches)):
-        importance = experiment.study.importance.filter(task=task, features=features)
-        candidates = most_important(importance, config.greedy_candidates)
-        heads = greedy_heads(candidates, config.greedy_heads, _scorer(experiment, task, features))
+    for task in track(experiment.prompts, "greedy selection", len(experiment.prompts)):
+        heads = greedy_heads(_proposer(experiment, task), config.greedy_heads, _scorer(experiment, task))
         conditions += [
-            Condition(task, features, "greedy", "zero", 0.0, 0, heads[:count])
-            for count in range(1, len(heads) + 1)
+            _greedy_condition(experiment, task, heads[:count]) for count in range(1, len(heads) + 1)
         ]
     return conditions
 
 
-def _scorer(experiment: Experiment, task: str, features: str) -> Callable[[Sequence[Heads]], list[Score]]:
+def _greedy_condition(experiment: Experiment, task: str, heads: Heads) -> Condition:
+    of = experiment.study.config.intervention.importance[0]
+    return Condition(task, of, "greedy", "zero", 0.0, 0, heads)
+
+
+def _proposer(experiment: Experiment, task: str) -> Propose:
+    """Proposes heads by gradients on the task's tuning prompts; each call is a file."""
+    tuning, target = experiment.prompts[task].tuning, experiment.target
+    count = experiment.study.config.intervention.greedy_candidates
+
+    def propose(chosen: Heads) -> list[Head]:
+        path = experiment.work / f"greedy-{task}-proposed-{len(chosen):03d}.parquet"
+        schema = {"layer": pl.Int32, "head": pl.Int32}
+
+        def find() -> pl.DataFrame:
+            return pl.DataFrame(promising_heads(target, tuning, chosen, count), schema, orient="row")
+
+        return list(_saved(path, find).iter_rows())
+
+    return propose
+
+
+def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], list[Score]]:
     """Scores sets of heads on the task's tuning prompts; each call is a file."""
     tuning = experiment.prompts[task].tuning
     target_ids = torch.tensor(tuning["target_id"].to_list())
@@ -168,7 +185,7 @@ def _scorer(experiment: Experiment, task: str, features: str) -> Callable[[Seque
     calls = 0
 
     def score(sets: Sequence[Heads]) -> pl.DataFrame:
-        conditions = [Condition(task, features, "greedy", "zero", 0.0, 0, heads) for heads in sets]
+        conditions = [_greedy_condition(experiment, task, heads) for heads in sets]
         predicted, log_probability = experiment.run(conditions, tuning)
         right = (predicted == target_ids).sum(1) - right_before
         return pl.DataFrame(
@@ -178,7 +195,7 @@ def _scorer(experiment: Experiment, task: str, features: str) -> Callable[[Seque
     def evaluate(sets: Sequence[Heads]) -> list[Score]:
         nonlocal calls
         calls += 1
-        path = experiment.work / f"greedy-{task}-{features}-{calls:03d}.parquet"
+        path = experiment.work / f"greedy-{task}-scored-{calls:03d}.parquet"
         return [Score(*row) for row in _saved(path, lambda: score(sets)).iter_rows()]
 
     return evaluate
