@@ -87,23 +87,23 @@ class Encoder(nn.Module):
         else:
             positions = positions[:, places]
         embedded = self.embed_patches(patches) + positions
-        if tokens.rows is not None:
-            embedded = torch.cat([embedded, self.embed_rows(tokens.rows) + self.row_positions], dim=1)
-        return embedded  # type: ignore[no-any-return]
+        if tokens.rows is None:
+            return embedded  # type: ignore[no-any-return]
+        return torch.cat([embedded, self.embed_rows(tokens.rows) + self.row_positions], dim=1)
 
     def embed_visible(self, tokens: PatternTokens, masking: Masking) -> Tensor:
         """Embed the V visible tokens alone and add positions: (N, V, D), as `embed` would make them."""
         count = tokens.patches.shape[1]
         patches = masking.visible[:, : masking.visible_patches]
         places = causal_patch_indices(self.grid_size, patches.device)
-        positions = self.positions[:, 1:][:, places].expand(len(patches), -1, -1)
-        embedded = self.embed_patches(gather(tokens.patches, patches)) + gather(positions, patches)
-        if tokens.rows is not None:
-            rows = masking.visible[:, masking.visible_patches :] - count
-            positions = self.row_positions.expand(len(rows), -1, -1)
-            of_rows = self.embed_rows(gather(tokens.rows, rows)) + gather(positions, rows)
-            embedded = torch.cat([embedded, of_rows], dim=1)
-        return embedded  # type: ignore[no-any-return]
+        embedded = (
+            self.embed_patches(gather(tokens.patches, patches)) + self.positions[0, 1:][places[patches]]
+        )
+        if tokens.rows is None:
+            return embedded  # type: ignore[no-any-return]
+        rows = masking.visible[:, masking.visible_patches :] - count
+        of_rows = self.embed_rows(gather(tokens.rows, rows)) + self.row_positions[0, rows]
+        return torch.cat([embedded, of_rows], dim=1)
 
     def forward(self, embedded_NVD: Tensor) -> Tensor:
         """Encode [CLS] and the given tokens: (N, V, D) -> (N, 1 + V, D)."""
