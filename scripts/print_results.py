@@ -145,7 +145,7 @@ def _sweep_cell(row: dict[str, Any] | None) -> str:
 
 
 def _print_chosen(chosen: pl.DataFrame) -> None:
-    """What tuning prompts chose, a column for each method; then all tasks, beside plain zeroing."""
+    """What tuning prompts chose, a column a method: balanced, at natural rates, beside plain zeroing."""
     methods = chosen["method"].unique(maintain_order=True)
 
     def rows() -> Iterator[Row]:
@@ -157,7 +157,15 @@ def _print_chosen(chosen: pl.DataFrame) -> None:
             interval = points_interval(row["difference_low"], row["difference_high"])
             yield row["method"], f"{points(row['difference'])} {interval}"
 
+    def at_natural_rates() -> Iterator[Row]:
+        for (task,), of_task in chosen.filter(pl.col("task") != ALL_TASKS).group_by(
+            "task", maintain_order=True
+        ):
+            changes = of_task["natural_net_change"]
+            yield str(task), *("-" if change is None else points(change) for change in changes)
+
     _print_table(("task", *methods), rows())
+    _print_table(("task, at its natural rate", *methods), at_natural_rates())
     _print_table(("method", "all tasks, minus plain zeroing"), differences())
 
 
