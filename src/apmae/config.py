@@ -178,9 +178,9 @@ class EncoderConfig(Section):
     scaling: Literal["min_normalized", "absolute", "probability"] = "absolute"
     """`min_normalized`: the paper's; `absolute`: one fixed log scale for all heads and prompts;
     `probability`: attention as it is, unscaled (the paper's ablation, section 4.2, figure 1b)."""
-    token_values: Literal["normalized", "raw", "with_level"] = "normalized"
+    token_values: Literal["normalized", "with_level"] = "normalized"
     """What is embedded of a patch: `normalized`: its values after LayerNorm (the paper's), which loses how
-    large they are; `raw`: the values themselves; `with_level`: the former and their mean and spread."""
+    large they are; `with_level`: these, and their mean and spread."""
     row_tokens: bool = True
     """Feed the predicting position's row as further tokens of 1 x row_token_size."""
     row_token_size: Positive | None = None

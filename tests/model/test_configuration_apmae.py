@@ -52,7 +52,7 @@ def test_smaller_sizes(name, millions):
         ({"mask_ratio": 1.0}, "mask_ratio is 1.0; it must lie between 0 and 1"),
         ({"row_loss_share": 0.0}, "row_loss_share is 0.0; it must lie between 0 and 1"),
         ({"row_token_size": 12}, "row_token_size 12 does not divide patch_size 32"),
-        ({"token_values": "log"}, "token_values is 'log'; it must be one of normalized, raw, with_level"),
+        ({"token_values": "log"}, "token_values is 'log'; it must be one of normalized, with_level"),
         ({"mask_ratio": "half"}, "mask_ratio is 'half'; it must lie between 0 and 1"),
         ({"patch_size": 256}, "mask_ratio 0.5 masks none of the 1 patches"),
         (

@@ -14,7 +14,7 @@ from apmae.patterns import Scaling, causal_patch_count
 DecoderContext = Literal["visible", "cls"]
 EncodePatches = Literal["causal", "all"]
 Readout = Literal["cls", "row", "mean", "row_ends", "row_concat"]
-TokenValues = Literal["normalized", "raw", "with_level"]
+TokenValues = Literal["normalized", "with_level"]
 
 _CHOICES = {
     "decoder_context": get_args(DecoderContext),
@@ -51,7 +51,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
         scaling: how patterns are scaled before they are fed, see `apmae.patterns.scale`. The model
             only records it.
         token_values: what is embedded of a token's values: `normalized`: their LayerNorm (paper);
-            `raw`: themselves; `with_level`: their LayerNorm, mean and standard deviation.
+            `with_level`: their LayerNorm, mean and standard deviation.
         row_tokens: whether the pattern's last row is fed as further tokens, cut into pieces.
         row_token_size: width of these pieces, in tokens of the target; divides `patch_size`, which it
             is by default.

@@ -108,7 +108,7 @@ class TokenEmbedding(nn.Module):
     def __init__(self, values: int, dim: int, eps: float, token_values: TokenValues) -> None:
         super().__init__()
         self.with_level = token_values == "with_level"
-        self.norm_in = nn.Identity() if token_values == "raw" else nn.LayerNorm(values, eps=eps)
+        self.norm_in = nn.LayerNorm(values, eps=eps)
         self.linear = nn.Linear(values + 2 * self.with_level, dim)
         self.norm_out = nn.LayerNorm(dim, eps=eps)
 
