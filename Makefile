@@ -44,6 +44,7 @@ bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/intervention.py
+	$(BIN)/python benchmarks/projection.py --patterns 64 --prompts 4
 
 organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write organisms/java-fim-*
 	for name in java-fim-4m java-fim-12m; do \

@@ -39,7 +39,7 @@ def main() -> None:
     ours = APMAEModel(APMAEConfig()).to(device).train()
     tokens = ours.tokenize(patterns.half())
     for name, precision in (("float32", "no"), ("bf16", "bf16")):
-        ways[name] = partial(_step, ours, optimizer_of(ours, weight_decay=0.05), tokens, precision)
+        ways[name] = partial(step, ours, optimizer_of(ours, weight_decay=0.05), tokens, precision)
     seconds = fastest(ways, arguments.rounds)
     print_table(seconds, dict.fromkeys(ways, arguments.patterns), PLAIN)
 
@@ -48,7 +48,8 @@ def _step_plain(model: PlainAutoencoder, optimizer: torch.optim.Optimizer, patte
     _update(model(patterns), optimizer)
 
 
-def _step(model: APMAEModel, optimizer: torch.optim.Optimizer, tokens: PatternTokens, precision: str) -> None:
+def step(model: APMAEModel, optimizer: torch.optim.Optimizer, tokens: PatternTokens, precision: str) -> None:
+    """Forward, backward and update, as the train stage does them."""
     with autocasting(tokens.patches.device, precision)():
         loss = model(tokens, reconstruct=False).loss
     _update(loss, optimizer)

@@ -1,0 +1,132 @@
+"""What training at the paper's scale would take on this machine: 72 M patterns of StarCoder2-3B.
+
+Measured: the machine's largest rate of bfloat16 matrix products; a training step of the paper's
+AP-MAE; a plain pass of a StarCoder2-3B with random weights, and one that captures a quarter of every
+layer's heads. Floating-point operations are counted by PyTorch, so every rate can be held against the
+first one. Projected, and printed as sums that can be checked by hand: passes that find out which
+prompts are completed right, passes that capture those, and steps on their patterns.
+
+    python benchmarks/projection.py [--patterns 480] [--prompts 16] [--right 50] [--rounds 2]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from alternate import fastest, machine, parser_of
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from training import step
+from transformers import AutoModelForCausalLM, Starcoder2Config
+
+from apmae.model import APMAEConfig, APMAEModel
+from apmae.patterns import scale
+from apmae.target import Target
+from apmae.training.trainer import optimizer_of
+
+LENGTH_TOKENS = 256
+PATCH_SIZE = 32
+PAPER_PATTERNS = 72_000_000
+MATRIX_SIDES = (2048, 4096, 8192)
+ON_A_CPU = 1
+"""How many of these sides are tried there."""
+
+
+class Rate(NamedTuple):
+    """One unit of work: a pattern or a prompt."""
+
+    flop: float
+    seconds: float
+
+
+def main() -> None:
+    """Measure and print Markdown."""
+    arguments = parser_of(__doc__, patterns=480, prompts=16, right=50, rounds=2).parse_args()
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    peak = matrix_peak(device, arguments.rounds)
+    training = training_rate(device, arguments.patterns, arguments.rounds)
+    target = random_starcoder2(device)
+    plain, capture = target_rates(target, arguments.prompts, arguments.rounds)
+    rates = {
+        "training step, a pattern": training,
+        "plain pass, a prompt": plain,
+        "pass that captures a quarter of the heads, a prompt": capture,
+    }
+    print(f"{machine()}; bfloat16 matrix products at {peak / 1e12:.2f} TFLOP/s at most\n")
+    print("| what | GFLOP | ms | TFLOP/s | of the peak |")
+    print("|---|---|---|---|---|")
+    for name, (flop, seconds) in rates.items():
+        rate = flop / seconds
+        print(
+            f"| {name} | {flop / 1e9:,.1f} | {seconds * 1e3:,.2f} | {rate / 1e12:.2f} | {rate / peak:.0%} |"
+        )
+    print_projection(rates, len(_quarter(target)), arguments.right / 100)
+
+
+def print_projection(rates: dict[str, Rate], patterns_a_prompt: int, right: float) -> None:
+    """The hours of every part, with the arithmetic."""
+    captured = PAPER_PATTERNS / patterns_a_prompt
+    counts = dict(zip(rates, (PAPER_PATTERNS, captured / right, captured), strict=True))
+    print(f"\n{PAPER_PATTERNS:,} patterns / {patterns_a_prompt} a prompt = {captured:,.0f} prompts completed")
+    print(f"right; with {right:.0%} of all completed right, {captured / right:,.0f} prompts to run.\n")
+    print("| what | how many | ms each | hours |")
+    print("|---|---|---|---|")
+    total = 0.0
+    for name, count in counts.items():
+        hours = count * rates[name].seconds / 3600
+        total += hours
+        print(f"| {name} | {count:,.0f} | {rates[name].seconds * 1e3:,.2f} | {hours:,.2f} |")
+    print(f"| together | | | {total:,.2f} |")
+
+
+def matrix_peak(device: torch.device, rounds: int) -> float:
+    """The most FLOP a second of a bfloat16 product of two square matrices."""
+    rates = []
+    for side in MATRIX_SIDES[: ON_A_CPU if device.type == "cpu" else None]:
+        left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+        rates.append(_rate(partial(torch.matmul, left, right), 1, rounds + 3))
+    return max(rate.flop / rate.seconds for rate in rates)
+
+
+def training_rate(device: torch.device, patterns: int, rounds: int) -> Rate:
+    """Of the paper's AP-MAE, in bfloat16."""
+    model = APMAEModel(APMAEConfig()).to(device).train()
+    tokens = model.tokenize(torch.rand(patterns, LENGTH_TOKENS, LENGTH_TOKENS).tril().to(device).half())
+    return _rate(partial(step, model, optimizer_of(model, 0.05), tokens, "bf16"), patterns, rounds)
+
+
+def random_starcoder2(device: torch.device) -> Target:
+    """StarCoder2-3B's architecture, which is that of Transformers' defaults, with random weights."""
+    with device:
+        model = AutoModelForCausalLM.from_config(Starcoder2Config(), dtype=torch.bfloat16)
+    return Target(model.eval().requires_grad_(False), None, "StarCoder2-3B, random weights")
+
+
+def target_rates(target: Target, prompts: int, rounds: int) -> tuple[Rate, Rate]:
+    """Of a plain pass, and of one that captures and scales a quarter of every layer's heads."""
+    input_ids = torch.randint(target.model.config.vocab_size, (prompts, LENGTH_TOKENS))
+    plain = _rate(partial(target.logits, input_ids), prompts, rounds)
+    capture = partial(target.capture_patches, input_ids, PATCH_SIZE, _reduce, _quarter(target))
+    return plain, _rate(capture, prompts, rounds)
+
+
+def _reduce(_layer: int, log_patches: Tensor) -> Tensor:
+    return scale(log_patches, "absolute").half()
+
+
+def _quarter(target: Target) -> list[tuple[int, int]]:
+    return [(layer, head) for layer, head in target.heads if (layer + head) % 4 == 0]
+
+
+def _rate(work: Callable[[], object], units: int, rounds: int) -> Rate:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    ((seconds, _),) = fastest({"": work}, rounds).values()
+    return Rate(counter.get_total_flops() / units, seconds / units)
+
+
+if __name__ == "__main__":
+    main()
