@@ -29,7 +29,7 @@ def main(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, for every variant.")
     ] = None,
-    reconstruction_prompts: Annotated[int, typer.Option(help="Held-out prompts to reconstruct.")] = 64,
+    reconstruction_prompts: Annotated[int, typer.Option(help="Held-out prompts to reconstruct.")] = 32,
     put_into: Annotated[Path | None, typer.Option(help="Page whose tables are replaced.")] = None,
 ) -> None:
     """Run what is missing of every variant, and write tables.md and comparison.parquet."""
