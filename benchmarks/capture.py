@@ -27,7 +27,7 @@ from alternate import machine, parser_of, timed
 from torch import Tensor
 
 from apmae.patterns import last_row_tokens, row_statistics, scale
-from apmae.target import Target
+from apmae.target import Head, Target
 
 LENGTH_TOKENS = 256
 PATCH_SIZE = 32
@@ -51,7 +51,7 @@ def main() -> None:
     plain.model.set_attn_implementation("sdpa")
     reference = Target.load(arguments.model, dtype="float32").model
     reference.set_attn_implementation("eager")
-    quarter = [(layer, head) for layer, head in target.heads if (layer + head) % 4 == 0]
+    quarter = quarter_of_heads(target)
     ways: dict[str, Callable[[], object]] = {
         PLAIN: lambda: _batches(input_ids, plain.logits),
         f"capture {len(quarter) / len(target.heads):.0%} of the heads": lambda: _batches(
@@ -67,6 +67,11 @@ def main() -> None:
     seconds = {name: statistics.median(wall for wall, _ in taken[name]) / prompts[name] for name in ways}
     _print(arguments.model, seconds)
     _print_memory(arguments.model, target)
+
+
+def quarter_of_heads(target: Target) -> list[Head]:
+    """As many of every layer, as the train stage captures them."""
+    return [(layer, head) for layer, head in target.heads if (layer + head) % 4 == 0]
 
 
 def _arguments() -> argparse.Namespace:

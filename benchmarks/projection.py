@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from alternate import fastest, machine, parser_of
+from capture import LENGTH_TOKENS, PATCH_SIZE, quarter_of_heads
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from training import step
@@ -27,12 +28,8 @@ from apmae.patterns import scale
 from apmae.target import Target
 from apmae.training.trainer import optimizer_of
 
-LENGTH_TOKENS = 256
-PATCH_SIZE = 32
 PAPER_PATTERNS = 72_000_000
 MATRIX_SIDES = (2048, 4096, 8192)
-ON_A_CPU = 1
-"""How many of these sides are tried there."""
 
 
 class Rate(NamedTuple):
@@ -63,7 +60,7 @@ def main() -> None:
         print(
             f"| {name} | {flop / 1e9:,.1f} | {seconds * 1e3:,.2f} | {rate / 1e12:.2f} | {rate / peak:.0%} |"
         )
-    print_projection(rates, len(_quarter(target)), arguments.right / 100)
+    print_projection(rates, len(quarter_of_heads(target)), arguments.right / 100)
 
 
 def print_projection(rates: dict[str, Rate], patterns_a_prompt: int, right: float) -> None:
@@ -85,9 +82,9 @@ def print_projection(rates: dict[str, Rate], patterns_a_prompt: int, right: floa
 def matrix_peak(device: torch.device, rounds: int) -> float:
     """The most FLOP a second of a bfloat16 product of two square matrices."""
     rates = []
-    for side in MATRIX_SIDES[: ON_A_CPU if device.type == "cpu" else None]:
+    for side in MATRIX_SIDES:
         left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-        rates.append(_rate(partial(torch.matmul, left, right), 1, rounds + 3))
+        rates.append(_rate(partial(torch.matmul, left, right), 1, rounds))
     return max(rate.flop / rate.seconds for rate in rates)
 
 
@@ -109,16 +106,12 @@ def target_rates(target: Target, prompts: int, rounds: int) -> tuple[Rate, Rate]
     """Of a plain pass, and of one that captures and scales a quarter of every layer's heads."""
     input_ids = torch.randint(target.model.config.vocab_size, (prompts, LENGTH_TOKENS))
     plain = _rate(partial(target.logits, input_ids), prompts, rounds)
-    capture = partial(target.capture_patches, input_ids, PATCH_SIZE, _reduce, _quarter(target))
+    capture = partial(target.capture_patches, input_ids, PATCH_SIZE, _reduce, quarter_of_heads(target))
     return plain, _rate(capture, prompts, rounds)
 
 
 def _reduce(_layer: int, log_patches: Tensor) -> Tensor:
     return scale(log_patches, "absolute").half()
-
-
-def _quarter(target: Target) -> list[tuple[int, int]]:
-    return [(layer, head) for layer, head in target.heads if (layer + head) % 4 == 0]
 
 
 def _rate(work: Callable[[], object], units: int, rounds: int) -> Rate:
