@@ -158,9 +158,8 @@ def _print_chosen(chosen: pl.DataFrame) -> None:
             yield row["method"], f"{points(row['difference'])} {interval}"
 
     def at_natural_rates() -> Iterator[Row]:
-        for (task,), of_task in chosen.filter(pl.col("task") != ALL_TASKS).group_by(
-            "task", maintain_order=True
-        ):
+        single = chosen.filter(pl.col("task") != ALL_TASKS)
+        for (task,), of_task in single.group_by("task", maintain_order=True):
             changes = of_task["natural_net_change"]
             yield str(task), *("-" if change is None else points(change) for change in changes)
 

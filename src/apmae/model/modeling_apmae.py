@@ -96,9 +96,8 @@ class Encoder(nn.Module):
         count = tokens.patches.shape[1]
         patches = masking.visible[:, : masking.visible_patches]
         places = causal_patch_indices(self.grid_size, patches.device)
-        embedded = (
-            self.embed_patches(gather(tokens.patches, patches)) + self.positions[0, 1:][places[patches]]
-        )
+        positions = self.positions[0, 1:][places[patches]]
+        embedded = self.embed_patches(gather(tokens.patches, patches)) + positions
         if tokens.rows is None:
             return embedded  # type: ignore[no-any-return]
         rows = masking.visible[:, masking.visible_patches :] - count

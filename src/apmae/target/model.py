@@ -252,6 +252,9 @@ class Target:
 
         Returns:
             (B, L, H) float32 on the CPU: derivative of the log probability by each factor, nats.
+
+        Raises:
+            ApmaeError: as `scale_heads` and `logits` do.
         """
         at_BLH = self._factor_tensor(factors).expand(len(next_ids), -1, -1).clone().requires_grad_()
         with self.scale_heads(at_BLH):
