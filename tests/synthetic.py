@@ -41,7 +41,7 @@ def synthetic_study(
                 "name": "synthetic",
                 "directory": directory,
                 "prompts": {"tasks": tasks, "per_task": per_task, "length_tokens": 16},
-                "encoder": {"patch_size": 4},
+                "encoder": {"patch_size": 4, "row_token_size": 4},
                 **(config or {}),
             }
         )

@@ -32,7 +32,7 @@ def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
     assert {name: arrays[name].shape for name in readouts} == {
         **dict.fromkeys(("cls", "row", "mean"), (12, 24, 128)),
         "row_ends": (12, 24, 2 * 128),
-        "row_concat": (12, 24, 4 * 128),
+        "row_concat": (12, 24, 8 * 128),
     }
     assert arrays["cls"].dtype == np.float16
     for prompt_id, layer, head in [(0, 0, 0), (7, 2, 3), (23, 1, 2)]:

@@ -17,7 +17,7 @@ def tiny_config(directory, **sections):
         "directory": str(directory),
         "prompts": {"tasks": ["eol", "identifiers"], "length_tokens": LENGTH, "per_task": 8},
         "target": {"dtype": "float32", "batch_size": 4},
-        "encoder": {"size": "tiny", "patch_size": 4},
+        "encoder": {"size": "tiny", "patch_size": 4, "row_token_size": 2},
         "training": {
             "steps": 8,
             "batch_size": 16,

@@ -178,14 +178,14 @@ class EncoderConfig(Section):
     scaling: Literal["min_normalized", "absolute", "probability"] = "absolute"
     """`min_normalized`: the paper's; `absolute`: one fixed log scale for all heads and prompts;
     `probability`: attention as it is, unscaled (the paper's ablation, section 4.2, figure 1b)."""
-    token_values: Literal["normalized", "with_level"] = "normalized"
+    token_values: Literal["normalized", "with_level"] = "with_level"
     """What is embedded of a patch: `normalized`: its values after LayerNorm (the paper's), which loses how
     large they are; `with_level`: these, and their mean and spread."""
     row_tokens: bool = True
     """Feed the predicting position's row as further tokens of 1 x row_token_size."""
-    row_token_size: Positive | None = None
-    """Width of a row token; divides `patch_size`, which it is by default."""
-    row_loss_share: Fraction = 0.5
+    row_token_size: Positive = 8
+    """Width of a row token; divides `patch_size`."""
+    row_loss_share: Fraction = 0.9
     """Part of the loss that is the row tokens'; the rest is the patches'."""
     decoder_context: Literal["visible", "cls"] = "visible"
     """What the decoder sees of the encoder's output."""
@@ -459,10 +459,9 @@ class StudyConfig(Section):
                 f"encoder.patch_size {self.encoder.patch_size} does not divide "
                 f"prompts.length_tokens {self.prompts.length_tokens}"
             )
-        row_token_size = self.encoder.row_token_size or self.encoder.patch_size
-        if self.encoder.patch_size % row_token_size:
+        if self.encoder.row_tokens and self.encoder.patch_size % self.encoder.row_token_size:
             raise ValueError(
-                f"encoder.row_token_size {row_token_size} does not divide "
+                f"encoder.row_token_size {self.encoder.row_token_size} does not divide "
                 f"encoder.patch_size {self.encoder.patch_size}"
             )
         return self

@@ -21,7 +21,7 @@ def write(path, *rows):
 
 
 def test_a_variant_is_the_base_with_its_changes(tmp_path):
-    file = write(tmp_path / "v.yaml", ("a", "as it is", []), ("b", "finer", ["encoder.patch_size=16"]))
+    file = write(tmp_path / "v.yaml", ("a", "as it is", []), ("b", "finer", ["encoder.row_token_size=4"]))
     overrides = ["prompts.per_task=8", f"directory={tmp_path / 'runs'}"]
     a, b = load_variants(BASE, file, overrides)
     assert (a.name, b.about) == ("a", "finer")
@@ -31,7 +31,7 @@ def test_a_variant_is_the_base_with_its_changes(tmp_path):
     ]
     assert b.config.prompts == a.config.prompts
     assert b.config.prompts.per_task == 8
-    assert b.config.encoder == a.config.encoder.model_copy(update={"patch_size": 16})
+    assert b.config.encoder == a.config.encoder.model_copy(update={"row_token_size": 4})
 
 
 def test_the_shipped_variants_change_what_they_are_called_after():

@@ -46,7 +46,7 @@ def studies(tmp_path):
     made = []
     for number, (name, model) in enumerate((("a", A), ("b", B))):
         target = {"model": model, "dtype": "float32", "batch_size": 4}
-        encoder = {"size": "tiny", "patch_size": 4, "row_tokens": number == 0}
+        encoder = {"size": "tiny", "patch_size": 4, "row_tokens": number == 0, "row_token_size": 4}
         study = tiny_study(
             tmp_path / name, random_prompts(seed=number), name=name, target=target, encoder=encoder
         )

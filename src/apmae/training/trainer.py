@@ -49,7 +49,7 @@ def encoder_config(config: StudyConfig) -> APMAEConfig:
         scaling=encoder.scaling,
         token_values=encoder.token_values,
         row_tokens=encoder.row_tokens,
-        row_token_size=encoder.row_token_size,
+        row_token_size=encoder.row_token_size if encoder.row_tokens else None,
         row_loss_share=encoder.row_loss_share,
         decoder_context=encoder.decoder_context,
         encode_patches=encoder.encode_patches,
