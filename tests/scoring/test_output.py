@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from apmae.scoring import HeadContribution, score_files, table
-from apmae.scoring.output import head_text
+from apmae.scoring.output import heads_text
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,13 @@ def test_a_row_has_what_was_predicted_and_by_which_heads(scored, unseen):
     (one,) = scored[:1]
     assert f"{one.score.probability:.0%}" in row
     assert ("right" if one.correct else "wrong") in row
-    assert ", ".join(head_text(head) for head in one.score.heads) in row
+    assert heads_text(one.score.heads) in row
 
 
-def test_a_head_is_written_with_its_sign():
-    assert head_text(HeadContribution(5, 3, 0.4)) == "L5.H3 +0.40"
-    assert head_text(HeadContribution(0, 11, -1.234)) == "L0.H11 -1.23"
+def test_heads_are_written_with_their_signs_where_they_add_something():
+    heads = [HeadContribution(5, 3, 0.4), HeadContribution(0, 11, -1.234), HeadContribution(0, 0, -0.004)]
+    assert heads_text(heads) == "L5.H3 +0.40, L0.H11 -1.23"
+    assert heads_text(heads[2:]) == "none"
 
 
 def test_json_is_one_document_with_every_number(apmae, study, scored, unseen):

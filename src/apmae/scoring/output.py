@@ -16,6 +16,8 @@ from apmae.scoring.scorer import HeadContribution, Scorer
 from apmae.show.labels import label, written
 
 LONGEST_HOLE = 16
+LEAST_SHOWN = 0.005
+"""Log-odds of which two digits show something."""
 COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("place", "right"),
     ("task", "left"),
@@ -50,14 +52,15 @@ def table(path: Path, holes: list[HoleScore]) -> Table:
             Text(label(scored.completion)),
             Text("right", "green") if scored.correct else Text("wrong", "red"),
             f"{score.probability:.0%}",
-            ", ".join(head_text(head) for head in score.heads),
+            heads_text(score.heads),
         )
     return made
 
 
-def head_text(head: HeadContribution) -> str:
-    """A head and what it adds to the log-odds: `L5.H3 +0.42`."""
-    return f"L{head.layer}.H{head.head} {head.log_odds:+.2f}"
+def heads_text(heads: Iterable[HeadContribution]) -> str:
+    """Heads and what they add to the log-odds, those that add 0.00 left out: `L5.H3 +0.42, L0.H1 -0.20`."""
+    moving = [head for head in heads if abs(head.log_odds) >= LEAST_SHOWN]
+    return ", ".join(f"L{head.layer}.H{head.head} {head.log_odds:+.2f}" for head in moving) or "none"
 
 
 def as_json(scorer: Scorer, files: Iterable[tuple[Path, list[HoleScore]]]) -> str:
