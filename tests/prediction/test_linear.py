@@ -25,8 +25,20 @@ def test_a_block_is_standardised_to_a_total_variance_of_one():
     block = np.array([[1, 7, 4], [3, 7, -4]], dtype=np.float32)
     columns = Columns.fit(block)
     np.testing.assert_allclose(columns.standardise(block) * 2**0.5, [[-1, 0, 1], [1, 0, -1]])
-    new = np.array([[2, 8, 8]], dtype=np.float32)
-    np.testing.assert_allclose(columns.standardise(new) * 2**0.5, [[0, 0, 2]])
+    new = np.array([[2, 8, -2]], dtype=np.float32)
+    np.testing.assert_allclose(columns.standardise(new) * 2**0.5, [[0, 0, -0.5]])
+
+
+def test_new_rows_are_clamped_to_what_training_rows_had():
+    blocks = drawn()
+    blocks["row_statistics"][:, 3] = 1 + 1e-4 * CORRECT  # hardly varies, and tells the outcome
+    model = LinearModel.fit(blocks, CORRECT, GROUPS, 0)
+    right = {name: block[CORRECT][:1].copy() for name, block in blocks.items()}
+    far = {name: block.copy() for name, block in right.items()}
+    far["row_statistics"][:, 3] = 2
+    np.testing.assert_array_equal(model.log_odds(far), model.log_odds(right))
+    parts = model.shap_values("row_statistics", far["row_statistics"])
+    np.testing.assert_array_equal(parts, model.shap_values("row_statistics", right["row_statistics"]))
 
 
 def test_categories_become_indicators_and_new_ones_none():

@@ -9,7 +9,8 @@ from apmae.prediction.predictor import Predictor
 
 def columns(count):
     """Columns that leave numbers as they are."""
-    return Columns(np.arange(count), np.zeros(count, dtype=np.float32), np.ones(count, dtype=np.float32))
+    zeros, ones = np.zeros(count, dtype=np.float32), np.ones(count, dtype=np.float32)
+    return Columns(np.arange(count), zeros, ones, low=-np.inf * ones, high=np.inf * ones)
 
 
 def by_hand():

@@ -2,7 +2,8 @@
 
 1. Categories become indicator columns; every column is standardised on the training rows, and a
    block is scaled to a total variance of one, so that the penalty treats a block of three columns
-   and one of thousands alike.
+   and one of thousands alike. New rows are clamped to the range of the training rows: a column that
+   hardly varied there would else decide alone where it does.
 2. A wide block is rotated onto the principal components of its training rows.
 3. The penalty is chosen by cross-validation by group within the training rows.
 4. The weights are rotated back: the log-odds are linear in the columns, and the SHAP value of a
@@ -40,13 +41,15 @@ class Columns:
 
     Attributes:
         source: (columns,) int64, the block's column that each one stems from, ascending.
-        mean, scale: (columns,) of the training rows; the scale of a constant one is infinite.
+        mean, scale, low, high: (columns,) of the training rows; the scale of a constant one is infinite.
         category: (columns,) int16, the category that each one indicates; None for numbers.
     """
 
     source: NDArray[np.int64]
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
     category: NDArray[np.int16] | None = None
 
     @classmethod
@@ -60,11 +63,12 @@ class Columns:
         mean, spread = expanded.mean(0), expanded.std(0)
         varies = spread > 1e-6 * np.abs(mean)
         scale = np.where(varies, spread * max(varies.sum(), 1) ** 0.5, np.inf)
-        return cls(source, mean, scale, category)
+        return cls(source, mean, scale, expanded.min(0), expanded.max(0), category)
 
     def standardise(self, block: Block) -> NDArray[np.float32]:
         """(prompts, columns) of mean 0, their variances adding up to 1; a constant one is 0."""
         expanded = _expand(block, self.source, self.category)
+        expanded.clip(self.low, self.high, out=expanded)
         expanded -= self.mean
         expanded /= self.scale
         return expanded
