@@ -88,6 +88,17 @@ def test_among_equal_conditions_the_one_of_fewest_heads_is_best() -> None:
     assert (best["selection"].item(), best["n_heads"].item()) == ("neutral", 5)
 
 
+def test_a_pooled_greedy_selection_is_of_at_most_so_many_heads() -> None:
+    rows = condition("eol", "greedy", 1, "gw") + condition("eol", "greedy", 2, "gg")
+    rows += condition("random", "greedy", 1, "lr", first=2)  # ends after one head
+    rows += condition("identifiers", "positive", 1, "ll", first=4)  # finds none
+    pooled = summaries.intervention_effects(interventions(rows), pooled=True)
+    greedy = pooled.filter(selection="greedy").sort("n_heads")
+    flips = greedy.select("n_heads", "prompts", "wrong_to_right", "right_to_wrong").rows()
+    assert flips == [(1, 6, 1, 1), (2, 6, 2, 1)]
+    assert pooled.filter(selection="positive")["net_change"].to_list() == [-1.0]
+
+
 def test_no_interventions_give_no_rows() -> None:
     assert summaries.best_interventions(interventions([])).is_empty()
 

@@ -184,8 +184,8 @@ def _intervention_overview(m: Material) -> Drawing:
         caption="Prompts that became right minus prompts that became wrong, in percent of the "
         "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
         "(towards right), negative (towards wrong), neutral (nearest to zero), random (mean over the "
-        "draws), greedy (one after the other, by what zeroing does to training prompts; a point is of those "
-        "tasks alone in which so many heads helped). Lines are 95% intervals over prompts; above zero the "
+        "draws), greedy (one after the other, by what zeroing does to training prompts, at most so "
+        "many). Lines are 95% intervals over prompts; above zero the "
         "model got better. Paper figure 7 (a).",
     )
 
@@ -226,8 +226,7 @@ def _intervention_variants(m: Material) -> Drawing:
         alt="Net change over all tasks against the number of heads, one panel for each operation.",
         caption="Held-out prompts of all tasks, on shared axes: the same heads zeroed, replaced by their "
         "mean output over training prompts, or multiplied by a factor; and heads chosen by the importance of "
-        "other models, where the study has them. Greedy points are of those tasks alone in which so many "
-        "heads helped. Not in the paper.",
+        "other models, where the study has them. Greedy: at most so many. Not in the paper.",
         legible_pixels=760,
     )
 

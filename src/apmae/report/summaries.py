@@ -142,7 +142,8 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
 
     Args:
         pooled: a condition is the same for all tasks, over whose prompts it is; else every task has
-            its own.
+            its own. Pooled greedy conditions are of at most `n_heads` heads: where the search ended
+            earlier, of those that it found.
 
     Returns:
         `task` (unless pooled), the names of `CONDITION`, `prompts`, `draws`, `wrong_to_right` and
@@ -151,6 +152,8 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
     held_out = interventions.filter(split="test")
+    if pooled:
+        held_out = _carry_greedy_forward(held_out)
     per_prompt = held_out.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
         wrong_to_right=(~before & after).mean(),
         right_to_wrong=(before & ~after).mean(),
@@ -166,6 +169,27 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
         (change.mean() - half).alias("low"),
         (change.mean() + half).alias("high"),
     )
+
+
+def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
+    """With rows for every number of greedy heads in every task: its largest set of at most so many."""
+    greedy = held_out.filter(selection="greedy")
+    if greedy.is_empty():
+        return held_out
+    labels = greedy.select(pl.lit(0, pl.Int32).alias("n_heads"), "selection", "draw", *VARIANT).row(
+        0, named=True
+    )
+    unchanged = held_out.unique(["task", "prompt_id"], keep="first", maintain_order=True).with_columns(
+        correct_after="correct_before", **{name: pl.lit(value) for name, value in labels.items()}
+    )
+    sets = pl.concat([unchanged, greedy], how="vertical_relaxed").sort("n_heads", maintain_order=True)
+    carried = [
+        sets.filter(pl.col("n_heads") <= count)
+        .unique(["task", "prompt_id"], keep="last", maintain_order=True)
+        .with_columns(n_heads=pl.lit(count, pl.Int32))
+        for count in greedy["n_heads"].unique().sort()
+    ]
+    return pl.concat([held_out.filter(pl.col("selection") != "greedy"), *carried], how="vertical_relaxed")
 
 
 def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
