@@ -33,9 +33,9 @@ def main() -> None:
     released = APMAEModel(APMAEConfig(encode_patches="all")).to(device).eval()
     ways = {
         PLAIN: partial(_plain, plain, patterns),
-        "float32": partial(_encode, ours, patterns, "no"),
-        "bf16": partial(_encode, ours, patterns, "bf16"),
-        "bf16, all patches": partial(_encode, released, patterns, "bf16"),
+        "float32": partial(_encode, ours, patterns, "float32"),
+        "bf16": partial(_encode, ours, patterns, "bfloat16"),
+        "bf16, all patches": partial(_encode, released, patterns, "bfloat16"),
     }
     seconds = fastest(ways, arguments.rounds)
     print_table(seconds, dict.fromkeys(ways, arguments.patterns), PLAIN)

@@ -92,7 +92,7 @@ def training_rate(device: torch.device, patterns: int, rounds: int) -> Rate:
     """Of the paper's AP-MAE, in bfloat16."""
     model = APMAEModel(APMAEConfig()).to(device).train()
     tokens = model.tokenize(torch.rand(patterns, LENGTH_TOKENS, LENGTH_TOKENS).tril().to(device).half())
-    return _rate(partial(step, model, optimizer_of(model, 0.05), tokens, "bf16"), patterns, rounds)
+    return _rate(partial(step, model, optimizer_of(model, 0.05), tokens, "bfloat16"), patterns, rounds)
 
 
 def random_starcoder2(device: torch.device) -> Target:

@@ -38,7 +38,7 @@ def main() -> None:
         ways[name] = partial(_step_plain, plain, torch.optim.AdamW(plain.parameters()), patterns)
     ours = APMAEModel(APMAEConfig()).to(device).train()
     tokens = ours.tokenize(patterns.half())
-    for name, precision in (("float32", "no"), ("bf16", "bf16")):
+    for name, precision in (("float32", "float32"), ("bf16", "bfloat16")):
         ways[name] = partial(step, ours, optimizer_of(ours, weight_decay=0.05), tokens, precision)
     seconds = fastest(ways, arguments.rounds)
     print_table(seconds, dict.fromkeys(ways, arguments.patterns), PLAIN)

@@ -32,6 +32,7 @@ from apmae.atomic import replacing
 from apmae.command import one_line_errors
 from apmae.config import CorpusConfig
 from apmae.corpus import SourceFile
+from apmae.devices import native_precision, torch_device
 from apmae.errors import ApmaeError
 from apmae.seeding import derive_seed
 from organisms.files import Files, read_files
@@ -111,7 +112,10 @@ class Trainer:
         self.organism = organism
         self.work = work
         self.checkpoint_every_seconds = checkpoint_every_seconds
-        self.accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+        precision = native_precision(torch_device("auto"))
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if precision == "bfloat16" else "no", cpu=not torch.cuda.is_available()
+        )
         torch.manual_seed(derive_seed(SEED, "organisms", organism.name))
         self.model = Starcoder2ForCausalLM(organism.config(tokenizer))
         optimizers = make_optimizers(self.model)

@@ -78,9 +78,9 @@ def write_study(path, target, corpus, directory):
             "prompts_per_round": 8,
             "validate_every_steps": 6,
             "checkpoint_every_steps": 4,
-            "precision": "no",
+            "precision": "float32",
         },
-        "encoding": {"shard_prompts": 16, "precision": "no"},
+        "encoding": {"shard_prompts": 16, "precision": "float32"},
         "clustering": {"n_clusters": 3, "processes": 1},
         "prediction": {"folds": 3, "iterations": 20, "processes": 1},
         "intervention": {

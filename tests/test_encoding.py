@@ -16,7 +16,7 @@ from apmae.training import encoder_config
 @pytest.fixture
 def study(tmp_path):
     readouts = ["cls", "row", "mean", "row_ends", "row_concat"]
-    encoding = {"shard_prompts": 5, "precision": "no", "readouts": readouts}
+    encoding = {"shard_prompts": 5, "precision": "float32", "readouts": readouts}
     study = tiny_study(tmp_path, encoding=encoding)
     torch.manual_seed(0)
     APMAEModel(encoder_config(study.config)).save_pretrained(study.path(ENCODER))
@@ -86,7 +86,9 @@ def test_the_pattern_source_gives_what_the_encoder_saw(study, llama):
 
 
 def test_a_random_encoder_encodes_the_same_patterns(tmp_path, llama):
-    study = tiny_study(tmp_path, encoding={"shard_prompts": 5, "precision": "no", "random_encoder": True})
+    study = tiny_study(
+        tmp_path, encoding={"shard_prompts": 5, "precision": "float32", "random_encoder": True}
+    )
     torch.manual_seed(0)
     APMAEModel(encoder_config(study.config)).save_pretrained(study.path(ENCODER))
     before = torch.random.get_rng_state()
@@ -104,7 +106,9 @@ def test_a_random_encoder_encodes_the_same_patterns(tmp_path, llama):
 def test_studies_encoded_together_are_encoded_as_alone(tmp_path, llama, study, monkeypatch):
     """One of them was begun before; each has its own encoder, scaling and readouts."""
     encoder = {"size": "tiny", "patch_size": 4, "scaling": "probability", "row_tokens": False}
-    other = tiny_study(tmp_path / "other", encoder=encoder, encoding={"shard_prompts": 5, "precision": "no"})
+    other = tiny_study(
+        tmp_path / "other", encoder=encoder, encoding={"shard_prompts": 5, "precision": "float32"}
+    )
     torch.manual_seed(1)
     APMAEModel(encoder_config(other.config)).save_pretrained(other.path(ENCODER))
     alone = {}

@@ -24,9 +24,9 @@ def tiny_config(directory, **sections):
             "prompts_per_round": 8,
             "validate_every_steps": 4,
             "checkpoint_every_steps": 3,
-            "precision": "no",
+            "precision": "float32",
         },
-        "encoding": {"shard_prompts": 5, "precision": "no"},
+        "encoding": {"shard_prompts": 5, "precision": "float32"},
         **sections,
     }
     return StudyConfig.model_validate(values)

@@ -162,10 +162,14 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
     from apmae.study import Study
     from apmae.study_file import load_config
 
-    config = load_config(study, overrides)
-    there = Study(config, config.study_directory)
+    there = Study.of(load_config(study, overrides))
     keys = stage_keys(Run(there, silent))
-    table = Table("stage", "state", "seconds", "peak MiB", title=f"{config.name} in {there.directory}")
+    precisions = (
+        f"target {there.config.target.dtype}, training {there.config.training.precision}, "
+        f"encoding {there.config.encoding.precision}"
+    )
+    title = f"{there.config.name} in {there.directory}"
+    table = Table("stage", "state", "seconds", "peak MiB", title=title, caption=f"precision: {precisions}")
     for name in STAGE_NAMES:
         marker = there.marker(name) or {}
         table.add_row(
@@ -203,8 +207,9 @@ def show(
         typer.Option(help="As encoder.scaling in a study."),
     ] = "absolute",
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
-    ] = "bfloat16",
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Precision of the weights; auto: what the device is fast in."),
+    ] = "auto",
     device: Annotated[str, typer.Option(help="Torch device, auto or balanced.")] = "auto",
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let the hub repository's own Python code run.")

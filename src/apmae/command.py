@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from apmae.errors import ApmaeError
+from apmae.errors import ApmaeError, ApmaeWarning
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Around a command: exit code 2 after what a user can fix, 130 after an interrupt, no traceback."""
+    warnings.showwarning = _show_warning
     try:
         yield
     except ApmaeError as error:
@@ -28,3 +30,19 @@ def one_line_errors() -> Iterator[None]:
 def _fail(message: str) -> NoReturn:
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(2)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings in one line, without the place in the code that gives them."""
+    ours = issubclass(category, ApmaeWarning)
+    text = (
+        f"warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    )
+    (file or sys.stderr).write(text)

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from apmae.languages import language_named
 
@@ -47,6 +47,17 @@ FORWARD_PASS_BLOCKS = tuple(
 ReadoutName = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 """What of the encoder's output is a head's encoding, see `apmae.model.APMAEModel.encode`."""
 
+OLD_PRECISIONS = {"no": "float32", "bf16": "bfloat16", False: "float32"}
+"""Spellings of earlier versions; YAML reads a bare `no` as false."""
+
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    BeforeValidator(
+        lambda value: OLD_PRECISIONS.get(value, value) if isinstance(value, str | bool) else value
+    ),
+]
+"""Of the AP-MAE's arithmetic; `auto`: bfloat16 where the device computes it natively, else float32."""
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -71,8 +82,10 @@ class TargetConfig(Section):
 
     model: str = "smollm2-135m"
     """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`, `java-fim-4m`, `java-fim-12m`)."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Precision of the weights; scores and patterns are float32 in every case."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the weights; scores and patterns are float32 in every case. `auto`: bfloat16 where the
+    device computes it natively, else float32. A study writes what `auto` stands for into its directory
+    and keeps it, wherever it goes on."""
     device: str = "auto"
     """Torch device, `auto` (CUDA, then MPS, then CPU), or `balanced` to spread over several GPUs."""
     batch_size: Positive = 16
@@ -229,8 +242,8 @@ class TrainingConfig(Section):
     """Steps between checkpoints; a killed training goes on from the last one."""
     sample_every_steps: Positive = 500
     """Steps between pictures of reconstructions, in `encoder/training/samples/`."""
-    precision: Literal["no", "bf16"] = "bf16"
-    """Autocast precision of the AP-MAE."""
+    precision: Precision = "auto"
+    """Autocast precision of the AP-MAE; `auto` as in target.dtype."""
     tracker: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
     """Experiment tracker, through Accelerate."""
 
@@ -240,8 +253,8 @@ class EncodingConfig(Section):
 
     shard_prompts: Positive = 64
     """Prompts per shard of encodings.zarr: the unit that is written, and lost, at once."""
-    precision: Literal["no", "bf16"] = "bf16"
-    """Autocast precision of the encoder."""
+    precision: Precision = "auto"
+    """Autocast precision of the encoder; `auto` as in target.dtype."""
     readouts: tuple[ReadoutName, ...] = ("cls", "row")
     """Encodings that are kept: `cls`: [CLS]; `row`: mean over the row tokens or, without them, over the
     last row of patches; `row_ends`: the first and the last of these side by side; `row_concat`: all of them,

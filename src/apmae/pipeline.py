@@ -106,7 +106,7 @@ def run(
     else:
         track, announce = silent, lambda _line: None
     processes.wait()
-    study = Study(config, config.study_directory)
+    study = Study.of(config)
     shared = Run(study, track)
     keys = stage_keys(shared)
     for stage in STAGES:

@@ -65,13 +65,25 @@ class Study:
             ApmaeError: the directory holds something else, or another study.
         """
         directory = config.study_directory
-        study = cls(config, directory)
         if directory.exists():
-            study._refuse_foreign_directory()
+            cls(config, directory)._refuse_foreign_directory()
+        study = cls.of(config)
         directory.mkdir(parents=True, exist_ok=True)
         with study.writing(CONFIG) as path:
             path.write_text(dump_config(config), encoding="utf-8")
         return study
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Study:
+        """The study of a config, there or not; every `auto` precision is resolved, and nothing is written.
+
+        A precision that the directory records stays, so that a study goes on elsewhere with the same numbers.
+        """
+        from apmae.devices import with_precisions
+
+        directory = config.study_directory
+        recorded = _read_config(directory) if (directory / CONFIG).exists() else None
+        return cls(with_precisions(config, recorded), directory)
 
     @classmethod
     def open(cls, directory: str | Path) -> Study:

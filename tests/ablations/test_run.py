@@ -16,7 +16,7 @@ VARIANTS = [
     {"name": "base", "about": "as it is", "changes": ["encoding.readouts=[cls, row, mean]"]},
     {"name": "plain", "about": "patches only", "changes": ["encoder.row_tokens=false"]},
     {"name": "fine", "about": "small patches", "changes": ["encoder.patch_size=8"]},
-    {"name": "twin", "about": "trained as the first one", "changes": ["encoding.precision=bf16"]},
+    {"name": "twin", "about": "trained as the first one", "changes": ["encoding.precision=bfloat16"]},
 ]
 OVERRIDES = ["prompts.tasks=[eol, identifiers]", "training.steps=4", "prediction.iterations=5"]
 

@@ -49,7 +49,7 @@ def test_layers_are_encoded_where_the_encoder_is(llama):
     model = APMAEModel(APMAEConfig.tiny(pattern_size=16, patch_size=4)).to(ELSEWHERE).eval()
 
     def encode(_layer, patches):
-        return encode_patches(model, patches, ("cls", "row"), "no")
+        return encode_patches(model, patches, ("cls", "row"), "float32")
 
     _, layers = llama.capture_patches(IDS, 4, encode)
     (part,) = layers[2]

@@ -75,7 +75,7 @@ def test_training_lowers_the_loss(tmp_path, llama):
         "steps": 60,
         "batch_size": 24,
         "prompts_per_round": 8,
-        "precision": "no",
+        "precision": "float32",
         "warmup_fraction": 0.1,
     }
     _, history, _ = train(tiny_study(tmp_path, training=section), llama)

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from apmae import devices
 from apmae.errors import ApmaeError
 
 
@@ -50,7 +51,7 @@ def load_model_and_tokenizer(
 
     Args:
         model: hub id, directory, `.gguf` file or alias.
-        dtype: `float32`, `bfloat16` or `float16`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: what the device is fast in.
         device: torch device, `auto`, or `balanced` (spread over the GPUs there are).
 
     Raises:
@@ -58,6 +59,10 @@ def load_model_and_tokenizer(
     """
     location, options = _resolve(model)
     placement = "balanced" if device == "balanced" else None
+    torch_device = devices.torch_device(device)
+    if dtype == "auto":
+        dtype = devices.native_precision(torch_device)
+    devices.warn_if_emulated(torch_device.type, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             location, trust_remote_code=trust_remote_code, **_gguf_file(options)
@@ -75,7 +80,7 @@ def load_model_and_tokenizer(
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ApmaeError(f"target.model {model!r} cannot be loaded: {reason}") from error
     if placement is None:
-        network.to(_device(device))
+        network.to(torch_device)
     return network.eval().requires_grad_(False), tokenizer
 
 
@@ -123,13 +128,3 @@ def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _gguf_file(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name == "gguf_file"}
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ApmaeError(f"target.device {device!r}: {str(error).splitlines()[0]}") from None

@@ -76,7 +76,7 @@ class Target:
     def load(
         cls,
         model: str,
-        dtype: str = "bfloat16",
+        dtype: str = "auto",
         device: str = "auto",
         trust_remote_code: bool = False,
     ) -> Target:
@@ -96,6 +96,13 @@ class Target:
     def hidden_size(self) -> int:
         """Width of the residual stream."""
         return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        dtype = self.model.dtype
+        assert isinstance(dtype, torch.dtype)
+        return dtype
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,106 @@
+"""Devices: which one computes, and in which precision it computes fast.
+
+Many processors have no bfloat16 arithmetic. There PyTorch emulates it, and a matrix product takes tens of
+times as long as in float32. So `auto` stands for bfloat16 where the device multiplies it at least as fast
+as float32, and for float32 elsewhere. CUDA devices say so themselves; the others are tried for a few
+milliseconds. A processor's name is never asked.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from functools import cache
+from typing import Literal
+
+import torch
+
+from apmae.config import StudyConfig
+from apmae.errors import ApmaeError, ApmaeWarning
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+PROBE_SIDE = 256
+PROBE_ROUNDS = 5
+
+
+def torch_device(name: str) -> torch.device:
+    """The device that `target.device` names; `auto` and `balanced` stand for an accelerator if there is one.
+
+    Raises:
+        ApmaeError: there is no such device.
+    """
+    if name in ("auto", "balanced"):
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ApmaeError(f"target.device {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def native_precision(device: torch.device) -> Precision:
+    """`bfloat16` where the device has arithmetic for it, else `float32`."""
+    return "bfloat16" if product_cost(device.type, "bfloat16") <= 1 else "float32"
+
+
+@cache
+def product_cost(device_type: str, precision: Precision) -> float:
+    """How long a matrix product in a precision takes, in float32 products of the same size."""
+    if device_type == "cuda" and precision == "bfloat16":
+        return 0.5 if torch.cuda.is_bf16_supported(including_emulation=False) else 2.0
+    device = torch.device(device_type)
+    operands = {
+        name: torch.ones(PROBE_SIDE, PROBE_SIDE, dtype=getattr(torch, name), device=device)
+        for name in ("float32", precision)
+    }
+    seconds = {name: float("inf") for name in operands}
+    for _ in range(PROBE_ROUNDS):  # the fastest of alternating rounds: another process may disturb some
+        for name, operand in operands.items():
+            seconds[name] = min(seconds[name], _product_seconds(operand))
+    return seconds[precision] / seconds["float32"]
+
+
+@cache
+def warn_if_emulated(device_type: str, precision: Precision) -> None:
+    """Say once what an asked-for precision costs where the device has no arithmetic for it."""
+    if device_type == "cuda" or precision == "float32":
+        return
+    cost = product_cost(device_type, precision)
+    if cost > 2:
+        warnings.warn(
+            f"{precision} is emulated on this device: a matrix product takes {cost:.0f} times as long as in "
+            "float32; `auto` chooses what is fast",
+            ApmaeWarning,
+            stacklevel=2,
+        )
+
+
+def with_precisions(config: StudyConfig, recorded: StudyConfig | None) -> StudyConfig:
+    """The config with every `auto` precision resolved: as recorded before, else what the device is fast in.
+
+    Args:
+        recorded: the resolved config in the study's directory, so that a study that goes on elsewhere
+            keeps its precision; None for a new study.
+
+    Raises:
+        ApmaeError: there is no such device as `target.device`.
+    """
+    sections = {}
+    for name, field in (("target", "dtype"), ("training", "precision"), ("encoding", "precision")):
+        section = getattr(config, name)
+        if getattr(section, field) != "auto":
+            continue
+        known = "auto" if recorded is None else getattr(getattr(recorded, name), field)
+        if known == "auto":
+            known = native_precision(torch_device(config.target.device))
+        sections[name] = section.model_copy(update={field: known})
+    return config.model_copy(update=sections)
+
+
+def _product_seconds(operand: torch.Tensor) -> float:
+    started = time.perf_counter()
+    product = operand @ operand
+    if product.device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter() - started
