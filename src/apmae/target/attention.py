@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from apmae.target.capture import BAND_HEIGHT, Capture, LayerCapture
 from apmae.target.head_scaling import HeadScaling
 from apmae.target.log_probs import Attention, bands
+from apmae.target.sdpa import sdpa
 
 ATTENTION_NAME = "apmae"
 
@@ -103,7 +103,6 @@ def attention_forward(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     position_bias: Tensor | None = None,
@@ -126,20 +125,15 @@ def attention_forward(
         position_bias, attention_mask = attention_mask, None  # the probe refuses models with such masks
     allowed = None if attention_mask is None else attention_mask[..., : key.shape[2]]
 
-    groups = query.shape[1] // key.shape[1]
-    keys = key.repeat_interleave(groups, dim=1)
-    whole = Attention(query, keys, allowed, scaling, softcap, s_aux, position_bias)
+    attention = Attention(query, key, allowed, scaling, softcap, s_aux, position_bias)
     asked = _asked(module, query)
-    beyond_sdpa = any(part is not None for part in (softcap, s_aux, position_bias))
-    if beyond_sdpa or query.device.type == "cpu":
-        output = _attend(whole, value.repeat_interleave(groups, dim=1), asked)
-    else:
-        output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
+    if within_sdpa(attention):
+        output = sdpa(attention, value)
         if asked:
-            for band in bands(whole.of_heads(asked.heads), asked.height):
+            for band in bands(attention.of_heads(asked.heads), asked.height):
                 asked.collect(band)
+    else:
+        output = _attend(attention, value, asked)
 
     for state in _active.get():
         layer = state.layers.get(module)
@@ -150,6 +144,11 @@ def attention_forward(
         if state.scaling is not None:
             output = state.scaling(output, layer)
     return output, None
+
+
+def within_sdpa(attention: Attention) -> bool:
+    """Whether SDPA can compute the layer's output: it has no soft cap and no sinks."""
+    return attention.softcap is None and attention.sinks is None
 
 
 def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
@@ -165,11 +164,12 @@ def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
 def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> Tensor:
     """The layer's output (B, T, H, D), explicitly; a capture takes the probabilities on the way."""
     prompts, heads, tokens = attention.query.shape[:3]
+    value = value.repeat_interleave(heads // value.shape[1], dim=1)
     output = value.new_empty(prompts, tokens, heads, value.shape[-1])
-    for band in bands(attention, asked.height if asked else BAND_HEIGHT):
+    every = list(range(heads))
+    for band in bands(attention.of_heads(every), asked.height if asked else BAND_HEIGHT):
         if asked:
-            every = len(asked.heads) == heads
-            asked.collect(band if every else band._replace(values=band.values[:, asked.heads]))
+            asked.collect(band if asked.heads == every else band._replace(values=band.values[:, asked.heads]))
         open_values = value[band.prompts, :, : band.values.shape[-1]]
         probabilities = band.values.exp().to(value.dtype)
         output[band.prompts, band.rows] = (probabilities @ open_values).transpose(1, 2)

@@ -25,7 +25,7 @@ class Attention(NamedTuple):
 
     Attributes:
         query: (B, S, Q, D), any float dtype.
-        key: (B, S, T, D): every head its own, so repeated where heads share keys.
+        key: (B, S, T, D), or fewer heads where S query heads share theirs.
         allowed: bool, broadcastable to (B, S, Q, T); None for plain causality, the last query at the
             last key.
         scaling: factor of the scores.
@@ -43,15 +43,16 @@ class Attention(NamedTuple):
     position_bias: Tensor | None
 
     def of_heads(self, heads: Sequence[int]) -> Attention:
-        """The same of some heads."""
+        """The same of some heads, each with its own key."""
         chosen = list(heads)
 
         def cut(values: Tensor | None) -> Tensor | None:
             return values if values is None or values.shape[1] == 1 else values[:, chosen]
 
+        groups = self.query.shape[1] // self.key.shape[1]
         return self._replace(
             query=self.query[:, chosen],
-            key=self.key[:, chosen],
+            key=self.key[:, [head // groups for head in chosen]],
             allowed=cut(self.allowed),
             sinks=None if self.sinks is None else self.sinks[chosen],
             position_bias=cut(self.position_bias),

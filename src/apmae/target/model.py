@@ -129,6 +129,15 @@ class Target:
         with torch.inference_mode():
             return self._last_logits(input_ids, attention_mask)
 
+    def logits_at(self, input_ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Next-token logits (len(positions), V), float32, at some positions of one sequence.
+
+        Raises:
+            ApmaeError: the sequence is longer than what the model was made for.
+        """
+        with torch.inference_mode():
+            return self._logits([input_ids], None, torch.as_tensor(positions))[0]
+
     def capture(
         self,
         input_ids: TokenIds,
@@ -302,23 +311,27 @@ class Target:
         return (total / count).float()
 
     def _last_logits(self, input_ids: TokenIds, attention_mask: Tensor | None = None) -> Tensor:
-        ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
-        if ids.shape[1] > self._max_tokens:
-            raise ApmaeError(
-                f"{self.name} reads at most {self._max_tokens:.0f} tokens, the prompts have {ids.shape[1]}"
-            )
         # As an index, not as the number 1: a slice of the hidden states is not contiguous, and for each
         # prompt of one the vocabulary's projection is copied, a fifth of the time of SmolLM2-135M.
-        last = torch.tensor([ids.shape[1] - 1], device=self.device)
-        options = {"logits_to_keep": last} if self._keeps_last_logits else {}
+        return self._logits(input_ids, attention_mask, torch.tensor([np.shape(input_ids)[1] - 1]))[:, 0]
+
+    def _logits(self, input_ids: TokenIds, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
+        """(B, len(positions), V) float32."""
+        ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
+        if ids.shape[1] > self.max_tokens:
+            raise ApmaeError(
+                f"{self.name} reads at most {self.max_tokens:.0f} tokens, the prompts have {ids.shape[1]}"
+            )
+        positions = positions.to(self.device)
+        options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
         output = self.model(
             input_ids=ids.long().to(self.device),
             attention_mask=None if attention_mask is None else attention_mask.to(self.device),
             use_cache=False,
             **options,
         )
-        logits: Tensor = output.logits[:, -1].float()
-        return logits
+        logits: Tensor = output.logits if options else output.logits[:, positions]
+        return logits.float()
 
     def _capture(
         self,
@@ -341,11 +354,12 @@ class Target:
         return [layer_of(self.model, attention) for attention in self._layers]
 
     @cached_property
-    def _keeps_last_logits(self) -> bool:
+    def _keeps_some_logits(self) -> bool:
         return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @cached_property
-    def _max_tokens(self) -> float:
+    def max_tokens(self) -> float:
+        """The longest prompt that the model was made for."""
         config = self.model.config.get_text_config()
         limits = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
         return next((float(limit) for limit in limits if limit), math.inf)
