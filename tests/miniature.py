@@ -21,16 +21,20 @@ METHOD = """\
 """
 
 
-def write_corpus(directory, packages=8, files=5, methods=6):
-    """Java files in packages, all different."""
+def written_files(packages=8, files=5, methods=6):
+    """Java files in packages, all different: (name, text)."""
     draw = random.Random(0)
     for package in range(packages):
-        folder = directory / f"p{package}"
-        folder.mkdir(parents=True)
         for number in range(files):
             body = "".join(_method(draw) for _ in range(methods))
-            text = f"package p{package};\n\nclass C{number} {{\n{body}}}\n"
-            (folder / f"C{number}.java").write_text(text, encoding="utf-8")
+            yield f"p{package}/C{number}.java", f"package p{package};\n\nclass C{number} {{\n{body}}}\n"
+
+
+def write_corpus(directory, **sizes):
+    """The same on disk."""
+    for name, text in written_files(**sizes):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text, encoding="utf-8")
 
 
 def _method(draw):

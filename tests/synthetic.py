@@ -74,6 +74,7 @@ def _prompts(
             "text": "x",
             "input_ids": [[0] * 16] * count,
             "target_id": 1,
+            "searched": False,
             "predicted_id": np.where(correct, 1, 2),
             "correct": correct,
             "target_probability": confidence,
@@ -93,6 +94,7 @@ def _tasks(tasks: tuple[str, ...], per_task: int) -> pl.DataFrame:
             "evaluated": 4 * half,
             "evaluated_correct": 3 * half,
             "natural_rate": 0.75,
+            "searched": 0,
             "kept_correct": half,
             "kept_wrong": half,
         }

@@ -43,7 +43,9 @@ def random_prompts(count=24, encoder_count=20, seed=0):
         split = "test" if number % 4 == 0 else "train"
         right = bool(generator.integers(2))
         outcome = (int(ids[0]), right, 0.5, 0.6, 0.2, 1.0)
-        rows.append((number, purpose, task, f"F{number}.java", 1, f"g{number}", split, "x", ids, 1, *outcome))
+        rows.append(
+            (number, purpose, task, f"F{number}.java", 1, f"g{number}", split, "x", ids, 1, False, *outcome)
+        )
     return pl.DataFrame(rows, schema=PROMPTS_SCHEMA, orient="row")
 
 

@@ -58,6 +58,7 @@ PROMPTS_SCHEMA = pl.Schema(
         "text": pl.String(),  # what stood in the hole; null for noise
         "input_ids": pl.List(pl.Int32()),
         "target_id": pl.Int32(),  # first token of the true text; null for noise
+        "searched": pl.Boolean(),  # proposed by a survey, so that it says nothing of base rates
         "predicted_id": pl.Int32(),
         "correct": pl.Boolean(),  # null for noise
         "target_probability": pl.Float32(),  # of target_id
@@ -69,9 +70,10 @@ PROMPTS_SCHEMA = pl.Schema(
 TASKS_SCHEMA = pl.Schema(
     {
         "task": pl.String,
-        "evaluated": pl.Int32,  # prompts the target ran on
+        "evaluated": pl.Int32,  # candidates, taken as they came, that the target ran on
         "evaluated_correct": pl.Int32,
         "natural_rate": pl.Float64,  # evaluated_correct / evaluated; NaN for noise
+        "searched": pl.Int32,  # further ones that a survey proposed
         "kept_correct": pl.Int32,
         "kept_wrong": pl.Int32,
     }

@@ -160,6 +160,9 @@ class PromptsConfig(Section):
     """Further prompts of the task `random`, at their natural rate, to train the encoder on."""
     per_file: Positive = 4
     """At most this many prompts per task from one file."""
+    max_candidates: Positive = 20_000
+    """At most this many candidates of a task are tried; a task whose rarer outcome is rarer than that
+    goes on with fewer prompts, and says so."""
     length_tokens: Annotated[int, Field(ge=16)] = 256
     """Tokens per prompt."""
     format: Literal["auto", "causal", "fim"] = "auto"

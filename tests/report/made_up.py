@@ -215,6 +215,7 @@ def _prompts(generator: np.random.Generator, tasks: tuple[str, ...], per_task: i
             "text": [None if hidden else HOLE_TEXTS[i % len(HOLE_TEXTS)] for i, hidden in enumerate(noise)],
             "input_ids": [[1, 2, 3]] * count,
             "target_id": [5] * count,
+            "searched": [False] * count,
             "predicted_id": [5] * count,
             "correct": [None if hidden else index % 2 == 0 for index, hidden in enumerate(noise)],
             "target_probability": probability,
@@ -233,6 +234,7 @@ def _tasks(generator: np.random.Generator, tasks: tuple[str, ...], per_task: int
             "evaluated": 0 if task == "noise" else 700,
             "evaluated_correct": 0 if task == "noise" else int(700 * rate),
             "natural_rate": float("nan") if task == "noise" else int(700 * rate) / 700,
+            "searched": 0,
             "kept_correct": 0 if task == "noise" else per_task // 2,
             "kept_wrong": 0 if task == "noise" else per_task - per_task // 2,
         }

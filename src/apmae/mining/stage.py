@@ -1,81 +1,49 @@
 """The prompts stage: mine prompts from source files and record what the target made of them.
 
 1. Files are read in the corpus's seeded order, in rounds; those that the corpus's hygiene drops are
-   counted. A round ends when it has candidates for a few batches, or has tried what a task that lacks
-   few prompts is worth, or has read enough files.
-2. From each file, every quota that still lacks prompts gets a few holes at seeded random places.
-3. The target runs on the round's candidates in batches.
-4. When every task has its half right and half wrong, or the corpus ends, the balanced prompts are
-   kept; the rate of right ones among all candidates is the natural rate.
+   counted. Every quota that still lacks prompts gets the file's candidates for it.
+2. Candidates *as they come*, the first of every file by their random keys, are run through the target in
+   batches. They alone give the base rate.
+3. Of causal prompts one outcome may be rare: when a task has as many candidates as it shall have prompts,
+   and running on would cost more passes than a *survey*, the windows of its files are run instead. One
+   pass over a window of several prompts' length predicts the outcome at each of its holes. What lacks is
+   then drawn by that, and every candidate drawn is run through the target by its own exact prompt. One
+   whose exact outcome is another counts as that, and the draw is repeated.
+4. When every task has its half correct and half incorrect, the corpus ends, or `prompts.max_candidates`
+   were tried, each half is the candidates of its outcome with the smallest keys: a uniform draw over all
+   files that were read for the task.
 
-A round is the unit that survives a kill: what it does depends only on the rounds before it, which
-lie in the work directory. Tasks and balance: paper section 5.1; encoder prompts: section 4, "Data".
+What is asked of the target, and in which batches, depends on the answers before; they are kept in a
+journal, so that a killed stage asks the same again and runs the target only on what is new. Tasks and
+balance: paper section 5.1; encoder prompts: section 4, "Data".
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
 import polars as pl
-import torch
 
 from apmae.artifacts import PROMPTS, PROMPTS_SCHEMA, TASKS, TASKS_SCHEMA
-from apmae.atomic import write_parquet
 from apmae.config import StudyConfig
 from apmae.corpus import Corpus, SkippedFile, SourceFile
 from apmae.corpus.duplicates import Fingerprint
 from apmae.corpus.hygiene import Hygiene
 from apmae.errors import ApmaeError
+from apmae.mining.answers import Answers, TargetAnswers
+from apmae.mining.candidates import ENCODER, STUDY, Candidate, CandidateMaker, FileCandidates, Quota
+from apmae.mining.collection import Collection, collections_of
 from apmae.progress import Tracker
-from apmae.seeding import derive_seed, numpy_generator
+from apmae.seeding import derive_seed
 from apmae.study import Study
-from apmae.target import Target, outcomes
-from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
+from apmae.target import Target
+from apmae.tasks import PromptFormatter
 
 ROUND_BATCHES = 8
 ROUND_FILES = 64
-
-STUDY = "study"
-ENCODER = "encoder"
-
-EVALUATED_SCHEMA = pl.Schema({name: dtype for name, dtype in PROMPTS_SCHEMA.items() if name != "prompt_id"})
-FILES_SCHEMA = pl.Schema(
-    {
-        "digest": pl.Binary(),  # of a file that was kept, with `signature` its fingerprint
-        "signature": pl.Binary(),
-        "skipped": pl.String(),  # why the file gave no prompt; null otherwise
-        "holes_skipped": pl.List(pl.String()),  # why holes of it gave none, one entry a hole
-    }
-)
-
-
-class Quota(NamedTuple):
-    """What is collected: prompts of one task for one purpose."""
-
-    purpose: str
-    task: str
-
-
-class Wanted(NamedTuple):
-    """What is counted: prompts of a quota with one outcome, or with any (None)."""
-
-    quota: Quota
-    correct: bool | None
-
-
-class Candidate(NamedTuple):
-    """A prompt that the target has not run on yet."""
-
-    quota: Quota
-    file: str
-    line: int | None
-    group: str
-    text: str | None
-    prompt: Prompt
+WINDOW_PROMPTS = 4
+"""Length of a window, in prompts; at least half of that where the target cannot read so much."""
 
 
 def run(study: Study, key: str, track: Tracker, target: Target, corpus: Corpus) -> dict[str, object]:
@@ -85,54 +53,79 @@ def run(study: Study, key: str, track: Tracker, target: Target, corpus: Corpus) 
         ApmaeError: no prompt at all could be made.
     """
     config = study.config
-    miner = Miner(config, target)
-    work = study.work_directory("prompts", key)
-    for _ in track(miner.collect(corpus, work), "prompts", miner.total, status=miner.status):
+    formatter = PromptFormatter(target.tokenizer, config.prompts.format, config.prompts.length_tokens)
+    answers = TargetAnswers(target, study.work_directory("prompts", key))
+    miner = Miner(config, formatter, answers, target.max_tokens)
+    for _ in track(miner.collect(corpus), "prompts", miner.total, status=miner.status):
         pass
-    files_skipped, holes_skipped = _most_common(miner.files_skipped), _most_common(miner.holes_skipped)
-    if not miner.evaluated.total():
+    files_skipped, holes_skipped = (
+        dict(miner.files_skipped.most_common()),
+        dict(miner.holes_skipped.most_common()),
+    )
+    if not miner.passes:
         raise ApmaeError(
             f"no prompt could be made from {corpus.description}: "
             f"files skipped {files_skipped}, holes skipped {holes_skipped}; "
             "lower prompts.length_tokens or name another corpus"
         )
-    prompts = numbered(miner.kept, config)
-    tasks = task_table(miner.evaluated, prompts, config)
+    prompts = prompt_table(miner.collections, config)
+    tasks = task_table(miner.collections)
     study.write_table(TASKS, tasks, TASKS_SCHEMA)
     study.write_table(PROMPTS, prompts, PROMPTS_SCHEMA)
     return {
         "corpus": corpus.description,
-        "format": miner.formatter.format,
+        "format": formatter.format,
         "files_read": miner.files_read,
         "files_skipped": files_skipped,
         "holes_skipped": holes_skipped,
-        "prompts_evaluated": miner.evaluated.total(),
+        "prompts_evaluated": miner.passes,
+        "windows_surveyed": miner.windows,
+        "survey_passes": round(miner.window_passes, 1),
+        "survey_agreement": miner.survey_agreement,
         "prompts_kept": prompts.height,
         "notes": [
             *skip_notes("files", files_skipped),
             *skip_notes("holes", holes_skipped),
-            *shortfall_notes(tasks, config),
+            *survey_notes(miner),
+            *shortfall_notes(miner.collections),
         ],
     }
 
 
-def numbered(kept: pl.DataFrame, config: StudyConfig) -> pl.DataFrame:
-    """Number the prompts that are kept: by task in the config's order, as they came; encoder prompts last."""
-    order = {task: index for index, task in enumerate(config.prompts.tasks)}
-    by_task = pl.col("task").replace_strict(order, default=len(order))
-    ordered = kept.sort(pl.col("purpose") == ENCODER, by_task, maintain_order=True)
-    return ordered.with_row_index("prompt_id")
+def prompt_table(collections: Iterable[Collection], config: StudyConfig) -> pl.DataFrame:
+    """The prompts that are kept, numbered as drawn: by task in the config's order, then encoder prompts."""
+    in_order = sorted(collections, key=lambda collection: collection.quota.purpose == ENCODER)
+    drawn = [candidate for collection in in_order for candidate in collection.draw()]
+    rows = [
+        {
+            "prompt_id": number,
+            "purpose": candidate.quota.purpose,
+            "task": candidate.quota.task,
+            "file": candidate.file,
+            "line": candidate.line,
+            "group": candidate.group,
+            "split": split_of(candidate.group, config),
+            "text": candidate.text,
+            "input_ids": candidate.input_ids,
+            "target_id": candidate.next_id,
+            "searched": candidate.searched,
+            **(candidate.outcome or {}),
+        }
+        for number, candidate in enumerate(drawn)
+    ]
+    return pl.DataFrame(rows, schema=PROMPTS_SCHEMA)
 
 
-def task_table(evaluated: Counter[Wanted], prompts: pl.DataFrame, config: StudyConfig) -> pl.DataFrame:
+def task_table(collections: Iterable[Collection]) -> pl.DataFrame:
     """What the target did on every task, `TASKS_SCHEMA`, in the config's order."""
     rows = []
-    for task in config.prompts.tasks:
-        quota = Quota(STUDY, task)
-        right, wrong, unknown = (evaluated[Wanted(quota, correct)] for correct in (True, False, None))
-        rate = right / (right + wrong) if right + wrong else float("nan")
-        kept = prompts.filter((pl.col("task") == task) & (pl.col("purpose") == STUDY))["correct"]
-        rows.append((task, right + wrong + unknown, right, rate, kept.sum(), (~kept).sum()))
+    for collection in collections:
+        if collection.quota.purpose == STUDY:
+            right, wrong, unknown = (collection.evaluated[outcome] for outcome in (True, False, None))
+            rate = right / (right + wrong) if right + wrong else float("nan")
+            kept = Counter(candidate.believed_correct for candidate in collection.draw())
+            counts = (right + wrong + unknown, right, rate, collection.searched, kept[True], kept[False])
+            rows.append((collection.quota.task, *counts))
     return pl.DataFrame(rows, schema=list(TASKS_SCHEMA), orient="row")
 
 
@@ -143,14 +136,29 @@ def skip_notes(what: str, skipped: Mapping[str, int]) -> list[str]:
     return [f"{what} skipped: " + ", ".join(f"{count} {reason}" for reason, count in skipped.items())]
 
 
-def shortfall_notes(tasks: pl.DataFrame, config: StudyConfig) -> list[str]:
-    """Which tasks have fewer prompts than asked for, in words."""
-    half = config.prompts.per_task // 2
+def survey_notes(miner: Miner) -> list[str]:
+    """What the survey cost and found, in words; none where there was none."""
+    if not miner.windows:
+        return []
+    searched = sum(collection.searched for collection in miner.collections)
+    agreement = f"; of {searched} prompts it proposed {miner.survey_agreement:.0%} had the outcome it saw"
+    return [
+        f"survey: {miner.windows} windows, as long as {miner.window_passes:.0f} prompts"
+        + (agreement if searched else "")
+    ]
+
+
+def shortfall_notes(collections: Iterable[Collection]) -> list[str]:
+    """Which tasks have fewer prompts than asked for, and why, in words."""
     said = []
-    for row in tasks.filter(pl.col("task") != "noise").iter_rows(named=True):
-        right, wrong = row["kept_correct"], row["kept_wrong"]
-        if min(right, wrong) < half:
-            said.append(f"{row['task']}: goes on with {right} right and {wrong} wrong prompts of {half} each")
+    for collection in collections:
+        kept = Counter(candidate.believed_correct for candidate in collection.draw())
+        if None not in collection.wanted and kept.total() < sum(collection.wanted.values()):
+            half = collection.wanted[True]
+            said.append(
+                f"{collection.quota.task}: goes on with {kept[True]} correct and {kept[False]} incorrect "
+                f"prompts of {half} each ({collection.exhausted})"
+            )
     return said
 
 
@@ -163,197 +171,198 @@ def split_of(group: str, config: StudyConfig) -> str:
 class Miner:
     """Makes candidates from files, runs the target on them, and counts.
 
-    What it holds grows with the prompts that are kept and with the fingerprints of the files that are;
-    all else is counted.
+    What it holds grows with the candidates, a few hundred bytes each, and with the fingerprints of files.
 
     Attributes:
-        kept: the prompts that were lacking when they came, in order (`EVALUATED_SCHEMA`).
-        evaluated: candidates that the target ran on, by quota and outcome.
+        collections: what is collected, encoder prompts first, then the tasks in the config's order.
         files_read: files read, skipped ones too.
         files_skipped: files that gave no prompt, by reason.
         holes_skipped: holes that gave none, by reason.
+        passes: prompts that the target ran on.
+        windows: windows that were surveyed.
+        window_passes: their length, in prompts.
         total: prompts to keep.
     """
 
-    def __init__(self, config: StudyConfig, target: Target) -> None:
+    def __init__(
+        self, config: StudyConfig, formatter: PromptFormatter, answers: Answers, max_tokens: float
+    ) -> None:
+        """Begin a study's collections.
+
+        Args:
+            max_tokens: the longest sequence that the target reads.
+        """
         prompts = config.prompts
+        window_tokens = int(min(WINDOW_PROMPTS * prompts.length_tokens, max_tokens))
+        self._can_survey = (
+            formatter.format == "causal" and 2 * window_tokens >= WINDOW_PROMPTS * prompts.length_tokens
+        )
         self.config = config
-        self.target = target
-        self.formatter = PromptFormatter(target.tokenizer, prompts.format, prompts.length_tokens)
-        self.kept = pl.DataFrame(schema=EVALUATED_SCHEMA)
-        self.evaluated: Counter[Wanted] = Counter()
         self.files_read = 0
         self.files_skipped: Counter[str] = Counter()
         self.holes_skipped: Counter[str] = Counter()
+        self.passes = 0
+        self.windows = 0
+        self.window_passes = 0.0
+        self._by_quota = collections_of(config)
+        self.collections = list(self._by_quota.values())
+        self.total = sum(sum(collection.wanted.values()) for collection in self.collections)
+        self._answers = answers
+        self._maker = CandidateMaker(
+            formatter,
+            config.corpus.language,
+            config.seed,
+            prompts.per_file,
+            window_tokens if self._can_survey else None,
+        )
         self._hygiene = Hygiene(config.corpus, config.seed)
-        self._lacking = _quotas(config)
-        self.total = sum(self._lacking.values())
+        self._unsurveyed: list[FileCandidates] = []
+        self._agreed = 0
 
-    def collect(self, corpus: Corpus, work: Path) -> Iterator[None]:
-        """Run rounds until nothing is lacking or the corpus ends; yields once per prompt to keep.
+    @property
+    def survey_agreement(self) -> float | None:
+        """Fraction of the searched prompts whose exact outcome was the one that the survey saw."""
+        searched = sum(collection.searched for collection in self.collections)
+        return self._agreed / searched if searched else None
 
-        Args:
-            work: finished rounds are taken from here, and new ones added.
-        """
-        number = 0
-        while (work / f"files-{number:05d}.parquet").exists():
-            evaluated = pl.read_parquet(work / f"evaluated-{number:05d}.parquet")
-            files = pl.read_parquet(work / f"files-{number:05d}.parquet")
-            for fingerprint in files.select("digest", "signature").drop_nulls().iter_rows():
-                self._hygiene.keep(Fingerprint(*fingerprint))
-            yield from self._add(evaluated, files)
-            number += 1
-        source = iter(corpus.files(self.files_read))
-        while any(self._lacking.values()):
-            evaluated, files = self._round(source, first=number == 0)
-            if files.is_empty():
-                return
-            write_parquet(work / f"evaluated-{number:05d}.parquet", evaluated)
-            write_parquet(work / f"files-{number:05d}.parquet", files)
-            yield from self._add(evaluated, files)
-            number += 1
+    def collect(self, corpus: Corpus) -> Iterator[None]:
+        """Read and run until nothing is lacking or the corpus ends; yields once per prompt found."""
+        source = iter(corpus.files())
+        noise = self._by_quota.get(Quota(STUDY, "noise"))
+        if noise is not None:
+            noise.candidates = [self._maker.noise(number) for number in range(noise.wanted[None])]
+            yield from self._run(noise, noise.candidates)
+        while open_ones := [collection for collection in self.collections if self._is_open(collection)]:
+            came, ended = self._read_round(source, open_ones)
+            for collection in open_ones:
+                yield from self._run(collection, came[collection.quota])
+            yield from self._search(open_ones, ended=ended)
+            if ended:
+                for collection in open_ones:
+                    collection.exhausted = collection.exhausted or "the corpus has no more"
 
     def status(self) -> str:
         """How far the corpus is read, and which tasks still lack prompts."""
-        lacking = sorted({wanted.quota.task for wanted, count in self._lacking.items() if count})
+        lacking = sorted({each.quota.task for each in self.collections if any(each.lacking.values())})
         return f"file {self.files_read}" + (f", lacking {', '.join(lacking)}" if lacking else "")
 
-    def _add(self, evaluated: pl.DataFrame, files: pl.DataFrame) -> Iterator[None]:
-        self.files_read += files.height
-        self.files_skipped.update(files["skipped"].drop_nulls())
-        self.holes_skipped.update(files["holes_skipped"].explode().drop_nulls())
-        keep = [self._take(*row) for row in evaluated.select("purpose", "task", "correct").iter_rows()]
-        self.kept.extend(evaluated.filter(keep))
-        yield from (None for kept in keep if kept)
+    def _is_open(self, collection: Collection) -> bool:
+        if collection.exhausted is None and self._has_tried_enough(collection):
+            collection.exhausted = f"{collection.tried} candidates were tried, see prompts.max_candidates"
+        return collection.exhausted is None and not collection.is_full
 
-    def _take(self, purpose: str, task: str, correct: bool | None) -> bool:
-        """Count an evaluated candidate; whether it was lacking."""
-        wanted = Wanted(Quota(purpose, task), None if purpose == ENCODER else correct)
-        self.evaluated[wanted] += 1
-        lacking = self._lacking[wanted] > 0
-        self._lacking[wanted] -= lacking
-        return lacking
+    def _has_tried_enough(self, collection: Collection) -> bool:
+        return None not in collection.wanted and collection.tried >= self.config.prompts.max_candidates
 
-    def _round(
-        self, source: Iterator[tuple[int, SourceFile | SkippedFile]], *, first: bool
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Read files until there is enough for a few batches; outcomes of their candidates, and the files."""
-        limits = self._round_limits()
-        candidates = list(self._noise()) if first else []
-        rows: list[tuple[bytes | None, bytes | None, str | None, list[str]]] = []
-        enough = len(candidates) + ROUND_BATCHES * self.config.target.batch_size
-        for _, file in source:
-            judged = file.reason if isinstance(file, SkippedFile) else self._hygiene.judge(file)
-            if isinstance(judged, Fingerprint):
-                assert isinstance(file, SourceFile)
-                self._hygiene.keep(judged)
-                holes_skipped: list[str] = []
-                made = list(self._candidates(file, limits, holes_skipped))
-                candidates.extend(made)
-                limits.subtract(candidate.quota for candidate in made)
-                rows.append((*judged, None, holes_skipped))
-            else:
-                rows.append((None, None, judged, []))
-            spent = any(limit <= 0 for limit in limits.values())
-            if spent or len(candidates) >= enough or len(rows) >= ROUND_FILES:
-                break
-        files = pl.DataFrame(rows, schema=FILES_SCHEMA, orient="row")
-        return self._evaluate(candidates), files
+    def _read_round(
+        self, source: Iterator[tuple[int, SourceFile | SkippedFile]], collections: Sequence[Collection]
+    ) -> tuple[dict[Quota, list[Candidate]], bool]:
+        """Read files until there is enough for a few batches.
 
-    def _round_limits(self) -> Counter[Quota]:
-        """Candidates worth trying before looking again: twice what the scarcer outcome lacks.
-
-        At least a batch; a quota whose limit is spent ends the round, so that no file is passed over.
+        Returns:
+            The candidates that are taken as they come, by quota, and whether the corpus ended.
         """
-        limits: Counter[Quota] = Counter()
-        for wanted, count in self._lacking.items():
-            if count and wanted.quota.task != "noise":
-                tries = count
-                if wanted.quota.purpose == STUDY:
-                    tries = max(2 * count, self.config.target.batch_size)
-                limits[wanted.quota] = max(limits[wanted.quota], tries)
-        return limits
+        limits = {each.quota: 0 if each.searching else self._tries(each) for each in collections}
+        came: dict[Quota, list[Candidate]] = {each.quota: [] for each in collections}
+        enough = ROUND_BATCHES * self.config.target.batch_size
+        read = 0
+        for _, file in source:
+            read += 1
+            if made := self._candidates(file, came):
+                for quota, candidates in made.by_quota.items():
+                    self._by_quota[quota].candidates += candidates
+                    room = min(limits[quota] - len(came[quota]), self.config.prompts.per_file)
+                    came[quota] += candidates[: max(0, room)]
+                if self._can_survey and any(made.by_quota.values()):
+                    self._unsurveyed.append(made)
+            spent = any(0 < limit <= len(came[quota]) for quota, limit in limits.items())
+            to_survey = WINDOW_PROMPTS * read if any(each.searching for each in collections) else 0
+            if spent or sum(map(len, came.values())) + to_survey >= enough or read >= ROUND_FILES:
+                break
+        self.files_read += read
+        return came, read == 0
 
-    def _candidates(
-        self, file: SourceFile, limits: Counter[Quota], holes_skipped: list[str]
-    ) -> Iterator[Candidate]:
-        document = self.formatter.tokenize(file.text)
-        tasks = [quota.task for quota, limit in limits.items() if limit > 0 and quota.task != "random"]
-        spans = find_spans(file.text, self.config.corpus.language, tasks) if tasks else {}
-        for quota, limit in limits.items():
-            generator = numpy_generator(self.config.seed, "prompts", *quota, file.path)
-            made = 0
-            for span in self._holes(quota, document, spans, generator):
-                if made >= min(limit, self.config.prompts.per_file):
-                    break
-                prompt = self.formatter.prompt(document, span)
-                if isinstance(prompt, Skip):
-                    holes_skipped.append(prompt.value)
-                    continue
-                made += 1
-                line = file.text.count("\n", 0, span.start) + 1
-                text = file.text[span.start : span.end]
-                yield Candidate(quota, file.path, line, file.group, text, prompt)
+    def _tries(self, collection: Collection) -> int:
+        """Candidates worth running before looking again; a quota that has had them ends the round.
 
-    def _holes(
-        self, quota: Quota, document: Document, spans: dict[str, list[Span]], generator: np.random.Generator
-    ) -> Iterator[Span]:
-        if quota.task == "random":
-            return random_spans(document, self.config.prompts.per_file, generator)
-        found = spans.get(quota.task, [])
-        return (found[index] for index in generator.permutation(len(found)))
+        As many as shall be kept, then twice what the scarcer outcome lacks, and at least a batch.
+        """
+        first = sum(collection.wanted.values()) - collection.evaluated.total()
+        if None in collection.wanted:
+            return first
+        again = max(2 * max(collection.lacking.values()), self.config.target.batch_size)
+        left = self.config.prompts.max_candidates - collection.tried
+        return min(first if first > 0 else again, left)
 
-    def _noise(self) -> Iterator[Candidate]:
-        quota = Quota(STUDY, "noise")
-        for number in range(self._lacking.get(Wanted(quota, None), 0)):
-            generator = numpy_generator(self.config.seed, "prompts", *quota, number)
-            name = f"noise/{number}"
-            yield Candidate(quota, name, None, name, None, self.formatter.noise(generator))
+    def _candidates(self, file: SourceFile | SkippedFile, quotas: Iterable[Quota]) -> FileCandidates | None:
+        judged = file.reason if isinstance(file, SkippedFile) else self._hygiene.judge(file)
+        if not isinstance(judged, Fingerprint):
+            self.files_skipped[judged] += 1
+            return None
+        assert isinstance(file, SourceFile)
+        self._hygiene.keep(judged)
+        made = self._maker.of_file(file, quotas)
+        self.holes_skipped.update(made.skipped)
+        return made
 
-    def _evaluate(self, candidates: list[Candidate]) -> pl.DataFrame:
-        """Run the target on the candidates, in batches of equal length, in order."""
+    def _run(self, collection: Collection, candidates: Sequence[Candidate]) -> Iterator[None]:
+        """Run the target on candidates in batches, and take down the outcomes; yields per prompt found."""
         size = self.config.target.batch_size
-        frames = [pl.DataFrame(schema=EVALUATED_SCHEMA)]
         for start in range(0, len(candidates), size):
-            frames.append(self._evaluate_batch(candidates[start : start + size]))
-        return pl.concat(frames)
+            batch = candidates[start : start + size]
+            found = collection.found
+            for candidate, outcome in zip(batch, self._answers.outcomes(batch), strict=True):
+                collection.record(candidate, outcome)
+                self._agreed += candidate.searched and candidate.seen == outcome["correct"]
+            self.passes += len(batch)
+            yield from (None for _ in range(collection.found - found))
 
-    def _evaluate_batch(self, batch: list[Candidate]) -> pl.DataFrame:
-        logits = self.target.logits([candidate.prompt.input_ids for candidate in batch])
-        true_ids = [candidate.prompt.target_id for candidate in batch]
-        known = [true_id is not None for true_id in true_ids]
-        found = outcomes(logits, torch.tensor([true_id or 0 for true_id in true_ids], device=logits.device))
-        columns = {name: values.tolist() for name, values in found._asdict().items()}
-        table = pl.DataFrame(
-            {
-                "purpose": [candidate.quota.purpose for candidate in batch],
-                "task": [candidate.quota.task for candidate in batch],
-                "file": [candidate.file for candidate in batch],
-                "line": [candidate.line for candidate in batch],
-                "group": [candidate.group for candidate in batch],
-                "split": [split_of(candidate.group, self.config) for candidate in batch],
-                "text": [candidate.text for candidate in batch],
-                "input_ids": [list(candidate.prompt.input_ids) for candidate in batch],
-                "target_id": true_ids,
-                **columns,
-                "known": known,
-            }
-        ).with_columns(pl.when("known").then(name).alias(name) for name in ("correct", "target_probability"))
-        return table.select(pl.col(name).cast(dtype) for name, dtype in EVALUATED_SCHEMA.items())
+    def _search(self, collections: Sequence[Collection], *, ended: bool) -> Iterator[None]:
+        """Survey what was read where that is worth it, draw by what was seen, and run what was drawn."""
+        for collection in collections:
+            collection.searching = collection.searching or self._is_worth_searching(collection)
+        searching = [collection for collection in collections if collection.searching]
+        if searching:
+            self._survey()
+        for collection in searching:
+            last = ended or self._has_tried_enough(collection)
+            while True:
+                drawn = collection.draw(believing=True)
+                unknown = [candidate for candidate in drawn if candidate.outcome is None]
+                full = len(drawn) == sum(collection.wanted.values())
+                if not unknown or not (full or last):
+                    break
+                for candidate in unknown:
+                    candidate.searched = True
+                yield from self._run(collection, unknown)
 
+    def _is_worth_searching(self, collection: Collection) -> bool:
+        """Whether to survey all that was read costs fewer passes than to go on as candidates come."""
+        wanted = sum(collection.wanted.values())
+        evaluated = collection.evaluated.total()
+        if None in collection.wanted or not self._unsurveyed or evaluated < wanted:
+            return False
+        lacking = {outcome: count for outcome, count in collection.lacking.items() if count}
+        expected = [
+            count * (evaluated + 1) / (collection.evaluated[outcome] + 0.5)
+            for outcome, count in lacking.items()
+        ]
+        return max(expected, default=0.0) > self._survey_passes() + sum(lacking.values())
 
-def _quotas(config: StudyConfig) -> dict[Wanted, int]:
-    """How many prompts of which quota and outcome are wanted."""
-    prompts = config.prompts
-    quotas: dict[Wanted, int] = {Wanted(Quota(ENCODER, "random"), None): prompts.encoder_prompts}
-    for task in prompts.tasks:
-        if task == "noise":
-            quotas[Wanted(Quota(STUDY, task), None)] = prompts.per_task
-        else:
-            for outcome in (True, False):
-                quotas[Wanted(Quota(STUDY, task), outcome)] = prompts.per_task // 2
-    return quotas
+    def _survey_passes(self) -> float:
+        windows = (made.window for made in self._unsurveyed)
+        tokens = sum(len(window.input_ids) for window in windows if window is not None)
+        return tokens / self.config.prompts.length_tokens
 
-
-def _most_common(counts: Counter[str]) -> dict[str, int]:
-    return dict(counts.most_common())
+    def _survey(self) -> None:
+        """See the outcomes of all candidates of the files whose windows were not run yet."""
+        self.window_passes += self._survey_passes()
+        for made in self._unsurveyed:
+            assert made.window is not None
+            self.windows += 1
+            candidates = [candidate for each in made.by_quota.values() for candidate in each]
+            positions = [candidate.place for candidate in candidates if isinstance(candidate.place, int)]
+            predicted = self._answers.predictions(made.window, positions)
+            for candidate, token_id in zip(candidates, predicted, strict=True):
+                candidate.seen = token_id == candidate.next_id
+        self._unsurveyed.clear()

@@ -1,6 +1,6 @@
 """What is asked of the target model: holes in source code, and prompts made from them."""
 
-from apmae.tasks.documents import Document, Prompt, Skip, random_spans
+from apmae.tasks.documents import Document, Prompt, Skip, hole_token, random_spans
 from apmae.tasks.formats import PromptFormatter, choose_format
 from apmae.tasks.spans import Span, find_spans, span_tasks
 
@@ -12,6 +12,7 @@ __all__ = [
     "Span",
     "choose_format",
     "find_spans",
+    "hole_token",
     "random_spans",
     "span_tasks",
 ]

@@ -71,20 +71,30 @@ def hole_token(document: Document, span: Span) -> int | None:
     return None if before.strip() else index
 
 
-def random_span(document: Document, generator: np.random.Generator) -> Span | None:
-    """A hole of the task `random`, 3 to 10 tokens long; None where the text has fewer tokens."""
+def random_span(
+    document: Document, generator: np.random.Generator, tokens: range | None = None
+) -> Span | None:
+    """A hole of the task `random`, 3 to 10 tokens long; None where no token can start one.
+
+    Args:
+        tokens: which tokens may start it; all of them by default.
+    """
     shortest, longest = RANDOM_SPAN_TOKENS
     length = int(generator.integers(shortest, longest + 1))
-    n_places = len(document.token_ids) - length + 1
-    if n_places <= 0:
+    places = range(len(document.token_ids) - length + 1)
+    if tokens is not None:
+        places = range(tokens.start, min(tokens.stop, places.stop))
+    if not places:
         return None
-    first = int(generator.integers(n_places))
+    first = int(generator.integers(places.start, places.stop))
     return Span("random", document.starts[first], document.ends[first + length - 1])
 
 
-def random_spans(document: Document, wanted: int, generator: np.random.Generator) -> Iterator[Span]:
+def random_spans(
+    document: Document, wanted: int, generator: np.random.Generator, tokens: range | None = None
+) -> Iterator[Span]:
     """Holes of the task `random`: several times as many as wanted, as some make no prompt."""
-    draws = (random_span(document, generator) for _ in range(DRAWS_PER_HOLE * wanted))
+    draws = (random_span(document, generator, tokens) for _ in range(DRAWS_PER_HOLE * wanted))
     return (span for span in draws if span is not None)
 
 

@@ -50,13 +50,18 @@ class PromptFormatter:
         self._vocabulary = plain_ids(tokenizer)
         self._text = TextTokenizer(tokenizer)
 
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of a prompt that are no leading ones."""
+        return self.length_tokens - len(self.leading_ids)
+
     def tokenize(self, text: str) -> Document:
         """Tokenize a whole text, once for all of its holes."""
         return self._text.document(text)
 
     def prompt(self, document: Document, span: Span) -> Prompt | Skip:
         """The prompt whose next token is the first token of the hole, or why there is none."""
-        length_tokens = self.length_tokens - len(self.leading_ids)
+        length_tokens = self.context_tokens
         if self.format == "causal":
             made = causal_prompt(document, span, length_tokens)
         else:

@@ -1,0 +1,76 @@
+"""The target's answers, each kept in a journal.
+
+Mining asks the target in an order that depends on the corpus, the config and the answers before. So a
+killed stage goes on by asking again from the start: what the journal has is read, and the target runs on
+the rest, in the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+import torch
+
+from apmae.atomic import write_parquet
+from apmae.mining.candidates import Candidate, Outcome, Window
+from apmae.target import Target, outcomes
+
+
+class Answers(Protocol):
+    """What mining asks of a target."""
+
+    def outcomes(self, batch: Sequence[Candidate]) -> list[Outcome]:
+        """Outcomes of the candidates' own prompts."""
+        ...
+
+    def predictions(self, window: Window, positions: Sequence[int]) -> list[int]:
+        """The tokens predicted at some positions of a window, by one pass over it."""
+        ...
+
+
+class TargetAnswers:
+    """Answers of a target, with a journal in a directory."""
+
+    def __init__(self, target: Target, journal: Path) -> None:
+        self._target = target
+        self._journal = journal
+        self._asked = 0
+
+    def outcomes(self, batch: Sequence[Candidate]) -> list[Outcome]:
+        """Outcomes of the candidates' own prompts, in one forward pass; `correct` is None for noise."""
+
+        def ask() -> pl.DataFrame:
+            logits = self._target.logits([candidate.input_ids for candidate in batch])
+            next_ids = [candidate.next_id or 0 for candidate in batch]
+            found = outcomes(logits, torch.tensor(next_ids, device=logits.device))
+            table = pl.DataFrame({name: values.tolist() for name, values in found._asdict().items()})
+            known = pl.Series([candidate.next_id is not None for candidate in batch])
+            return table.with_columns(
+                pl.when(known).then(name).alias(name) for name in ("correct", "target_probability")
+            )
+
+        return self._answer(ask, len(batch)).to_dicts()
+
+    def predictions(self, window: Window, positions: Sequence[int]) -> list[int]:
+        """The tokens predicted at some positions of a window, by one pass over it."""
+
+        def ask() -> pl.DataFrame:
+            before = [len(window.leading_ids) + position - 1 for position in positions]
+            logits = self._target.logits_at(window.input_ids[: max(before) + 1], before)
+            return pl.DataFrame({"predicted_id": logits.argmax(-1).tolist()})
+
+        return self._answer(ask, len(positions))["predicted_id"].to_list()
+
+    def _answer(self, ask: Callable[[], pl.DataFrame], rows: int) -> pl.DataFrame:
+        path = self._journal / f"answer-{self._asked:06d}.parquet"
+        self._asked += 1
+        if path.exists():
+            answer = pl.read_parquet(path)
+        else:
+            answer = ask()
+            write_parquet(path, answer)
+        assert answer.height == rows, "the journal is of another run"
+        return answer
