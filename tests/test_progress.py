@@ -1,5 +1,8 @@
 """Progress passes items through and says how far the work is."""
 
+import re
+import time
+
 import pytest
 
 from apmae import progress
@@ -10,14 +13,37 @@ def test_every_item_passes_through_in_order(track):
     assert list(track(iter([3, 1, 2]), "work", 3)) == [3, 1, 2]
 
 
-def test_a_log_counts_what_an_earlier_run_did(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0)
-    list(progress.console(["a", "b"], "encode", 5, done=3, status=lambda: "loss 0.1"))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == ["encode: 4/5, 0 min left loss 0.1", "encode: 5/5, 0 min left loss 0.1"]
+def log_of(capsys, items, *arguments, **options):
+    list(progress.console(items, *arguments, **options))
+    return capsys.readouterr().err.splitlines()
 
 
-def test_the_total_of_a_sized_work_counts_what_was_done(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0)
-    list(progress.console([0], "encode", done=3))
-    assert capsys.readouterr().err == "encode: 4/4, 0 min left\n"
+def test_a_log_says_at_once_where_an_earlier_run_stopped_and_at_last_how_long_it_took(capsys):
+    lines = log_of(capsys, ["a", "b"], "encode", 5, done=3)
+    assert lines == ["encode: 3/5", "encode: 5/5, 0 s"]
+    assert log_of(capsys, [0], "encode", done=3)[0] == "encode: 3/4"  # a sized work tells its total
+
+
+def test_a_log_goes_on_while_one_item_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0.05)
+    slow = (time.sleep(seconds) for seconds in (0.1, 0.6))
+    first, *between, last = log_of(capsys, slow, "train", 4, done=1, status=lambda: "loss 0.1")
+    assert (first, last) == ("train: 1/4", "train: 3/4, 1 s")
+    assert len(between) > 5
+    pattern = r"train: 2/4, [\d.]+/(s|min), \d+ s left, loss 0.1"
+    assert all(line == "train: 1/4" or re.fullmatch(pattern, line) for line in between)
+    assert re.fullmatch(pattern, between[-1])
+
+
+def test_the_innermost_block_speaks_and_the_outer_one_afterwards(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0.05)
+    with progress.reporting(lambda: "outer"):
+        time.sleep(0.2)
+        with progress.reporting(lambda: "inner"):
+            time.sleep(0.2)
+        time.sleep(0.2)
+    time.sleep(0.2)  # nobody speaks any more
+    said = capsys.readouterr().err.split()
+    changes = [line for line, before in zip(said, ["", *said], strict=False) if line != before]
+    assert changes == ["outer", "inner", "outer"]
+    assert len(said) <= 14

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -293,13 +294,23 @@ def export_model(
 
 
 def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:
-    from apmae import pipeline
-    from apmae.progress import console
+    from apmae.progress import console, duration, reporting
     from apmae.study_file import load_config
 
     config = load_config(path, overrides)
-    _quiet_libraries()
-    return pipeline.run(config, only=only, track=console, announce=typer.echo)
+    typer.echo(f"{config.name}: in {config.study_directory}")
+    began, stage = time.monotonic(), config.name
+
+    def announce(line: str) -> None:
+        nonlocal began, stage
+        began, stage = time.monotonic(), line.partition(":")[0]
+        typer.echo(line)
+
+    with reporting(lambda: f"{stage}: working, {duration(time.monotonic() - began)} so far"):
+        _quiet_libraries()
+        from apmae import pipeline
+
+        return pipeline.run(config, only=only, track=console, announce=announce)
 
 
 def _quiet_libraries() -> None:
