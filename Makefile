@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 TARGETS := smollm2-135m java-fim-4m java-fim-12m
 
-.PHONY: demo demo-fim test check bench docs organisms table2 clean
+.PHONY: demo demo-fim test check bench bench-gpu docs organisms table2 clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/intervention.py
 	$(BIN)/python benchmarks/projection.py --patterns 64 --prompts 4
+
+bench-gpu: $(INSTALLED)  ## compare a GPU with the CPU, and measure it
+	$(BIN)/python benchmarks/gpu.py
 
 organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write organisms/java-fim-*
 	for name in java-fim-4m java-fim-12m; do \

@@ -52,8 +52,12 @@ def print_table(
 
 def machine() -> str:
     """The device, its threads and the version of PyTorch."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def device_name() -> str:
+    """The GPU's name, or the CPU's architecture without one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 
 def _time(way: Callable[[], object]) -> tuple[float, float]:

@@ -46,11 +46,7 @@ def main() -> None:
     shape = (arguments.prompts, LENGTH_TOKENS)
     ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
     prompts = pl.DataFrame({"input_ids": ids.tolist(), "target_id": ids[:, 0].tolist()})
-    mixes = {
-        "the paper's numbers of heads": [_drawn(target, count, generator) for count in DRAWS * HEAD_COUNTS],
-        "single heads": [_drawn(target, 1, generator) for _ in DRAWS * HEAD_COUNTS],
-    }
-    for mix, conditions in mixes.items():
+    for mix, conditions in mixes(target, generator).items():
         ways = {
             "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),
             "whole passes": lambda chosen=conditions: _whole_passes(target, chosen, ids),
@@ -66,6 +62,14 @@ def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, prompts=8, rounds=2)
     parser.add_argument("--model", default="smollm2-135m")
     return parser.parse_args()
+
+
+def mixes(target: Target, generator: torch.Generator) -> dict[str, list[Condition]]:
+    """Conditions that zero heads drawn at random."""
+    return {
+        "the paper's numbers of heads": [_drawn(target, count, generator) for count in DRAWS * HEAD_COUNTS],
+        "single heads": [_drawn(target, 1, generator) for _ in DRAWS * HEAD_COUNTS],
+    }
 
 
 def _drawn(target: Target, count: int, generator: torch.Generator) -> Condition:

@@ -95,10 +95,12 @@ def training_rate(device: torch.device, patterns: int, rounds: int) -> Rate:
     return _rate(partial(step, model, optimizer_of(model, 0.05), tokens, "bfloat16"), patterns, rounds)
 
 
-def random_starcoder2(device: torch.device) -> Target:
+def random_starcoder2(
+    device: torch.device, dtype: torch.dtype = torch.bfloat16, **changes: int | float
+) -> Target:
     """StarCoder2-3B's architecture, which is that of Transformers' defaults, with random weights."""
     with device:
-        model = AutoModelForCausalLM.from_config(Starcoder2Config(), dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(Starcoder2Config(**changes), dtype=dtype)
     return Target(model.eval().requires_grad_(False), None, "StarCoder2-3B, random weights")
 
 
@@ -106,19 +108,27 @@ def target_rates(target: Target, prompts: int, rounds: int) -> tuple[Rate, Rate]
     """Of a plain pass, and of one that captures and scales a quarter of every layer's heads."""
     input_ids = torch.randint(target.model.config.vocab_size, (prompts, LENGTH_TOKENS))
     plain = _rate(partial(target.logits, input_ids), prompts, rounds)
-    capture = partial(target.capture_patches, input_ids, PATCH_SIZE, _reduce, quarter_of_heads(target))
+    capture = partial(target.capture_patches, input_ids, PATCH_SIZE, keep_scaled, quarter_of_heads(target))
     return plain, _rate(capture, prompts, rounds)
 
 
-def _reduce(_layer: int, log_patches: Tensor) -> Tensor:
+def keep_scaled(_layer: int, log_patches: Tensor) -> Tensor:
+    """What the train stage keeps of a layer's patterns."""
     return scale(log_patches, "absolute").half()
 
 
-def _rate(work: Callable[[], object], units: int, rounds: int) -> Rate:
+def flop_of(work: Callable[[], object]) -> int:
+    """Floating-point operations, counted by PyTorch."""
     with FlopCounterMode(display=False) as counter:
         work()
+    flop: int = counter.get_total_flops()
+    return flop
+
+
+def _rate(work: Callable[[], object], units: int, rounds: int) -> Rate:
+    flop = flop_of(work)
     ((seconds, _),) = fastest({"": work}, rounds).values()
-    return Rate(counter.get_total_flops() / units, seconds / units)
+    return Rate(flop / units, seconds / units)
 
 
 if __name__ == "__main__":

@@ -45,17 +45,18 @@ def main() -> None:
 
 
 def _step_plain(model: PlainAutoencoder, optimizer: torch.optim.Optimizer, patterns: Tensor) -> None:
-    _update(model(patterns), optimizer)
+    update(model(patterns), optimizer)
 
 
 def step(model: APMAEModel, optimizer: torch.optim.Optimizer, tokens: PatternTokens, precision: str) -> None:
     """Forward, backward and update, as the train stage does them."""
     with autocasting(tokens.patches.device, precision)():
         loss = model(tokens, reconstruct=False).loss
-    _update(loss, optimizer)
+    update(loss, optimizer)
 
 
-def _update(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def update(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Backward pass and optimiser step."""
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
