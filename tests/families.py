@@ -1,12 +1,13 @@
 """Tiny random-weight models of many families, and how far capture is from each one's own attention."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from apmae.errors import ApmaeError
-from apmae.target import Target
+from apmae.target import Target, attention
 from apmae.target.attention import recording
 
 PROMPTS, LENGTH_TOKENS, PADDING = 3, 12, 3
@@ -280,13 +281,23 @@ class Measured:
     traits: tuple[str, ...] = ()
 
 
-def measure(family: Family) -> Measured:
-    """Capture the family's patterns and compare them with the model's own; once per family."""
-    return _measure(family.name)
+@contextmanager
+def on_path(path: str) -> Iterator[None]:
+    """Within the block outputs are made by SDPA where it can, or all of them explicitly."""
+    with pytest.MonkeyPatch.context() as patch:
+        if path == "explicit":
+            patch.setattr(attention, "within_sdpa", lambda _attention: False)
+        yield
+
+
+def measure(family: Family, path: str = "sdpa") -> Measured:
+    """Capture the family's patterns and compare them with the model's own; once per family and path."""
+    with on_path(path):
+        return _measure(family.name, path)
 
 
 @cache
-def _measure(name: str) -> Measured:
+def _measure(name: str, _path: str) -> Measured:
     family = next(family for family in SUPPORTED + REFUSED if family.name == name)
     model = family.make()
     model_type = model.config.model_type

@@ -14,9 +14,11 @@ from families import (
     SUPPORTED,
     forward,
     measure,
+    on_path,
     page,
     projection_inputs_changed,
 )
+from torch.overrides import TorchFunctionMode
 
 from apmae.patterns import patchify
 from apmae.target import Target, log_probs
@@ -28,12 +30,41 @@ def name(family):
     return family.name
 
 
+@pytest.fixture(params=["sdpa", "explicit"])
+def path(request):
+    """Both ways to make a layer's output; SDPA cannot make those with a soft cap or sinks."""
+    with on_path(request.param):
+        yield request.param
+
+
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
-def test_patterns_and_logits_are_the_models_own(family):
-    measured = measure(family)
+def test_patterns_and_logits_are_the_models_own(family, path):
+    measured = measure(family, path)
     assert measured.refusal is None
     assert measured.difference <= 1e-5
     assert measured.logits_difference <= 1e-5
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_a_plain_pass_is_sdpa_unless_the_layer_is_beyond_it(family):
+    with CountingSDPA() as counted:
+        target = Target(family.make(), None, family.name)
+        counted.calls = 0
+        logits = target.logits(INPUT_IDS, ATTENTION_MASK)
+    beyond = {"soft cap", "sinks"} & set(measure(family).traits)
+    assert counted.calls == (0 if beyond else target.n_layers)
+    expected = forward(family.make()).logits[:, -1]
+    assert (logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+class CountingSDPA(TorchFunctionMode):
+    """Counts the calls of SDPA."""
+
+    calls = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.calls += func is torch.nn.functional.scaled_dot_product_attention
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
@@ -79,7 +110,7 @@ def test_sinks_leave_rows_that_sum_below_one():
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
-def test_scaling_and_replacing_change_the_input_of_the_output_projection(family):
+def test_scaling_and_replacing_change_the_input_of_the_output_projection(family, path):
     target = Target(family.make(), None, family.name)
     shape = (target.n_layers, target.n_heads)
     factors = torch.ones(PROMPTS, *shape)
@@ -104,7 +135,7 @@ def test_scaling_and_replacing_change_the_input_of_the_output_projection(family)
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
-def test_gradients_by_factors_are_those_of_the_log_probabilities(family):
+def test_gradients_by_factors_are_those_of_the_log_probabilities(family, path):
     target = Target(family.make(), None, family.name)
     prompts, next_ids = INPUT_IDS[[0, 2]], torch.tensor([5, 9])
     shape = (target.n_layers, target.n_heads)

@@ -3,10 +3,10 @@
 It is registered with Transformers' attention interface under the name `apmae`, together with
 SDPA's mask function (boolean masks, none at all where causality is enough). For each layer:
 
-1. the log-softmax of its scores in float32, band by band, so that no more than one layer's patterns
-   exist; those of the heads that the active `Capture` asks for are handed to its `reduce`;
-2. the layer's output, from the same bands; on a GPU by SDPA, where that can express it (no soft cap,
-   sinks or position bias), and the scores are then made again for the captured heads alone;
+1. the layer's output, by SDPA where that can express the layer (`within_sdpa`), on every device;
+2. if the active `Capture` asks for heads of it, their log-softmax of the scores in float32, band by
+   band, so that no more than one layer's patterns exist; they are handed to its `reduce`. Where SDPA
+   cannot express the layer, the output is made of the same bands;
 3. the output of every head scaled or replaced, out of place, just before the output projection.
 
 What is active is held in a context variable, so threads do not see each other's captures, and
