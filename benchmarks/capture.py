@@ -2,7 +2,8 @@
 
 Ways to run the target on the same prompts:
 
-- plain: Transformers' own forward pass with SDPA, no patterns;
+- the model's own: Transformers' forward pass with SDPA, no patterns;
+- plain pass as mining runs it: ours, no patterns;
 - capture 25% / all: patterns scaled and cut into float16 patches inside the forward pass;
 - reference recipe: float32, one prompt at a time, eager attention with all patterns returned, the
   logarithm of the softmax, min-normalised; how the paper's release does it.
@@ -10,7 +11,10 @@ Ways to run the target on the same prompts:
 Rounds alternate between the ways, so that a noisy machine disturbs all of them alike. Peak memory is
 that of a process of its own, over one batch, with results that keep nothing but the last row's numbers.
 
-    python benchmarks/capture.py [--model smollm2-135m] [--prompts 32] [--rounds 3]
+    python benchmarks/capture.py [--model smollm2-135m] [--dtype auto] [--prompts 32] [--rounds 3]
+
+To see what a processor without bfloat16 does on one that has it:
+`ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2`.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ LENGTH_TOKENS = 256
 PATCH_SIZE = 32
 BATCH = 16
 REFERENCE_PROMPTS = 8
-PLAIN = "plain forward (SDPA)"
+PLAIN = "the model's own pass (SDPA)"
 REFERENCE = "reference recipe"
 
 
@@ -41,19 +45,20 @@ def main() -> None:
     """Measure and print a Markdown table."""
     arguments = _arguments()
     if arguments.peak:
-        print(_peak_mib(arguments.model, arguments.peak == "capture"))
+        print(_peak_mib(arguments, arguments.peak == "capture"))
         return
-    target = Target.load(arguments.model)
+    target = Target.load(arguments.model, arguments.dtype)
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)
     input_ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
-    plain = Target.load(arguments.model)
+    plain = Target.load(arguments.model, arguments.dtype)
     plain.model.set_attn_implementation("sdpa")
     reference = Target.load(arguments.model, dtype="float32").model
     reference.set_attn_implementation("eager")
     quarter = quarter_of_heads(target)
     ways: dict[str, Callable[[], object]] = {
         PLAIN: lambda: _batches(input_ids, plain.logits),
+        "plain pass as mining runs it": lambda: _batches(input_ids, target.logits),
         f"capture {len(quarter) / len(target.heads):.0%} of the heads": lambda: _batches(
             input_ids, lambda ids: target.capture_patches(ids, PATCH_SIZE, _reduce, quarter)
         ),
@@ -65,8 +70,9 @@ def main() -> None:
     prompts = dict.fromkeys(ways, arguments.prompts) | {REFERENCE: REFERENCE_PROMPTS}
     taken = timed(ways, arguments.rounds)
     seconds = {name: statistics.median(wall for wall, _ in taken[name]) / prompts[name] for name in ways}
+    print(f"{machine()}, {target.dtype}\n")
     _print(arguments.model, seconds)
-    _print_memory(arguments.model, target)
+    _print_memory(arguments, target)
 
 
 def quarter_of_heads(target: Target) -> list[Head]:
@@ -77,6 +83,7 @@ def quarter_of_heads(target: Target) -> list[Head]:
 def _arguments() -> argparse.Namespace:
     parser = parser_of(__doc__, prompts=32, rounds=3)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--peak", choices=["plain", "capture"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -110,9 +117,9 @@ def _print(model: str, seconds: dict[str, float]) -> None:
         print(f"| {name} | {1 / value:.1f} | {value / plain:.2f} | {reference / value:.1f} |")
 
 
-def _peak_mib(model: str, capture: bool) -> float:
+def _peak_mib(arguments: argparse.Namespace, capture: bool) -> float:
     """Peak resident memory of this process while it runs one batch (Linux)."""
-    target = Target.load(model)
+    target = Target.load(arguments.model, arguments.dtype)
     input_ids = torch.zeros(BATCH, LENGTH_TOKENS, dtype=torch.long)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of loading does not count
     if capture:
@@ -124,10 +131,11 @@ def _peak_mib(model: str, capture: bool) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def _print_memory(model: str, target: Target) -> None:
+def _print_memory(arguments: argparse.Namespace, target: Target) -> None:
     peaks = {}
     for way in ("plain", "capture"):
-        command = [sys.executable, __file__, "--model", model, "--peak", way]
+        command = [sys.executable, __file__, "--model", arguments.model, "--dtype", arguments.dtype]
+        command += ["--peak", way]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         peaks[way] = float(output.split()[-1])
     layer = BATCH * target.n_heads * LENGTH_TOKENS**2 * 4 / 2**20

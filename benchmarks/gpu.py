@@ -390,7 +390,9 @@ def _patterns(target: Target, input_ids: Tensor) -> list[Tensor]:
 
 def _patches(target: Target, input_ids: Tensor, heads: Sequence[Head] | None = None) -> list[Tensor]:
     """The log probabilities of every layer, cut into patches."""
-    _, by_layer = target.capture_patches(input_ids, PATCH_SIZE, lambda _layer, patches: patches, heads)
+    _, by_layer = target.capture_patches(
+        input_ids, PATCH_SIZE, lambda _layer, patches: patches.clone(), heads
+    )
     return [torch.cat(patches) for patches in by_layer.values()]
 
 

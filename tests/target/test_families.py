@@ -8,6 +8,7 @@ import torch
 from families import (
     ATTENTION_MASK,
     INPUT_IDS,
+    LENGTH_TOKENS,
     PADDING,
     PROMPTS,
     REFUSED,
@@ -21,7 +22,7 @@ from families import (
 from torch.overrides import TorchFunctionMode
 
 from apmae.patterns import patchify
-from apmae.target import Target, log_probs
+from apmae.target import Target, capture, log_probs
 
 PAGE = Path(__file__).parents[2] / "docs" / "targets.md"
 
@@ -77,16 +78,18 @@ def test_nothing_attends_to_padding_or_to_what_comes_later(family):
 
 
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
-@pytest.mark.parametrize("cached_values", [1, 1 << 22])
-def test_patches_are_those_of_the_whole_patterns(family, cached_values, monkeypatch):
-    monkeypatch.setattr(log_probs, "CACHED_VALUES", cached_values)
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_patches_are_those_of_the_whole_patterns(family, at_once, monkeypatch):
+    monkeypatch.setattr(log_probs, "CACHED_VALUES", at_once * 2 * 4 * LENGTH_TOKENS)
+    monkeypatch.setattr(capture, "REDUCED_VALUES", at_once * LENGTH_TOKENS**2)
     target = Target(family.make(), None, family.name)
     heads = [(0, 2), (0, 3), (1, 1)]
     _, whole = target.capture(INPUT_IDS, lambda _, values: patchify(values, 4), heads, ATTENTION_MASK)
-    _, patches = target.capture_patches(INPUT_IDS, 4, lambda _, values: values, heads, ATTENTION_MASK)
+    kept = target.capture_patches(INPUT_IDS, 4, lambda _, values: values.clone(), heads, ATTENTION_MASK)
+    patches = kept[1]
     assert set(patches) == {0, 1}
+    assert len(patches[0]) == -(-PROMPTS // at_once)
     for layer in patches:
-        assert len(patches[layer]) == (1 if cached_values > 1 else PROMPTS)
         torch.testing.assert_close(torch.cat(patches[layer]), whole[layer])
 
 

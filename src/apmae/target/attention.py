@@ -167,7 +167,7 @@ def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> 
     value = value.repeat_interleave(heads // value.shape[1], dim=1)
     output = value.new_empty(prompts, tokens, heads, value.shape[-1])
     every = list(range(heads))
-    for band in bands(attention.of_heads(every), asked.height if asked else BAND_HEIGHT):
+    for band in bands(attention, asked.height if asked else BAND_HEIGHT):
         if asked:
             asked.collect(band if asked.heads == every else band._replace(values=band.values[:, asked.heads]))
         open_values = value[band.prompts, :, : band.values.shape[-1]]

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from apmae.patterns import log_softmax_masked
 
-CACHED_VALUES = 1 << 21
-"""Log probabilities of one prompt after another that are made at once: 8 MiB of float32."""
+CACHED_VALUES = 1 << 18
+"""Log probabilities of a band that are made at once on a CPU: 1 MiB of float32, so that they stay in a core's
+cache between the product, the softmax and the copy."""
 
 
 class Attention(NamedTuple):
@@ -43,8 +44,10 @@ class Attention(NamedTuple):
     position_bias: Tensor | None
 
     def of_heads(self, heads: Sequence[int]) -> Attention:
-        """The same of some heads, each with its own key."""
+        """The same of some heads, each with its own key; of all of them they are left as they are."""
         chosen = list(heads)
+        if chosen == list(range(self.query.shape[1])):
+            return self
 
         def cut(values: Tensor | None) -> Tensor | None:
             return values if values is None or values.shape[1] == 1 else values[:, chosen]
@@ -65,7 +68,7 @@ def log_probs(attention: Attention) -> Tensor:
     With sinks the rows sum to less than one.
     """
     query, key, allowed, scaling, softcap, sinks, position_bias = attention
-    scores = (query.float() * scaling) @ key.float().transpose(-1, -2)
+    scores = _products(query.float() * scaling, key.float())
     if softcap is not None:
         scores = scores.div_(softcap).tanh_() * softcap  # a product in place would spoil tanh's gradient
     if position_bias is not None:
@@ -77,6 +80,14 @@ def log_probs(attention: Attention) -> Tensor:
     total = scores.logsumexp(-1, keepdim=True)
     denominator = torch.logaddexp(total, sinks.float().view(-1, 1, 1))
     return values - (denominator - total).nan_to_num(posinf=0)
+
+
+def _products(query: Tensor, key: Tensor) -> Tensor:
+    """Of every query with every key: (B, S, Q, T). Heads that share keys are multiplied in one piece."""
+    if query.shape[1] == key.shape[1]:
+        return query @ key.transpose(-1, -2)
+    together = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3)  # type: ignore[no-untyped-call]
+    return (together @ key.transpose(-1, -2)).view(*query.shape[:3], key.shape[2])
 
 
 class Band(NamedTuple):
@@ -101,7 +112,7 @@ def bands(attention: Attention, height: int) -> Iterator[Band]:
     prompts, heads, queries = attention.query.shape[:3]
     keys = attention.key.shape[2]
     on_cpu = attention.query.device.type == "cpu"
-    step = max(1, 2 * CACHED_VALUES // (heads * queries * keys)) if on_cpu else prompts
+    step = max(1, CACHED_VALUES // (heads * height * keys)) if on_cpu else prompts
     for first in range(0, prompts, step):
         some = slice(first, min(first + step, prompts))
         wide = attention._replace(query=attention.query[some].float(), key=attention.key[some].float())
