@@ -10,7 +10,7 @@ from tiny import tiny_llama
 
 from apmae.errors import ApmaeError
 from apmae.patterns import scale
-from apmae.target import Target
+from apmae.target import Target, capture, log_probs
 
 IDS = torch.randint(0, 512, (3, 24), generator=torch.Generator().manual_seed(1))
 
@@ -65,6 +65,17 @@ def test_layers_without_a_chosen_head_are_not_reduced(llama):
         IDS, lambda layer, log_probs: seen.append((layer, log_probs.shape[1])), heads=[(1, 0), (1, 2)]
     )
     assert seen == [(1, 2)]
+
+
+def test_patches_of_few_prompts_are_reduced_at_once_in_the_same_memory(llama, monkeypatch):
+    monkeypatch.setattr(log_probs, "CACHED_VALUES", 2 * 4 * 4 * 24)  # bands of two prompts
+    monkeypatch.setattr(capture, "REDUCED_VALUES", 1)
+    places = []
+    _, counts = llama.capture_patches(
+        IDS, 4, lambda _, values: places.append(values.data_ptr()) or len(values)
+    )
+    assert counts == dict.fromkeys(range(3), [2, 1])
+    assert len(set(places)) == 2
 
 
 def test_tokens_that_do_not_fill_the_patches_are_refused(llama):
