@@ -24,7 +24,7 @@ CORPUS = Corpus("made", "made", lambda start: iter(FILES[start:]))
 class KnownTarget:
     """Answers that are correct at a given rate, each hole's drawn from its file and line.
 
-    A survey sees the outcome of the exact prompt but for a share in which it errs.
+    A survey is sure of the outcome of the exact prompt, but for a fraction in which it errs.
     """
 
     rate: float
@@ -45,14 +45,17 @@ class KnownTarget:
             for each in batch
         ]
 
-    def predictions(self, window, positions):
-        found = []
-        for position in positions:
-            prompt = window.prompt(position)
-            errs = numpy_generator(0, "errs", *prompt[-24:]).random() < self.errs
-            right = _draw(prompt) < self.rate
-            found.append(int(window.token_ids[position]) if right != errs else -1)
-        return found
+    def seen_in_window(self, window, candidates):
+        assert all(each.window is window for each in candidates)
+        return [self._seen(each) for each in candidates]
+
+    def seen_in_short(self, candidates):
+        assert all(len(each.short) == 32 for each in candidates)
+        return [self._seen(each) for each in candidates]
+
+    def _seen(self, candidate):
+        errs = numpy_generator(0, "errs", *candidate.input_ids[-24:]).random() < self.errs
+        return 0.95 if self._correct(candidate) != errs else 0.05
 
     def _correct(self, candidate):
         return bool(_draw(candidate.input_ids) < self.rate)
@@ -80,7 +83,7 @@ def mine(target, max_tokens=4096, corpus=CORPUS, **prompts):
 def test_the_base_rate_is_that_of_candidates_as_they_come(rate):
     target = KnownTarget(rate)
     miner, prompts, task = mine(target)
-    assert miner.windows > 0
+    assert miner.survey.passes > 0
     assert (task["kept_correct"], task["kept_wrong"]) == (60, 60)
     assert prompts["searched"].sum() > 40
     assert binomtest(task["evaluated_correct"], task["evaluated"], rate).pvalue > 0.001
@@ -105,15 +108,15 @@ def test_a_rare_outcome_costs_less_than_running_on():
     plain, _, task = mine(
         KnownTarget(0.94), max_tokens=127, per_task=80
     )  # too few for a window of two prompts
-    assert plain.windows == 0
+    assert plain.survey.passes == 0
     assert plain.passes > 0.7 * 40 / 0.06
     assert (task["kept_correct"], task["kept_wrong"]) == (40, 40)
-    assert miner.passes + miner.window_passes < plain.passes / 2
+    assert miner.passes + miner.survey.passes < plain.passes / 2
 
 
 def test_an_even_task_is_not_surveyed():
     miner, _, _ = mine(KnownTarget(0.5))
-    assert miner.windows == 0
+    assert miner.survey.passes == 0
     assert miner.passes < 1.5 * 128
 
 
@@ -149,7 +152,7 @@ def test_a_task_gives_up_after_max_candidates_and_says_so():
 
 def test_a_surveyed_task_gives_up_with_what_was_found():
     miner, prompts, task = mine(KnownTarget(0.98), max_candidates=900)
-    assert miner.windows > 0
+    assert miner.survey.passes > 0
     assert 0 < task["kept_wrong"] < 60
     assert prompts.filter("searched").height > 0
     assert prompts["correct"].null_count() == 0

@@ -74,7 +74,7 @@ def test_patches_of_few_prompts_are_reduced_at_once_in_the_same_memory(llama, mo
     _, counts = llama.capture_patches(
         IDS, 4, lambda _, values: places.append(values.data_ptr()) or len(values)
     )
-    assert counts == dict.fromkeys(range(3), [2, 1])
+    assert counts == {layer: [2, 1] for layer in range(3)}
     assert len(set(places)) == 2
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from apmae.atomic import write_parquet
 from apmae.mining.candidates import Candidate, Outcome, Window
@@ -26,8 +27,12 @@ class Answers(Protocol):
         """Outcomes of the candidates' own prompts."""
         ...
 
-    def predictions(self, window: Window, positions: Sequence[int]) -> list[int]:
-        """The tokens predicted at some positions of a window, by one pass over it."""
+    def seen_in_window(self, window: Window, candidates: Sequence[Candidate]) -> list[float]:
+        """Probability of each candidate's true token, by one pass over their window."""
+        ...
+
+    def seen_in_short(self, candidates: Sequence[Candidate]) -> list[float]:
+        """Probability of each candidate's true token, by its short prompt."""
         ...
 
 
@@ -54,15 +59,27 @@ class TargetAnswers:
 
         return self._answer(ask, len(batch)).to_dicts()
 
-    def predictions(self, window: Window, positions: Sequence[int]) -> list[int]:
-        """The tokens predicted at some positions of a window, by one pass over it."""
+    def seen_in_window(self, window: Window, candidates: Sequence[Candidate]) -> list[float]:
+        """Probability of each candidate's true token, by one pass over their window."""
+        places = [each.place for each in candidates if isinstance(each.place, int)]
+        before = [len(window.leading_ids) + place - 1 for place in places]
+        return self._seen(
+            candidates, lambda: self._target.logits_at(window.input_ids[: max(before) + 1], before)
+        )
 
+    def seen_in_short(self, candidates: Sequence[Candidate]) -> list[float]:
+        """Probability of each candidate's true token, by its short prompt."""
+        short = [each.short for each in candidates if each.short is not None]
+        return self._seen(candidates, lambda: self._target.logits(short))
+
+    def _seen(self, candidates: Sequence[Candidate], logits: Callable[[], Tensor]) -> list[float]:
         def ask() -> pl.DataFrame:
-            before = [len(window.leading_ids) + position - 1 for position in positions]
-            logits = self._target.logits_at(window.input_ids[: max(before) + 1], before)
-            return pl.DataFrame({"predicted_id": logits.argmax(-1).tolist()})
+            log_probs = logits().log_softmax(-1)
+            next_ids = torch.tensor([[each.next_id or 0] for each in candidates], device=log_probs.device)
+            return pl.DataFrame({"seen": log_probs.gather(1, next_ids)[:, 0].exp().tolist()})
 
-        return self._answer(ask, len(positions))["predicted_id"].to_list()
+        seen: list[float] = self._answer(ask, len(candidates))["seen"].to_list()
+        return seen
 
     def _answer(self, ask: Callable[[], pl.DataFrame], rows: int) -> pl.DataFrame:
         path = self._journal / f"answer-{self._asked:06d}.parquet"

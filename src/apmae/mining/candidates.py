@@ -4,8 +4,9 @@ Every candidate has a random key between 0 and 1, drawn from (seed, quota, file)
 candidates is chosen by smallest key, so a choice is a uniform draw over all files read, and does not
 depend on the order in which the files came.
 
-Causal candidates of a file share a *window*: consecutive tokens at a random place of the file. The prompt
-of each is a slice of it, and one pass over the window tells about all of them (`survey`).
+A *survey* sees many candidates for the price of few, see `apmae.mining.survey`. For it the causal candidates
+of a file share a *window*, consecutive tokens at a random place of the file, of which the prompt of each is a
+slice; a fill-in-the-middle candidate has a short prompt too.
 
 Shape suffixes: T tokens of a prompt.
 """
@@ -27,6 +28,8 @@ ENCODER = "encoder"
 
 HOLES_PER_WINDOW = 32
 """At most this many candidates of a quota in one window."""
+SHORT_TOKENS = 32
+"""Length of the short fill-in-the-middle prompts."""
 
 Outcome = dict[str, Any]
 """Outcome columns of `PROMPTS_SCHEMA` by name."""
@@ -66,8 +69,9 @@ class Candidate:
         next_id: first token of the true text; None for noise.
         place: the prompt's token ids, or the position of its hole in the file's window.
         window: of the file, where `place` is a position.
-        searched: the target ran on it because the survey had seen the outcome that was lacking.
-        seen: whether the survey's prediction was correct; None while no survey saw it.
+        short: token ids of a prompt of `SHORT_TOKENS` tokens, if a survey can run that.
+        searched: the target ran on it because a survey had proposed it.
+        seen: the true token's probability in a survey; None while none saw it.
         outcome: of its own exact prompt; None while the target did not run on it.
     """
 
@@ -80,8 +84,9 @@ class Candidate:
     next_id: int | None
     place: int | Sequence[int]
     window: Window | None = None
+    short: Sequence[int] | None = None
     searched: bool = False
-    seen: bool | None = None
+    seen: float | None = None
     outcome: Outcome | None = None
 
     @property
@@ -93,9 +98,9 @@ class Candidate:
         return list(self.place)
 
     @property
-    def believed_correct(self) -> bool | None:
-        """Of its own prompt where that was run, else as the survey saw it."""
-        return self.seen if self.outcome is None else self.outcome["correct"]
+    def correct(self) -> bool | None:
+        """Whether the target is right; None where it did not run, or for noise."""
+        return None if self.outcome is None else self.outcome["correct"]
 
 
 class FileCandidates(NamedTuple):
@@ -129,6 +134,7 @@ class CandidateMaker:
             window_tokens: length of the windows of causal prompts; None for whole files.
         """
         self.formatter = formatter
+        self._short = formatter.of_length(SHORT_TOKENS)
         self._window_width = window_tokens
         self._language = language
         self._seed = seed
@@ -231,7 +237,10 @@ class CandidateMaker:
             if isinstance(prompt, Skip):
                 skipped.append(prompt.value)
             else:
-                yield _candidate(quota, file, span, key, prompt.target_id, prompt.input_ids, None)
+                made = _candidate(quota, file, span, key, prompt.target_id, prompt.input_ids, None)
+                short = self._short.prompt(document, span)
+                made.short = None if isinstance(short, Skip) else short.input_ids
+                yield made
 
 
 def _candidate(

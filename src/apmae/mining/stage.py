@@ -4,11 +4,10 @@
    counted. Every quota that still lacks prompts gets the file's candidates for it.
 2. Candidates *as they come*, the first of every file by their random keys, are run through the target in
    batches. They alone give the base rate.
-3. Of causal prompts one outcome may be rare: when a task has as many candidates as it shall have prompts,
-   and running on would cost more passes than a *survey*, the windows of its files are run instead. One
-   pass over a window of several prompts' length predicts the outcome at each of its holes. What lacks is
-   then drawn by that, and every candidate drawn is run through the target by its own exact prompt. One
-   whose exact outcome is another counts as that, and the draw is repeated.
+3. One outcome may be rare. Once a task has as many candidates as it shall have prompts, and to run on would
+   cost more passes, a *survey* sees the candidates of all files read (`apmae.mining.survey`). What lacks is
+   drawn by what it saw, and every candidate drawn is run by its own exact prompt. One whose exact outcome
+   is another counts as that, and the draw is repeated.
 4. When every task has its half correct and half incorrect, the corpus ends, or `prompts.max_candidates`
    were tried, each half is the candidates of its outcome with the smallest keys: a uniform draw over all
    files that were read for the task.
@@ -32,8 +31,17 @@ from apmae.corpus.duplicates import Fingerprint
 from apmae.corpus.hygiene import Hygiene
 from apmae.errors import ApmaeError
 from apmae.mining.answers import Answers, TargetAnswers
-from apmae.mining.candidates import ENCODER, STUDY, Candidate, CandidateMaker, FileCandidates, Quota
+from apmae.mining.candidates import (
+    ENCODER,
+    SHORT_TOKENS,
+    STUDY,
+    Candidate,
+    CandidateMaker,
+    FileCandidates,
+    Quota,
+)
 from apmae.mining.collection import Collection, collections_of
+from apmae.mining.survey import Survey
 from apmae.progress import Tracker
 from apmae.seeding import derive_seed
 from apmae.study import Study
@@ -44,6 +52,8 @@ ROUND_BATCHES = 8
 ROUND_FILES = 64
 WINDOW_PROMPTS = 4
 """Length of a window, in prompts; at least half of that where the target cannot read so much."""
+RUNS_PER_FIND = 2
+"""Proposals of a survey that are expected to be run for one that has the scarce outcome."""
 
 
 def run(study: Study, key: str, track: Tracker, target: Target, corpus: Corpus) -> dict[str, object]:
@@ -79,9 +89,7 @@ def run(study: Study, key: str, track: Tracker, target: Target, corpus: Corpus) 
         "files_skipped": files_skipped,
         "holes_skipped": holes_skipped,
         "prompts_evaluated": miner.passes,
-        "windows_surveyed": miner.windows,
-        "survey_passes": round(miner.window_passes, 1),
-        "survey_agreement": miner.survey_agreement,
+        "survey_passes": round(miner.survey.passes, 1),
         "prompts_kept": prompts.height,
         "notes": [
             *skip_notes("files", files_skipped),
@@ -123,8 +131,15 @@ def task_table(collections: Iterable[Collection]) -> pl.DataFrame:
         if collection.quota.purpose == STUDY:
             right, wrong, unknown = (collection.evaluated[outcome] for outcome in (True, False, None))
             rate = right / (right + wrong) if right + wrong else float("nan")
-            kept = Counter(candidate.believed_correct for candidate in collection.draw())
-            counts = (right + wrong + unknown, right, rate, collection.searched, kept[True], kept[False])
+            kept = Counter(candidate.correct for candidate in collection.draw())
+            counts = (
+                right + wrong + unknown,
+                right,
+                rate,
+                collection.searched.total(),
+                kept[True],
+                kept[False],
+            )
             rows.append((collection.quota.task, *counts))
     return pl.DataFrame(rows, schema=list(TASKS_SCHEMA), orient="row")
 
@@ -137,22 +152,25 @@ def skip_notes(what: str, skipped: Mapping[str, int]) -> list[str]:
 
 
 def survey_notes(miner: Miner) -> list[str]:
-    """What the survey cost and found, in words; none where there was none."""
-    if not miner.windows:
+    """What the survey cost, found and missed, in words; none where there was none."""
+    if not miner.survey.passes:
         return []
-    searched = sum(collection.searched for collection in miner.collections)
-    agreement = f"; of {searched} prompts it proposed {miner.survey_agreement:.0%} had the outcome it saw"
-    return [
-        f"survey: {miner.windows} windows, as long as {miner.window_passes:.0f} prompts"
-        + (agreement if searched else "")
-    ]
+    said = [f"survey: as long as {miner.survey.passes:.0f} prompts"]
+    for collection in miner.collections:
+        if collection.scarce is not None:
+            found, (missed, known) = collection.searched, collection.missed
+            said.append(
+                f"{collection.quota.task}: {found[True]} of {found.total()} proposals were as expected, and "
+                f"{missed} of {known} that came would not have been proposed"
+            )
+    return ["; ".join(said)]
 
 
 def shortfall_notes(collections: Iterable[Collection]) -> list[str]:
     """Which tasks have fewer prompts than asked for, and why, in words."""
     said = []
     for collection in collections:
-        kept = Counter(candidate.believed_correct for candidate in collection.draw())
+        kept = Counter(candidate.correct for candidate in collection.draw())
         if None not in collection.wanted and kept.total() < sum(collection.wanted.values()):
             half = collection.wanted[True]
             said.append(
@@ -179,8 +197,7 @@ class Miner:
         files_skipped: files that gave no prompt, by reason.
         holes_skipped: holes that gave none, by reason.
         passes: prompts that the target ran on.
-        windows: windows that were surveyed.
-        window_passes: their length, in prompts.
+        survey: what was seen of candidates without running them.
         total: prompts to keep.
     """
 
@@ -193,17 +210,19 @@ class Miner:
             max_tokens: the longest sequence that the target reads.
         """
         prompts = config.prompts
-        window_tokens = int(min(WINDOW_PROMPTS * prompts.length_tokens, max_tokens))
-        self._can_survey = (
-            formatter.format == "causal" and 2 * window_tokens >= WINDOW_PROMPTS * prompts.length_tokens
-        )
+        length = prompts.length_tokens
+        window_tokens = int(min(WINDOW_PROMPTS * length, max_tokens))
+        if formatter.format == "causal":
+            self._can_survey = window_tokens >= WINDOW_PROMPTS * length / 2
+        else:
+            self._can_survey = length >= 4 * SHORT_TOKENS
+        self._format = formatter.format
         self.config = config
         self.files_read = 0
         self.files_skipped: Counter[str] = Counter()
         self.holes_skipped: Counter[str] = Counter()
         self.passes = 0
-        self.windows = 0
-        self.window_passes = 0.0
+        self.survey = Survey(answers, length, config.target.batch_size)
         self._by_quota = collections_of(config)
         self.collections = list(self._by_quota.values())
         self.total = sum(sum(collection.wanted.values()) for collection in self.collections)
@@ -216,14 +235,6 @@ class Miner:
             window_tokens if self._can_survey else None,
         )
         self._hygiene = Hygiene(config.corpus, config.seed)
-        self._unsurveyed: list[FileCandidates] = []
-        self._agreed = 0
-
-    @property
-    def survey_agreement(self) -> float | None:
-        """Fraction of the searched prompts whose exact outcome was the one that the survey saw."""
-        searched = sum(collection.searched for collection in self.collections)
-        return self._agreed / searched if searched else None
 
     def collect(self, corpus: Corpus) -> Iterator[None]:
         """Read and run until nothing is lacking or the corpus ends; yields once per prompt found."""
@@ -262,8 +273,9 @@ class Miner:
         Returns:
             The candidates that are taken as they come, by quota, and whether the corpus ended.
         """
-        limits = {each.quota: 0 if each.searching else self._tries(each) for each in collections}
+        limits = {each.quota: self._tries(each) if each.scarce is None else 0 for each in collections}
         came: dict[Quota, list[Candidate]] = {each.quota: [] for each in collections}
+        searching = [each.quota for each in collections if each.scarce is not None]
         enough = ROUND_BATCHES * self.config.target.batch_size
         read = 0
         for _, file in source:
@@ -273,11 +285,11 @@ class Miner:
                     self._by_quota[quota].candidates += candidates
                     room = min(limits[quota] - len(came[quota]), self.config.prompts.per_file)
                     came[quota] += candidates[: max(0, room)]
-                if self._can_survey and any(made.by_quota.values()):
-                    self._unsurveyed.append(made)
+                if self._can_survey:
+                    self.survey.add(made)
             spent = any(0 < limit <= len(came[quota]) for quota, limit in limits.items())
-            to_survey = WINDOW_PROMPTS * read if any(each.searching for each in collections) else 0
-            if spent or sum(map(len, came.values())) + to_survey >= enough or read >= ROUND_FILES:
+            to_run = sum(map(len, came.values())) + (self.survey.pending(searching) if searching else 0)
+            if spent or to_run >= enough or read >= ROUND_FILES:
                 break
         self.files_read += read
         return came, read == 0
@@ -313,17 +325,17 @@ class Miner:
             found = collection.found
             for candidate, outcome in zip(batch, self._answers.outcomes(batch), strict=True):
                 collection.record(candidate, outcome)
-                self._agreed += candidate.searched and candidate.seen == outcome["correct"]
             self.passes += len(batch)
             yield from (None for _ in range(collection.found - found))
 
     def _search(self, collections: Sequence[Collection], *, ended: bool) -> Iterator[None]:
         """Survey what was read where that is worth it, draw by what was seen, and run what was drawn."""
         for collection in collections:
-            collection.searching = collection.searching or self._is_worth_searching(collection)
-        searching = [collection for collection in collections if collection.searching]
+            if collection.scarce is None:
+                collection.scarce = self._worth_searching(collection)
+        searching = [collection for collection in collections if collection.scarce is not None]
         if searching:
-            self._survey()
+            self.survey.run(collection.quota for collection in searching)
         for collection in searching:
             last = ended or self._has_tried_enough(collection)
             while True:
@@ -336,33 +348,14 @@ class Miner:
                     candidate.searched = True
                 yield from self._run(collection, unknown)
 
-    def _is_worth_searching(self, collection: Collection) -> bool:
-        """Whether to survey all that was read costs fewer passes than to go on as candidates come."""
-        wanted = sum(collection.wanted.values())
+    def _worth_searching(self, collection: Collection) -> bool | None:
+        """The scarce outcome, if a survey finds what lacks of it in fewer passes than running on takes."""
         evaluated = collection.evaluated.total()
-        if None in collection.wanted or not self._unsurveyed or evaluated < wanted:
-            return False
-        lacking = {outcome: count for outcome, count in collection.lacking.items() if count}
-        expected = [
-            count * (evaluated + 1) / (collection.evaluated[outcome] + 0.5)
-            for outcome, count in lacking.items()
-        ]
-        return max(expected, default=0.0) > self._survey_passes() + sum(lacking.values())
-
-    def _survey_passes(self) -> float:
-        windows = (made.window for made in self._unsurveyed)
-        tokens = sum(len(window.input_ids) for window in windows if window is not None)
-        return tokens / self.config.prompts.length_tokens
-
-    def _survey(self) -> None:
-        """See the outcomes of all candidates of the files whose windows were not run yet."""
-        self.window_passes += self._survey_passes()
-        for made in self._unsurveyed:
-            assert made.window is not None
-            self.windows += 1
-            candidates = [candidate for each in made.by_quota.values() for candidate in each]
-            positions = [candidate.place for candidate in candidates if isinstance(candidate.place, int)]
-            predicted = self._answers.predictions(made.window, positions)
-            for candidate, token_id in zip(candidates, predicted, strict=True):
-                candidate.seen = token_id == candidate.next_id
-        self._unsurveyed.clear()
+        if None in collection.wanted or not self._can_survey or evaluated < sum(collection.wanted.values()):
+            return None
+        scarce, lacking = max(collection.lacking.items(), key=lambda each: each[1])
+        candidates = lacking * (evaluated + 1) / (collection.evaluated[scarce] + 0.5)
+        survey = self.survey.pending([collection.quota])
+        if self._format == "fim":
+            survey += candidates * SHORT_TOKENS / self.config.prompts.length_tokens
+        return scarce if candidates > survey + RUNS_PER_FIND * lacking else None

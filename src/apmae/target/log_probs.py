@@ -87,7 +87,8 @@ def _products(query: Tensor, key: Tensor) -> Tensor:
     if query.shape[1] == key.shape[1]:
         return query @ key.transpose(-1, -2)
     together = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3)  # type: ignore[no-untyped-call]
-    return (together @ key.transpose(-1, -2)).view(*query.shape[:3], key.shape[2])
+    scores: Tensor = together @ key.transpose(-1, -2)
+    return scores.view(*query.shape[:3], key.shape[2])
 
 
 class Band(NamedTuple):

@@ -9,6 +9,7 @@ start where a token starts; a token may carry the whitespace before the hole (`"
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -49,6 +50,12 @@ class PromptFormatter:
         self._layout = fim_layout(tokenizer)
         self._vocabulary = plain_ids(tokenizer)
         self._text = TextTokenizer(tokenizer)
+
+    def of_length(self, length_tokens: int) -> PromptFormatter:
+        """The same for prompts of another length."""
+        other = copy(self)
+        other.length_tokens = length_tokens
+        return other
 
     @property
     def context_tokens(self) -> int:
