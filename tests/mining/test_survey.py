@@ -1,5 +1,6 @@
 """Mining with a survey, of a target whose outcomes are known: rates, halves, and what it costs."""
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,8 @@ from apmae.tasks import PromptFormatter
 
 FILES = [SourceFile(name, name.split("/")[0], text) for name, text in written_files(packages=60, methods=14)]
 TOKENIZER = byte_level_tokenizer("".join(file.text for file in FILES[:20]))
+FIM_TOKENIZER = copy.deepcopy(TOKENIZER)
+FIM_TOKENIZER.add_special_tokens({"extra_special_tokens": ["<fim_prefix>", "<fim_middle>", "<fim_suffix>"]})
 CORPUS = Corpus("made", "made", lambda start: iter(FILES[start:]))
 
 
@@ -136,6 +139,24 @@ def test_no_file_gives_more_than_its_share():
     _, prompts, _ = mine(KnownTarget(0.9), per_file=2)
     assert prompts.group_by("file").len()["len"].max() <= 2
     assert prompts["searched"].any()
+
+
+@pytest.mark.parametrize(("rate", "searched"), [(0.94, True), (0.06, False)])
+def test_fill_in_the_middle_prompts_are_surveyed_for_what_is_incorrect(rate, searched):
+    """A short prompt fails where the whole one does not, so it is never sure of what is incorrect."""
+    settings = {"tasks": ["eol"], "per_task": 80, "encoder_prompts": 8, "length_tokens": 128, "format": "fim"}
+    config = StudyConfig.model_validate(
+        {"name": "mined", "target": {"batch_size": 8}, "prompts": settings, "encoder": {"patch_size": 16}}
+    )
+    target = KnownTarget(rate)
+    miner = Miner(config, PromptFormatter(FIM_TOKENIZER, "fim", 128), target, 128)
+    assert sum(1 for _ in miner.collect(CORPUS)) >= 80 + 8
+    (task,) = task_table(miner.collections).iter_rows(named=True)
+    assert (task["searched"] > 0) == (miner.survey.passes > 0) == searched
+    assert binomtest(task["evaluated_correct"], task["evaluated"], rate).pvalue > 0.001
+    if searched:
+        assert (task["kept_correct"], task["kept_wrong"]) == (40, 40)
+        assert miner.passes < 0.5 * 40 / (1 - rate)
 
 
 def test_a_task_gives_up_after_max_candidates_and_says_so():

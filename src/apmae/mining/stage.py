@@ -155,15 +155,15 @@ def survey_notes(miner: Miner) -> list[str]:
     """What the survey cost, found and missed, in words; none where there was none."""
     if not miner.survey.passes:
         return []
-    said = [f"survey: as long as {miner.survey.passes:.0f} prompts"]
+    said = [f"survey: its runs were as long as {miner.survey.passes:.0f} prompts"]
     for collection in miner.collections:
         if collection.scarce is not None:
-            found, (missed, known) = collection.searched, collection.missed
+            task, found, (missed, known) = collection.quota.task, collection.searched, collection.missed
             said.append(
-                f"{collection.quota.task}: {found[True]} of {found.total()} proposals were as expected, and "
-                f"{missed} of {known} that came would not have been proposed"
+                f"survey: {task}: {found[True]} of {found.total()} proposals were as expected; of {known} "
+                f"prompts that came with the scarce outcome it would not have proposed {missed}"
             )
-    return ["; ".join(said)]
+    return said
 
 
 def shortfall_notes(collections: Iterable[Collection]) -> list[str]:
@@ -357,5 +357,7 @@ class Miner:
         candidates = lacking * (evaluated + 1) / (collection.evaluated[scarce] + 0.5)
         survey = self.survey.pending([collection.quota])
         if self._format == "fim":
+            if scarce:  # a short prompt is sure to be wrong of most that the whole prompt gets right
+                return None
             survey += candidates * SHORT_TOKENS / self.config.prompts.length_tokens
         return scarce if candidates > survey + RUNS_PER_FIND * lacking else None
