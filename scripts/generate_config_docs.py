@@ -18,6 +18,9 @@ INTRODUCTION = """\
 A study is one YAML file. Every key has a default except `name`; an unknown key is an error.
 `--set section.key=value` overrides a key on the command line, the value being YAML.
 
+A key's type decides how its value is read: `no` is a word in a text and false in a true/false key, `1e3` is a
+whole number, and `2024` can be a name. A single value is accepted where a list is expected.
+
 This page is generated from `src/apmae/config.py` by `make docs`.
 """
 

@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from apmae.languages import language_named
 
@@ -47,28 +56,48 @@ FORWARD_PASS_BLOCKS = tuple(
 ReadoutName = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 """What of the encoder's output is a head's encoding, see `apmae.model.APMAEModel.encode`."""
 
-OLD_PRECISIONS = {"no": "float32", "bf16": "bfloat16", False: "float32"}
-"""Spellings of earlier versions; YAML reads a bare `no` as false."""
+
+def _parse_exponent(value: Any) -> Any:
+    """Turn text such as `1e3` into a whole number; leave every other value to pydantic."""
+    if isinstance(value, str) and "e" in value.lower():
+        with suppress(ValueError):
+            number = float(value)
+            return int(number) if number.is_integer() else value
+    return value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_parse_exponent)]
+Positive = Annotated[WholeNumber, Field(gt=0)]
+
+OLD_PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
+"""Spellings of earlier versions."""
 
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    BeforeValidator(
-        lambda value: OLD_PRECISIONS.get(value, value) if isinstance(value, str | bool) else value
-    ),
+    BeforeValidator(lambda value: OLD_PRECISIONS.get(value, value) if isinstance(value, str) else value),
 ]
 """Of the AP-MAE's arithmetic; `auto`: bfloat16 where the device computes it natively, else float32."""
 
-Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, and strict about unknown keys."""
+    """Base of every section: frozen, and strict about unknown keys.
+
+    Values may be text, as in a study file: a field's type decides what the text means.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that change how fast or where results are made, not what they are."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _wrap_single_value(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        is_single = get_origin(annotation) is tuple and isinstance(value, str | int | float)
+        return (value,) if is_single else value
 
     def result_values(self) -> dict[str, Any]:
         """Values of the fields that results depend on."""
@@ -154,7 +183,7 @@ class PromptsConfig(Section):
 
     tasks: tuple[str, ...] = ("eol", "identifiers", "string_literals")
     """Tasks to mine (paper section 5.1), of those that docs/languages.md lists for the language."""
-    per_task: Annotated[int, Field(ge=4)] = 1_000
+    per_task: Annotated[WholeNumber, Field(ge=4)] = 1_000
     """Prompts per task: half of them completed right, half wrong."""
     encoder_prompts: Positive = 1_000
     """Further prompts of the task `random`, at their natural rate, to train the encoder on."""
@@ -163,7 +192,7 @@ class PromptsConfig(Section):
     max_candidates: Positive = 20_000
     """At most this many candidates of a task are tried; a task whose rarer outcome is rarer than that
     goes on with fewer prompts, and says so."""
-    length_tokens: Annotated[int, Field(ge=16)] = 256
+    length_tokens: Annotated[WholeNumber, Field(ge=16)] = 256
     """Tokens per prompt."""
     format: Literal["auto", "causal", "fim"] = "auto"
     """`fim`: fill in the middle with the model's own sentinels; `auto`: `fim` where the tokenizer
@@ -221,7 +250,7 @@ class TrainingConfig(Section):
 
     steps: Positive = 2_000
     """Optimiser steps."""
-    batch_size: Annotated[int, Field(gt=0, multiple_of=8)] = 128
+    batch_size: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 128
     """Patterns per step, over all processes."""
     accumulate: Positive = 1
     """Micro-batches that a step is worked through in, where a batch is too big for the memory."""
@@ -235,7 +264,7 @@ class TrainingConfig(Section):
     """Fraction of every layer's heads taken from one prompt."""
     correct_only: bool = True
     """Train on the patterns of right completions only."""
-    prompts_per_round: Annotated[int, Field(gt=0, multiple_of=8)] = 64
+    prompts_per_round: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 64
     """Prompts whose patterns are mixed before batches are drawn; bounds the memory of the mix."""
     validation_prompts: Positive = 16
     """Prompts of held-out groups for the validation loss."""
@@ -276,15 +305,15 @@ class ClusteringConfig(Section):
     """`umap_hdbscan` is the paper's."""
     readout: ReadoutName = "cls"
     """Which encoding is clustered, one of encoding.readouts."""
-    n_clusters: Annotated[int, Field(ge=2)] = 6
+    n_clusters: Annotated[WholeNumber, Field(ge=2)] = 6
     """kmeans: clusters per head."""
     umap_dimensions: Positive = 8
     """umap_hdbscan: dimensions that UMAP reduces to."""
-    umap_neighbors: Annotated[int, Field(ge=2)] = 20
+    umap_neighbors: Annotated[WholeNumber, Field(ge=2)] = 20
     """umap_hdbscan: UMAP's n_neighbors."""
     umap_min_dist: Annotated[float, Field(ge=0)] = 0.05
     """umap_hdbscan: UMAP's min_dist."""
-    min_cluster_size: Annotated[int, Field(ge=2)] = 25
+    min_cluster_size: Annotated[WholeNumber, Field(ge=2)] = 25
     """umap_hdbscan: HDBSCAN's min_cluster_size."""
     min_samples: Positive = 20
     """umap_hdbscan: HDBSCAN's min_samples."""
@@ -317,11 +346,11 @@ class PredictionConfig(Section):
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position` or clusters), blocks of heads among them. With encodings it needs the encoder's pass too."""
-    folds: Annotated[int, Field(ge=2)] = 10
+    folds: Annotated[WholeNumber, Field(ge=2)] = 10
     """Folds of the cross-validation."""
     iterations: Positive = 200
     """CatBoost's trees."""
-    depth: Annotated[int, Field(gt=0, le=16)] = 4
+    depth: Annotated[WholeNumber, Field(gt=0, le=16)] = 4
     """CatBoost's tree depth."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """CatBoost's learning rate."""
@@ -418,7 +447,7 @@ class StudyConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the study and of its directory."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[WholeNumber, Field(ge=0)] = 0
     """Every random draw derives from it."""
     directory: Path | None = None
     """Where the study lives; `runs/<name>` by default."""

@@ -12,6 +12,25 @@ from apmae.config import StudyConfig
 from apmae.errors import ApmaeError
 
 
+class _TextLoader(yaml.SafeLoader):
+    """Reads every scalar except null as text, so a field's type decides what `no` or `1e3` means."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(text: str) -> Any:
+    """Parse a YAML document into mappings, lists, strings and None.
+
+    Raises:
+        yaml.YAMLError: the text is not valid YAML.
+    """
+    return yaml.load(text, Loader=_TextLoader)
+
+
 def load_config(path: Path, overrides: list[str] | None = None) -> StudyConfig:
     """Read a study's YAML file and apply `section.key=value` overrides (values are YAML).
 
@@ -19,7 +38,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> StudyConfig:
         ApmaeError: the file cannot be read or a key or value is wrong; the message names it.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ApmaeError(f"{path}: no such study file") from None
     except IsADirectoryError:
@@ -51,7 +70,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ApmaeError(f"--set {override}: {section} is not a section")
     try:
-        values[name] = yaml.safe_load(text)
+        values[name] = read_yaml(text)
     except yaml.YAMLError as error:
         raise ApmaeError(f"--set {override}: not valid YAML: {_one_line(error)}") from None
 

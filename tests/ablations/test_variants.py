@@ -50,7 +50,7 @@ def test_bad_lists(tmp_path):
     with pytest.raises(ApmaeError, match="a name of its own"):
         load_variants(BASE, write(tmp_path / "none.yaml"))
     with pytest.raises(ApmaeError, match="not a list of variants"):
-        load_variants(BASE, write(tmp_path / "odd.yaml", ("a", "", "encoder.patch_size=16")))
+        load_variants(BASE, write(tmp_path / "odd.yaml", ("a", "", {"encoder.patch_size": 16})))
     with pytest.raises(ApmaeError, match="not a list of variants"):
         load_variants(BASE, tmp_path / "missing.yaml")
     with pytest.raises(ApmaeError, match=r"unknown key encoder\.size_of_patches"):

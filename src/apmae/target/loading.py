@@ -38,8 +38,9 @@ PACKAGED = {
 }
 
 ORGANISMS = ("java-fim-4m", "java-fim-12m")
-"""Directories of this repository (docs/organisms.md); the installed package does not carry them."""
+"""Directories of this repository (docs/organisms.md); a wheel contains only the first."""
 CHECKOUT = Path(__file__).parents[3]
+INSTALLED = Path(__file__).parents[1]
 
 ALIASES = (*PACKAGED, *ORGANISMS)
 
@@ -113,13 +114,14 @@ def _packaged(alias: Packaged) -> tuple[str, dict[str, Any]]:
 
 
 def _organism(name: str) -> str:
-    directory = CHECKOUT / "organisms" / name
-    if not (directory / "config.json").exists():
-        raise ApmaeError(
-            f"target.model {name!r} is in the repository of apmae, not in the installed package "
-            f"(no {directory}): clone it and give the directory organisms/{name}"
-        )
-    return str(directory)
+    for root in (CHECKOUT, INSTALLED):
+        directory = root / "organisms" / name
+        if (directory / "config.json").exists():
+            return str(directory)
+    raise ApmaeError(
+        f"target.model {name!r} is in the repository of apmae, not in the installed package "
+        f"(no {CHECKOUT / 'organisms' / name}): clone it and give the directory organisms/{name}"
+    )
 
 
 def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
