@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -14,9 +14,7 @@ from apmae.study import Study
 
 FEATURES = {
     "clusters": "clusters",
-    "row_statistics": "row\nstats",
     "confidence": "conf.",
-    "confidence+clusters": "conf. +\nclusters",
     "confidence+row_statistics": "conf. +\nrow stats",
 }
 """Feature sets of the table and their headings."""
@@ -26,39 +24,53 @@ def summary_table(study: Study) -> Table:
     """Per task: the target's accuracy, how well it is predicted (held-out AUROC), what zeroing did."""
     table = Table(
         title=f"{study.config.name}: AUROC of predicting a right completion, on held-out groups",
-        caption="conf.: the target's own confidence. Net change: points of accuracy on held-out prompts, "
-        "the best of all conditions.",
+        caption="conf.: the target's own confidence. Row stats above chance: AUROC less 0.5. Attention adds: "
+        "conf. + row stats less conf.\nNet change: points of accuracy on held-out prompts, the best of all "
+        "conditions. Intervals are 95%, over groups.",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    for heading in ("task", "target\nright", *FEATURES.values(), "best net change [95%]\nby changing heads"):
+    for heading in (
+        "task",
+        "target\ncorrect",
+        *FEATURES.values(),
+        "row stats\nabove chance",
+        "attention\nadds",
+        "best net change\nby changing heads",
+    ):
         table.add_column(heading, no_wrap=True)
-    auroc = _by_task_and_features(metrics_table(study.metrics, "held_out"))
+    held_out = metrics_table(study.metrics, "held_out")
+    rows = {(row["task"], row["features"]): row for row in held_out.iter_rows(named=True)}
     best = {row["task"]: row for row in best_interventions(study.interventions).iter_rows(named=True)}
     for task in study.tasks.iter_rows(named=True):
         name = task["task"]
         table.add_row(
             name,
             _number(task["natural_rate"], "{:.0%}"),
-            *(_number(auroc.get((name, features)), "{:.2f}") for features in FEATURES),
+            *(_number(rows.get((name, features), {}).get("auroc"), "{:.2f}") for features in FEATURES),
+            _with_interval(rows.get((name, "row_statistics"), {}), "auroc", less=0.5),
+            _with_interval(rows.get((name, "confidence+row_statistics"), {}), "auroc_difference"),
             _net_change(best.get(name)),
         )
     return table
-
-
-def _by_task_and_features(metrics: pl.DataFrame) -> dict[tuple[str, str], float | None]:
-    return {
-        (task, features): auroc
-        for task, features, auroc in metrics.select("task", "features", "auroc").rows()
-    }
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None or math.isnan(value) else form.format(value)
 
 
+def _with_interval(row: Mapping[str, float | None], column: str, less: float = 0.0) -> str:
+    """A value and its interval, both less a reference; a dash where there is none."""
+    values = [row.get(name) for name in (column, f"{column}_low", f"{column}_high")]
+    if any(value is None or math.isnan(value) for value in values):
+        return "-"
+    value, low, high = (value - less for value in values if value is not None)
+    return f"{value:+.2f}\n[{low:+.2f}, {high:+.2f}]"
+
+
 def _net_change(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
-    interval = "" if row["low"] is None else f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    interval = "" if row["low"] is None else f"\n[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
     how = "" if row["operation"] == "zero" else f", {row['operation']}"
-    return f"{100 * row['net_change']:+.1f}{interval} {row['n_heads']} {row['selection']}{how}"
+    return f"{100 * row['net_change']:+.1f}: {row['n_heads']} {row['selection']}{how}{interval}"
