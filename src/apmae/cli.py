@@ -165,12 +165,7 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
 
     there = Study.of(load_config(study, overrides))
     keys = stage_keys(Run(there, silent))
-    precisions = (
-        f"target {there.config.target.dtype}, training {there.config.training.precision}, "
-        f"encoding {there.config.encoding.precision}"
-    )
-    title = f"{there.config.name} in {there.directory}"
-    table = Table("stage", "state", "seconds", "peak MiB", title=title, caption=f"precision: {precisions}")
+    table = Table("stage", "state", "seconds", "peak MiB", title=f"{there.config.name} in {there.directory}")
     for name in STAGE_NAMES:
         marker = there.marker(name) or {}
         table.add_row(
@@ -180,6 +175,10 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
             str(marker.get("peak_memory_mib", "")),
         )
     Console().print(table)
+    typer.echo(
+        f"precision: target {there.config.target.dtype}, training {there.config.training.precision}, "
+        f"encoding {there.config.encoding.precision}"
+    )
 
 
 @app.command()

@@ -70,7 +70,7 @@ class Study:
         study = cls.of(config)
         directory.mkdir(parents=True, exist_ok=True)
         with study.writing(CONFIG) as path:
-            path.write_text(dump_config(config), encoding="utf-8")
+            path.write_text(dump_config(study.config), encoding="utf-8")
         return study
 
     @classmethod
