@@ -63,6 +63,7 @@ def test_every_auto_is_resolved_and_nothing_else(costs):
 
 
 def test_a_study_that_goes_on_elsewhere_keeps_its_precision_and_its_keys(tmp_path, costs):
+    (tmp_path / "A.java").write_text("class A {}\n")
     config = tiny_config(tmp_path / "run", **AUTO)
     costs(0.5)
     begun = Study.create(config)
@@ -80,7 +81,6 @@ def test_a_study_that_goes_on_elsewhere_keeps_its_precision_and_its_keys(tmp_pat
 def _keys(study):
     corpus = {"source": "directory", "path": str(study.directory.parent)}
     config = study.config.model_copy(update={"corpus": study.config.corpus.model_validate(corpus)})
-    (study.directory.parent / "A.java").write_text("class A {}\n")
     return pipeline.stage_keys(pipeline.Run(Study(config, study.directory), silent))
 
 
