@@ -70,8 +70,7 @@ def main() -> None:
     prompts = dict.fromkeys(ways, arguments.prompts) | {REFERENCE: REFERENCE_PROMPTS}
     taken = timed(ways, arguments.rounds)
     seconds = {name: statistics.median(wall for wall, _ in taken[name]) / prompts[name] for name in ways}
-    print(f"{machine()}, {target.dtype}\n")
-    _print(arguments.model, seconds)
+    _print(f"{arguments.model} in {target.dtype}", seconds)
     _print_memory(arguments, target)
 
 

@@ -2,8 +2,8 @@
 
 - plain: float32, attention in separate operations, all 65 tokens (benchmarks/plain.py);
 - float32: ours, the lower triangle's 37 tokens, PyTorch's fused attention;
-- bf16: ours, as the encode stage runs it;
-- bf16, all patches: what a released checkpoint (`encode_patches: all`) costs.
+- bfloat16, where the device has it: the same, as the encode stage then runs it;
+- all patches: what a released checkpoint (`encode_patches: all`) costs, in the device's native precision.
 
     python benchmarks/encoding.py [--patterns 32] [--rounds 3]
 """
@@ -17,6 +17,7 @@ from alternate import fastest, parser_of, print_table
 from plain import PATTERN_SIZE, PlainAutoencoder
 from torch import Tensor
 
+from apmae.devices import native_precision
 from apmae.model import APMAEConfig, APMAEModel, autocasting
 
 READOUTS = ("cls", "row")
@@ -31,12 +32,11 @@ def main() -> None:
     plain = PlainAutoencoder().to(device).eval()
     ours = APMAEModel(APMAEConfig()).to(device).eval()
     released = APMAEModel(APMAEConfig(encode_patches="all")).to(device).eval()
-    ways = {
-        PLAIN: partial(_plain, plain, patterns),
-        "float32": partial(_encode, ours, patterns, "float32"),
-        "bf16": partial(_encode, ours, patterns, "bfloat16"),
-        "bf16, all patches": partial(_encode, released, patterns, "bfloat16"),
-    }
+    native = native_precision(device)
+    ways = {PLAIN: partial(_plain, plain, patterns)}
+    for precision in dict.fromkeys(("float32", native)):
+        ways[precision] = partial(_encode, ours, patterns, precision)
+    ways[f"{native}, all patches"] = partial(_encode, released, patterns, native)
     seconds = fastest(ways, arguments.rounds)
     print_table(seconds, dict.fromkeys(ways, arguments.patterns), PLAIN)
 
