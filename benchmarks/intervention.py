@@ -2,8 +2,8 @@
 
 Ways to run the same conditions on random prompts, heads drawn at random:
 
-- together: as the stage `intervene` does, in the device's native precision, many conditions in one batch, each row from the first
-  layer that its condition touches;
+- together: as the stage `intervene` does, in the device's native precision, many conditions in one batch,
+  each row from the first layer that its condition touches;
 - whole passes: the same, but every row from the beginning;
 - reference: float32, one prompt and one condition at a time, a hook that zeroes the projection's input.
 
