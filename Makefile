@@ -32,7 +32,7 @@ demo-fim: $(INSTALLED)  ## the same of a model that learned to fill in the middl
 
 test: $(INSTALLED)  ## every test, slow ones too
 	sh scripts/ensure_chromium.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)  ## format, lint, types, layers, pinned versions
 	$(BIN)/ruff format --check src tests organisms ablations scripts benchmarks

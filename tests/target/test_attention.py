@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from families import on_path
 from tiny import tiny_llama
 
 from apmae.errors import ApmaeError
@@ -44,6 +45,16 @@ def test_long_prompts_are_exact_and_only_one_layer_is_held(length):
 def test_prompts_longer_than_the_models_positions_are_refused(llama):
     with pytest.raises(ApmaeError, match="tiny-llama reads at most 512 tokens, the prompts have 513"):
         llama.logits(torch.zeros(1, 513))
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+@pytest.mark.parametrize("path", ["sdpa", "explicit"])
+def test_a_pass_behind_a_key_value_cache_is_that_of_the_whole_prompt(llama, path, chunk):
+    with torch.inference_mode(), on_path(path):
+        whole = llama.model(IDS, use_cache=False).logits
+        first = llama.model(IDS[:, :-chunk], use_cache=True)
+        rest = llama.model(IDS[:, -chunk:], past_key_values=first.past_key_values, use_cache=True).logits
+    torch.testing.assert_close(rest, whole[:, -chunk:], atol=1e-5, rtol=1e-5)
 
 
 def test_capturing_does_not_change_the_logits(llama):
