@@ -17,7 +17,7 @@ from alternate import fastest, parser_of, print_table
 from plain import PATTERN_SIZE, PlainAutoencoder
 from torch import Tensor
 
-from apmae.devices import native_precision
+from apmae.devices import native_precision, torch_device
 from apmae.model import APMAEConfig, APMAEModel, autocasting
 
 READOUTS = ("cls", "row")
@@ -27,7 +27,7 @@ PLAIN = "plain"
 def main() -> None:
     """Measure and print a Markdown table."""
     arguments = parser_of(__doc__, patterns=32, rounds=3).parse_args()
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = torch_device("auto")
     patterns = torch.rand(arguments.patterns, PATTERN_SIZE, PATTERN_SIZE).tril().to(device)
     plain = PlainAutoencoder().to(device).eval()
     ours = APMAEModel(APMAEConfig()).to(device).eval()

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training import step
 from transformers import AutoModelForCausalLM, Starcoder2Config
 
+from apmae.devices import torch_device
 from apmae.model import APMAEConfig, APMAEModel
 from apmae.patterns import scale
 from apmae.target import Target
@@ -42,7 +43,7 @@ class Rate(NamedTuple):
 def main() -> None:
     """Measure and print Markdown."""
     arguments = parser_of(__doc__, patterns=480, prompts=16, right=50, rounds=2).parse_args()
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = torch_device("auto")
     peak = matrix_peak(device, arguments.rounds)
     training = training_rate(device, arguments.patterns, arguments.rounds)
     target = random_starcoder2(device)

@@ -20,7 +20,7 @@ from alternate import fastest, parser_of, print_table
 from plain import PATTERN_SIZE, PlainAutoencoder
 from torch import Tensor
 
-from apmae.devices import native_precision
+from apmae.devices import native_precision, torch_device
 from apmae.model import APMAEConfig, APMAEModel, PatternTokens, autocasting
 from apmae.training.trainer import optimizer_of
 
@@ -31,7 +31,7 @@ VISIBLE_ONLY = "plain, visible only"
 def main() -> None:
     """Measure and print a Markdown table."""
     arguments = parser_of(__doc__, patterns=64, rounds=2).parse_args()
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = torch_device("auto")
     patterns = torch.rand(arguments.patterns, PATTERN_SIZE, PATTERN_SIZE).tril().to(device)
     ways = {}
     for name, visible_only in ((PLAIN, False), (VISIBLE_ONLY, True)):

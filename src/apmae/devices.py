@@ -41,14 +41,14 @@ def torch_device(name: str) -> torch.device:
 
 def native_precision(device: torch.device) -> Precision:
     """`bfloat16` where the device has arithmetic for it, else `float32`."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if product_cost(device.type, "bfloat16") <= 1 else "float32"
 
 
 @cache
 def product_cost(device_type: str, precision: Precision) -> float:
     """How long a matrix product in a precision takes, in float32 products of the same size."""
-    if device_type == "cuda" and precision == "bfloat16":
-        return 0.5 if torch.cuda.is_bf16_supported(including_emulation=False) else 2.0
     device = torch.device(device_type)
     operands = {
         name: torch.ones(PROBE_SIDE, PROBE_SIDE, dtype=getattr(torch, name), device=device)

@@ -51,6 +51,11 @@ class Window(NamedTuple):
     """Tokens of the file in a prompt."""
 
     @property
+    def length_tokens(self) -> int:
+        """Tokens of the whole window."""
+        return len(self.leading_ids) + len(self.token_ids)
+
+    @property
     def input_ids(self) -> list[int]:
         """The whole window, as one sequence for the target."""
         return [*self.leading_ids, *self.token_ids.tolist()]

@@ -42,7 +42,7 @@ class Survey:
 
     def pending(self, quotas: Iterable[Quota]) -> float:
         """What it takes to see all candidates of some quotas, in passes over a prompt."""
-        windows = sum(len(made.window.input_ids) for made in self._windows if made.window is not None)
+        windows = sum(made.window.length_tokens for made in self._windows if made.window is not None)
         short = sum(len(self._short[quota]) for quota in quotas) * SHORT_TOKENS
         return (windows + short) / self._length_tokens
 
