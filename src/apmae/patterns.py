@@ -74,8 +74,7 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     # Where the mask lets nothing through, log_probs is -inf and so the clamp leaves 0.
     if scaling == "absolute":
         return torch.add(1, log_probs_TT.clamp(min=ABSOLUTE_FLOOR), alpha=-1 / ABSOLUTE_FLOOR)
-    one = log_probs_TT.new_ones(())
-    return torch.addcdiv(one, log_probs_TT, -_lowest(log_probs_TT)).clamp_(min=0)
+    return (log_probs_TT / -_lowest(log_probs_TT)).add_(1).clamp_(min=0)
 
 
 def unscale(values_TT: Tensor, scaling: Scaling, log_probs_TT: Tensor) -> Tensor:
