@@ -12,7 +12,7 @@ TARGETS := smollm2-135m java-fim-4m java-fim-12m
 # Bytecode is not compiled at installation but when a module is first imported, so it has to be kept then.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo demo-fim test check lock bench bench-gpu docs organisms table2 clean
+.PHONY: demo demo-fim test check lock bench bench-gpu docs toy-models table2 clean
 
 # pip installs torch, so that a CPU build that pip is configured to find is used; uv installs the rest.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -35,8 +35,8 @@ test: $(INSTALLED)  ## every test, slow ones too
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)  ## format, lint, types, layers, pinned versions
-	$(BIN)/ruff format --check src tests organisms ablations scripts benchmarks
-	$(BIN)/ruff check src tests organisms ablations scripts benchmarks
+	$(BIN)/ruff format --check src tests experiments scripts benchmarks
+	$(BIN)/ruff check src tests experiments scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_config_docs.py --check
@@ -62,9 +62,9 @@ bench: $(INSTALLED)  ## measure, as ratios in one run
 bench-gpu: $(INSTALLED)  ## compare a GPU with the CPU, and measure it
 	$(BIN)/python benchmarks/gpu.py
 
-organisms: $(INSTALLED)  ## train both organisms (hours on a CPU) and write organisms/java-fim-*
+toy-models: $(INSTALLED)  ## train both toy models (hours on a CPU) and write experiments/toy_models/java-fim-*
 	for name in java-fim-4m java-fim-12m; do \
-	  for step in train export card; do $(BIN)/python -m organisms.$$step $$name || exit 1; done; \
+	  for step in train export card; do $(BIN)/python -m experiments.toy_models.$$step $$name || exit 1; done; \
 	done
 
 table2: $(INSTALLED)  ## an encoder on each of three targets, and each on the patterns of all of them

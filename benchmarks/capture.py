@@ -30,8 +30,8 @@ import torch
 from alternate import machine, parser_of, timed
 from torch import Tensor
 
-from apmae.patterns import last_row_tokens, row_statistics, scale
-from apmae.target import Head, Target
+from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
+from apmae.target_model import Head, Target
 
 LENGTH_TOKENS = 256
 PATCH_SIZE = 32

@@ -10,10 +10,10 @@ import time
 import tracemalloc
 from collections import Counter
 
-from apmae.config import CorpusConfig
 from apmae.corpus import Corpus, SkippedFile, open_corpus
 from apmae.corpus.duplicates import Fingerprint
 from apmae.corpus.hygiene import Hygiene
+from apmae.study.config import CorpusConfig
 
 
 def main() -> None:

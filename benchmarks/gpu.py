@@ -39,8 +39,8 @@ from projection import flop_of, keep_scaled, random_starcoder2
 from torch import Tensor
 from training import update
 
-from apmae.model import APMAEConfig, APMAEModel, PatternTokens
-from apmae.target import Head, Target
+from apmae.autoencoder import APMAEConfig, APMAEModel, PatternTokens
+from apmae.target_model import Head, Target
 from apmae.training.trainer import optimizer_of
 
 EXACT_PROMPTS = 4
@@ -352,10 +352,10 @@ def interventions(target: Target, sizes: Sizes) -> list[Figure]:
     import polars as pl
     from intervention import mixes
 
-    from apmae.intervention.running import run_conditions
+    from apmae.intervention.run_conditions import run_conditions
 
     input_ids = _prompts(target, sizes.prompts)
-    prompts = pl.DataFrame({"input_ids": input_ids.tolist(), "target_id": input_ids[:, 0].tolist()})
+    prompts = pl.DataFrame({"input_ids": input_ids.tolist(), "next_token_id": input_ids[:, 0].tolist()})
     conditions = mixes(target, torch.Generator().manual_seed(0))
     ways: dict[str, Callable[[], object]] = {PLAIN: partial(target.logits, input_ids)}
     for mix, chosen in conditions.items():

@@ -21,12 +21,11 @@ import torch
 from alternate import fastest, parser_of, print_table
 from torch import Tensor
 
-from apmae.intervention.applying import apply
-from apmae.intervention.conditions import Condition
-from apmae.intervention.running import run_conditions
-from apmae.intervention.value import Intervention
-from apmae.target import Target
-from apmae.target.loading import load_model_and_tokenizer
+from apmae.intervention.apply import apply
+from apmae.intervention.intervention import Intervention
+from apmae.intervention.run_conditions import run_conditions
+from apmae.target_model import Target
+from apmae.target_model.loading import load_model_and_tokenizer
 
 LENGTH_TOKENS = 256
 BATCH = 16
@@ -45,7 +44,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)
     ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
-    prompts = pl.DataFrame({"input_ids": ids.tolist(), "target_id": ids[:, 0].tolist()})
+    prompts = pl.DataFrame({"input_ids": ids.tolist(), "next_token_id": ids[:, 0].tolist()})
     for mix, conditions in mixes(target, generator).items():
         ways = {
             "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),
@@ -64,29 +63,29 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def mixes(target: Target, generator: torch.Generator) -> dict[str, list[Condition]]:
-    """Conditions that zero heads drawn at random."""
+def mixes(target: Target, generator: torch.Generator) -> dict[str, list[Intervention]]:
+    """Interventions that zero heads drawn at random."""
     return {
         "the paper's numbers of heads": [_drawn(target, count, generator) for count in DRAWS * HEAD_COUNTS],
         "single heads": [_drawn(target, 1, generator) for _ in DRAWS * HEAD_COUNTS],
     }
 
 
-def _drawn(target: Target, count: int, generator: torch.Generator) -> Condition:
+def _drawn(target: Target, count: int, generator: torch.Generator) -> Intervention:
     order = torch.randperm(len(target.heads), generator=generator)[:count]
-    return Condition("", "", "random", "zero", 0.0, 0, tuple(target.heads[number] for number in order))
+    return Intervention(tuple(target.heads[number] for number in order))
 
 
-def _whole_passes(target: Target, conditions: list[Condition], ids: Tensor) -> None:
+def _whole_passes(target: Target, conditions: list[Intervention], ids: Tensor) -> None:
     for condition in conditions:
         with target.scale_heads(dict.fromkeys(condition.heads, 0.0)):
             for batch in ids.split(BATCH):
                 target.logits(batch).argmax(-1)
 
 
-def _one_by_one(model: torch.nn.Module, conditions: list[Condition], prompt: Tensor) -> None:
+def _one_by_one(model: torch.nn.Module, conditions: list[Intervention], prompt: Tensor) -> None:
     for condition in conditions:
-        with torch.inference_mode(), apply(model, Intervention(condition.heads)):
+        with torch.inference_mode(), apply(model, condition):
             model(prompt[None].to(model.device)).logits[:, -1].argmax(-1)
 
 

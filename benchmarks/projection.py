@@ -4,9 +4,9 @@ Measured: the machine's largest rate of bfloat16 matrix products; a training ste
 AP-MAE; a plain pass of a StarCoder2-3B with random weights, and one that captures a quarter of every
 layer's heads. Floating-point operations are counted by PyTorch, so every rate can be held against the
 first one. Projected, and printed as sums that can be checked by hand: passes that find out which
-prompts are completed right, passes that capture those, and steps on their patterns.
+prompts are completed correctly, passes that capture those, and steps on their patterns.
 
-    python benchmarks/projection.py [--patterns 480] [--prompts 16] [--right 50] [--rounds 2]
+    python benchmarks/projection.py [--patterns 480] [--prompts 16] [--correct 50] [--rounds 2]
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from training import step
 from transformers import AutoModelForCausalLM, Starcoder2Config
 
-from apmae.devices import torch_device
-from apmae.model import APMAEConfig, APMAEModel
-from apmae.patterns import scale
-from apmae.target import Target
+from apmae.autoencoder import APMAEConfig, APMAEModel
+from apmae.autoencoder.patterns import scale
+from apmae.common.devices import torch_device
+from apmae.target_model import Target
 from apmae.training.trainer import optimizer_of
 
 PAPER_PATTERNS = 72_000_000
@@ -69,7 +69,7 @@ def print_projection(rates: dict[str, Rate], patterns_a_prompt: int, right: floa
     captured = PAPER_PATTERNS / patterns_a_prompt
     counts = dict(zip(rates, (PAPER_PATTERNS, captured / right, captured), strict=True))
     print(f"\n{PAPER_PATTERNS:,} patterns / {patterns_a_prompt} a prompt = {captured:,.0f} prompts completed")
-    print(f"right; with {right:.0%} of all completed right, {captured / right:,.0f} prompts to run.\n")
+    print(f"correct; with {right:.0%} of all completed correctly, {captured / right:,.0f} prompts to run.\n")
     print("| what | how many | ms each | hours |")
     print("|---|---|---|---|")
     total = 0.0

@@ -20,8 +20,8 @@ from alternate import fastest, parser_of, print_table
 from plain import PATTERN_SIZE, PlainAutoencoder
 from torch import Tensor
 
-from apmae.devices import native_precision, torch_device
-from apmae.model import APMAEConfig, APMAEModel, PatternTokens, autocasting
+from apmae.autoencoder import APMAEConfig, APMAEModel, PatternTokens, autocasting
+from apmae.common.devices import native_precision, torch_device
 from apmae.training.trainer import optimizer_of
 
 PLAIN = "plain"

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
-from apmae.config import Section, StudyConfig
+from apmae.study.config import Section, StudyConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "config.md"
 INTRODUCTION = """\

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
-from apmae.command import one_line_errors
+from apmae.common.command import one_line_errors
+from apmae.figures.wording import head_name, points, points_interval
+from apmae.intervention.operations import operation_of
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
 from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
 from apmae.report.summaries import best_interventions, intervention_effects, metrics_table
-from apmae.report.wording import operation_words, points, points_interval
 from apmae.study import Study
 
 Row = Sequence[str]
@@ -112,8 +113,8 @@ def _print_stability(study: Study) -> None:
         for (task,), of_task in study.importance.group_by("task", maintain_order=True):
             correlations = [of_task.filter(features=block)["rank_correlation"][0] for block in blocks]
             foremost = of_task.filter(features=STABLE_BLOCK).sort("max_difference", descending=True).head(5)
-            heads = foremost.filter(pl.col("top_share") == 1).select("layer", "head")
-            named = ", ".join(f"L{layer}.H{head}" for layer, head in heads.iter_rows())
+            heads = foremost.filter(pl.col("top_fraction") == 1).select("layer", "head")
+            named = ", ".join(head_name(layer, head) for layer, head in heads.iter_rows())
             yield str(task), *(f"{value:.2f}" for value in correlations), named
 
     _print_table(("task", *blocks, f"first five of {STABLE_BLOCK} that every fold names"), rows())
@@ -131,21 +132,21 @@ def _print_sweep(study: Study) -> None:
             of_count = {row["n_heads"]: row for row in conditions.iter_rows(named=True)}
             whose = "" if selection == "random" else str(importance)
             cells = (_sweep_cell(of_count.get(count)) for count in counts)
-            yield operation_words(operation, factor), whose, str(selection), *cells
+            yield operation_of(operation, factor).words, whose, str(selection), *cells
 
     _print_table(("operation", "importance", "heads", *map(str, counts)), rows())
 
 
 def _sweep_cell(row: dict[str, Any] | None) -> str:
-    """Net change, its interval, and the prompts that became right and wrong."""
+    """Net change, its interval, and the prompts that became correct and incorrect."""
     if row is None:
         return "-"
     change = _net_change(row)
-    return f"{change}, +{row['wrong_to_right']:.0f} -{row['right_to_wrong']:.0f}"
+    return f"{change}, +{row['incorrect_to_correct']:.0f} -{row['correct_to_incorrect']:.0f}"
 
 
 def _print_chosen(chosen: pl.DataFrame) -> None:
-    """What tuning prompts chose, a column a method: balanced, at natural rates, beside plain zeroing."""
+    """What tuning prompts chose, a column a method: balanced, at base rates, beside plain zeroing."""
     methods = chosen["method"].unique(maintain_order=True)
 
     def rows() -> Iterator[Row]:
@@ -157,14 +158,14 @@ def _print_chosen(chosen: pl.DataFrame) -> None:
             interval = points_interval(row["difference_low"], row["difference_high"])
             yield row["method"], f"{points(row['difference'])} {interval}"
 
-    def at_natural_rates() -> Iterator[Row]:
+    def at_base_rates() -> Iterator[Row]:
         single = chosen.filter(pl.col("task") != ALL_TASKS)
         for (task,), of_task in single.group_by("task", maintain_order=True):
-            changes = of_task["natural_net_change"]
+            changes = of_task["base_rate_net_change"]
             yield str(task), *("-" if change is None else points(change) for change in changes)
 
     _print_table(("task", *methods), rows())
-    _print_table(("task, at its natural rate", *methods), at_natural_rates())
+    _print_table(("task, at its base rate", *methods), at_base_rates())
     _print_table(("method", "all tasks, minus plain zeroing"), differences())
 
 
@@ -181,7 +182,7 @@ def _net_change(row: dict[str, Any]) -> str:
 
 def _best(study: Study) -> Iterator[Row]:
     for row in best_interventions(study.interventions).iter_rows(named=True):
-        what = f"{row['n_heads']} {row['selection']} {operation_words(row['operation'], row['factor'])}"
+        what = f"{row['n_heads']} {row['selection']} {operation_of(row['operation'], row['factor']).words}"
         change = _net_change(row)
         yield row["task"], what, change, str(row["conditions"])
 

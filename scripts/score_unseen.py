@@ -3,7 +3,7 @@
 python scripts/score_unseen.py runs/smollm2-java --files 24 --holes 4
 
 The files are the first ones of their groups in the study's own corpus, long enough for prompts. Holes
-are as frequent as in the files, so right completions are too: nothing is balanced.
+are as frequent as in the files, so correct completions are too: nothing is balanced.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import polars as pl
 import typer
 
-from apmae.command import one_line_errors
+from apmae.common.command import one_line_errors
+from apmae.common.progress import console
+from apmae.common.seeding import derive_seed
 from apmae.corpus import SourceFile, open_corpus
 from apmae.languages import language_named
 from apmae.prediction.evaluation import interval, resampled_weights
 from apmae.prediction.metrics import Scored, Values, auroc, brier
-from apmae.progress import console
 from apmae.scoring import Scorer, score_files
-from apmae.seeding import derive_seed
 from apmae.study import Study
 
 LEAST_CHARACTERS = 8_000
@@ -40,7 +40,7 @@ def main(
     """Print Markdown: every task's holes, and AUROC and Brier score over all of them."""
     scorer = Scorer.load(study)
     scored = score_unseen(scorer, files, holes)
-    print("| task | holes | right | expected | AUROC of the score | of the target's own probability |")
+    print("| task | holes | correct | expected | AUROC of the score | of the target's own probability |")
     print("|---" * 6 + "|")
     parts = scored.partition_by("task", maintain_order=True)
     for name, part in [(part["task"][0], part) for part in parts] + [("all", scored)]:
@@ -63,7 +63,7 @@ def score_unseen(scorer: Scorer, files: int, holes: int) -> pl.DataFrame:
             path.parent.mkdir()
             path.write_text(file.text, encoding="utf-8")
             paths.append(path)
-        for number, (_, scores) in enumerate(score_files(scorer, paths, limit=holes, track=console)):
+        for number, (_, scores) in enumerate(score_files(scorer, paths, limit=holes, progress=console)):
             for one in scores:
                 score = one.score
                 rows.append((number, one.hole.task, one.correct, score.probability, score.max_probability))

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import torch
-from tiny import tiny_llama
+from helpers.models import tiny_llama
 
 from apmae import cli
-from apmae.target import Target
+from apmae.target_model import Target
 
 # The models are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)

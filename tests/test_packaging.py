@@ -70,8 +70,9 @@ def test_the_wheel_contains_every_file_of_the_package(unpacked):
         ("target: {model: java-fim-12m}", "target.model 'java-fim-12m' is in the repository of apmae"),
         (
             "target: {model: java-fim-4m}\n"
-            "corpus: {source: directory, path: ., groups_file: organisms/java-fim-4m/held_out_packages.txt}",
-            "corpus.groups_file: organisms/java-fim-4m/held_out_packages.txt cannot be read",
+            "corpus: {source: directory, path: ., "
+            "groups_file: experiments/toy_models/java-fim-4m/held_out_packages.txt}",
+            "corpus.groups_file: experiments/toy_models/java-fim-4m/held_out_packages.txt cannot be read",
         ),
     ],
 )

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from apmae.errors import ApmaeError
+    from apmae.autoencoder import APMAEConfig, APMAEModel
+    from apmae.common.errors import ApmaeError
     from apmae.intervention import Intervention, apply
-    from apmae.model import APMAEConfig, APMAEModel
     from apmae.scoring import Scorer
     from apmae.study import Study
-    from apmae.target import Target
+    from apmae.target_model import Target
 
 __all__ = [
     "APMAEConfig",
@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "APMAEConfig": "apmae.model",
-    "APMAEModel": "apmae.model",
-    "ApmaeError": "apmae.errors",
+    "APMAEConfig": "apmae.autoencoder",
+    "APMAEModel": "apmae.autoencoder",
+    "ApmaeError": "apmae.common.errors",
     "Intervention": "apmae.intervention",
     "Scorer": "apmae.scoring",
     "Study": "apmae.study",
-    "Target": "apmae.target",
+    "Target": "apmae.target_model",
     "apply": "apmae.intervention",
 }
 
@@ -61,7 +61,7 @@ def run(path: str | Path, overrides: list[str] | None = None) -> Study:
     from pathlib import Path
 
     from apmae import pipeline
-    from apmae.study_file import load_config
+    from apmae.study.study_file import load_config
 
     return pipeline.run(load_config(Path(path), overrides))
 

@@ -6,12 +6,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from apmae.command import one_line_errors
+from apmae.common.command import one_line_errors
+from apmae.vocabulary import PromptFormat, Scaling, TargetPrecision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +74,7 @@ def cluster(study: StudyFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def predict(study: StudyFile, overrides: Overrides = None) -> None:
-    """Predict from the clusters whether a completion is right, beside the baselines."""
+    """Predict from the clusters whether a completion is correct, beside the baselines."""
     _run(study, overrides, "predict")
 
 
@@ -134,19 +135,19 @@ def evaluate(
     A report shows the evaluation that lies in its study's directory: --output runs/NAME/evaluation.
     """
     _quiet_libraries()
-    from apmae import evaluation
-    from apmae.progress import console
+    from apmae import cross_evaluation
+    from apmae.common.progress import console
     from apmae.report.cross_evaluation import markdown
-    from apmae.study_file import load_config
+    from apmae.study.study_file import load_config
 
-    table = evaluation.evaluate(
+    table = cross_evaluation.evaluate(
         encoder,
         target,
         output,
         base=None if study is None else load_config(study),
         prompts=prompts,
         mask_ratio=mask_ratio,
-        track=console,
+        progress=console,
         announce=lambda line: typer.echo(line, err=True),
     )
     typer.echo(markdown(table), nl=False)
@@ -158,13 +159,12 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from apmae.pipeline import STAGE_NAMES, Run, stage_keys, state
-    from apmae.progress import silent
+    from apmae.pipeline import STAGE_NAMES, Inputs, stage_keys, state
     from apmae.study import Study
-    from apmae.study_file import load_config
+    from apmae.study.study_file import load_config
 
     there = Study.of(load_config(study, overrides))
-    keys = stage_keys(Run(there, silent))
+    keys = stage_keys(there, Inputs(there.config))
     table = Table("stage", "state", "seconds", "peak MiB", title=f"{there.config.name} in {there.directory}")
     for name in STAGE_NAMES:
         marker = there.marker(name) or {}
@@ -192,22 +192,22 @@ def show(
     ],
     length_tokens: Annotated[int, typer.Option(min=16, help="Tokens of the prompt.")] = 64,
     prompt_format: Annotated[
-        Literal["auto", "causal", "fim"], typer.Option("--format", help="As prompts.format in a study.")
+        PromptFormat, typer.Option("--format", help="As prompts.format in a study.")
     ] = "auto",
     heads: Annotated[
         str | None,
         typer.Option(
-            metavar="LAYER:HEAD,...",
+            metavar="L5H6,...",
             help="Heads to draw with their tokens; by default the four whose last token stands out most "
             "by where it looks.",
         ),
     ] = None,
     scaling: Annotated[
-        Literal["absolute", "min_normalized", "probability"],
+        Scaling,
         typer.Option(help="As encoder.scaling in a study."),
     ] = "absolute",
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
+        TargetPrecision,
         typer.Option(help="Precision of the weights; auto: what the device is fast in."),
     ] = "auto",
     device: Annotated[str, typer.Option(help="Torch device, auto or balanced.")] = "auto",
@@ -223,18 +223,19 @@ def show(
     _quiet_libraries()
     from rich.console import Console
 
-    from apmae import show as showing
-    from apmae.target import Target
+    from apmae import viewer
+    from apmae.figures.wording import heads_named
+    from apmae.target_model import Target
 
-    wanted = None if heads is None else showing.parse_heads(heads)
-    hole = showing.read_hole(place)
+    wanted = None if heads is None else heads_named(heads)
+    hole = viewer.read_hole(place)
     target = Target.load(model, dtype, device, trust_remote_code)
-    prompt = showing.hole_prompt(hole, target.tokenizer, prompt_format, length_tokens)
-    seen = showing.look(target, prompt)
-    Console().print(showing.summary(seen))
+    prompt = viewer.hole_prompt(hole, target.tokenizer, prompt_format, length_tokens)
+    seen = viewer.look(target, prompt)
+    Console().print(viewer.summary(seen))
     directory = output or Path("show") / f"{hole.path.stem}-{hole.line}"
-    chosen = showing.telling_heads(seen.log_probs, 4) if wanted is None else wanted
-    page = showing.write_page(seen, chosen, scaling, directory)
+    chosen = viewer.telling_heads(seen.log_probs, 4) if wanted is None else wanted
+    page = viewer.write_page(seen, chosen, scaling, directory)
     typer.echo(f"page: {page}")
 
 
@@ -251,13 +252,13 @@ def score(
     ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Predict where in source files the target's completion is right, and by which heads."""
+    """Predict where in source files the target's completion is correct, and by which heads."""
     _quiet_libraries()
     from apmae import scoring
-    from apmae.progress import console
+    from apmae.common.progress import console
 
     scorer = scoring.Scorer.load(study)
-    scored = scoring.score_files(scorer, files, tasks, limit, track=console)
+    scored = scoring.score_files(scorer, files, tasks, limit, progress=console)
     if as_json:
         typer.echo(scoring.as_json(scorer, scored))
         return
@@ -289,12 +290,12 @@ def export_model(
 
     _quiet_libraries()
     made = export_model(source, output, task)
-    typer.echo(f"{output}: {made.operation}, {len(made.heads)} heads")
+    typer.echo(f"{output}: {made.operation.name}, {len(made.heads)} heads")
 
 
 def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:
-    from apmae.progress import console, duration, reporting
-    from apmae.study_file import load_config
+    from apmae.common.progress import console, duration, reporting
+    from apmae.study.study_file import load_config
 
     config = load_config(path, overrides)
     typer.echo(f"{config.name}: in {config.study_directory}")
@@ -309,7 +310,7 @@ def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Stu
         _quiet_libraries()
         from apmae import pipeline
 
-        return pipeline.run(config, only=only, track=console, announce=announce)
+        return pipeline.run(config, only=only, progress=console, announce=announce)
 
 
 def _quiet_libraries() -> None:
@@ -322,8 +323,8 @@ def _quiet_libraries() -> None:
 
 
 def _print_summary(study: Study) -> None:
-    from apmae.artifacts import REPORT_INDEX
     from apmae.report import summary_table
+    from apmae.study.artifacts import REPORT_INDEX
 
     console = _console()
     console.print(summary_table(study))

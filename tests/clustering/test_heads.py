@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from apmae.clustering.heads import canonical_ids, cluster_rows
-from apmae.config import ClusteringConfig
+from apmae.study.config import ClusteringConfig
 
 KMEANS = ClusteringConfig(method="kmeans", n_clusters=3)
 DENSITY = ClusteringConfig(method="umap_hdbscan", min_cluster_size=10, min_samples=5, umap_neighbors=10)

@@ -1,14 +1,17 @@
+from unittest.mock import patch
+
 import numpy as np
 import polars as pl
 import pytest
 import zarr
+from helpers.studies import context_of
+from helpers.synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 from polars.testing import assert_frame_equal
-from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
-from apmae import clustering
-from apmae.artifacts import CLUSTERS_SCHEMA, ENCODINGS
-from apmae.errors import ApmaeError
-from apmae.progress import silent
+from apmae.clustering import stage
+from apmae.common.errors import ApmaeError
+from apmae.common.progress import silent
+from apmae.study.artifacts import CLUSTERS, ENCODINGS
 
 UMAP = {
     "method": "umap_hdbscan",
@@ -24,15 +27,16 @@ def patterns_of(prompt_id, heads):
     return np.stack([np.full((16, 16), prompt_id + layer / 4 + head / 16) for layer, head in heads])
 
 
-def run(study, key="k", track=silent):
-    return clustering.run(study, key, track, patterns_of)
+def run(study, key="k", progress=silent):
+    with patch.object(stage, "pattern_source", lambda study, target: patterns_of):
+        return stage.run(context_of(study, object(), key=key, progress=progress))
 
 
 def test_clusters_of_every_head_and_prompt(tmp_path):
     study = synthetic_study(tmp_path / "s", config={"clustering": {"n_clusters": 2, "processes": 1}})
     counts = run(study)
     table = study.clusters
-    assert dict(table.schema) == CLUSTERS_SCHEMA
+    assert dict(table.schema) == CLUSTERS.schema
     assert table.select("layer", "head", "prompt_id").equals(
         pl.DataFrame(
             [(layer, head, prompt) for layer in range(2) for head in range(2) for prompt in range(60)],
@@ -101,7 +105,7 @@ def test_killed_and_resumed_equals_unkilled(tmp_path):
     run(unkilled)
     study = synthetic_study(tmp_path / "killed", config=config)
     with pytest.raises(KeyboardInterrupt):
-        run(study, track=killed)
+        run(study, progress=killed)
     part, *others = study.work_directory("cluster", "k").glob("*.parquet")
     assert len(others) < 3
     written = part.stat().st_mtime_ns

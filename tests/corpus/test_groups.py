@@ -1,8 +1,8 @@
 import pytest
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus import SkippedFile, SourceFile, open_corpus
-from apmae.errors import ApmaeError
+from apmae.study.config import CorpusConfig
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import sys
 import polars as pl
 import pytest
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus import SkippedFile, SourceFile, open_corpus
 from apmae.corpus.hub import _file
-from apmae.errors import ApmaeError
+from apmae.study.config import CorpusConfig
 
 ROWS = {
     "content": ["class A { }", "class B { }", "x" * 101, " ", None, "class C { }", "class D { }"],

@@ -1,9 +1,9 @@
 import pytest
 
-from apmae.config import CorpusConfig
 from apmae.corpus import SourceFile
 from apmae.corpus.duplicates import Fingerprint
 from apmae.corpus.hygiene import Hygiene
+from apmae.study.config import CorpusConfig
 
 LICENCE = "/* Copyright, and so on, for as many words as a licence has, which are many. */\n" * 20
 CODE = "class A {{ int {name}(int value) {{ return value * {number} + 1; }} }}\n"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus import (
     SourceFile,
     fetch_jdk_sources,
@@ -12,7 +12,7 @@ from apmae.corpus import (
     jdk_cache,
     open_corpus,
 )
-from apmae.errors import ApmaeError
+from apmae.study.config import CorpusConfig
 
 
 def make_jdk(home, version="17.0.1", place="lib/src.zip"):

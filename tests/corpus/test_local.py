@@ -5,11 +5,11 @@ import zipfile
 
 import pytest
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus import SkippedFile, SourceFile, open_corpus
 from apmae.corpus.files import shuffled
-from apmae.errors import ApmaeError
 from apmae.languages import language_named
+from apmae.study.config import CorpusConfig
 
 FILES = {
     "A.java": b"class A { }",

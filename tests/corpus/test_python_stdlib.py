@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus import SkippedFile, SourceFile, open_corpus, python_stdlib
-from apmae.errors import ApmaeError
+from apmae.study.config import CorpusConfig
 
 CONFIG = CorpusConfig(source="python-stdlib", language="python")
 FILES = {

@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from made_up import condition, interventions
+from helpers.finished_study import condition, interventions
 
 from apmae.intervention.choices import best_ungated, choose
 

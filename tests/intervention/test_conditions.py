@@ -3,17 +3,18 @@
 import numpy as np
 import polars as pl
 import pytest
-from tiny_studies import random_prompts, tiny_config
+from helpers.studies import random_prompts, tiny_config
 
-from apmae.artifacts import IMPORTANCE_SCHEMA
+from apmae.intervention import Intervention, Scale, Zero
 from apmae.intervention.conditions import (
     Condition,
     condition_table,
     held_out_prompts,
-    rank_heads,
     sweep,
     tuning_prompts,
 )
+from apmae.intervention.selections import rank_heads
+from apmae.study import artifacts
 
 IMPORTANCE = pl.DataFrame(
     [
@@ -22,7 +23,7 @@ IMPORTANCE = pl.DataFrame(
         ("eol", "clusters", 1, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0),
         ("eol", "clusters", 1, 1, 1.0, 0.6, -0.2, 0.4, 0.4, 1.0, 1.0),
     ],
-    schema=IMPORTANCE_SCHEMA,
+    schema=artifacts.IMPORTANCE.schema,
     orient="row",
 )
 
@@ -49,9 +50,9 @@ def test_ties_and_random_draws_depend_on_the_generator_alone():
 
 
 def test_counts_without_enough_heads_are_left_out(tmp_path):
-    sections = {"head_counts": [4, 1, 9], "random_draws": 2, "operations": ["zero"]}
+    sections = {"head_counts": [4, 1, 9], "random_seeds": 2, "operations": ["zero"]}
     config = tiny_config(tmp_path, intervention=sections).intervention
-    made = [(c.selection, c.draw, len(c.heads)) for c in sweep("eol", "clusters", IMPORTANCE, config, seed=0)]
+    made = [(c.selection, c.seed, len(c.heads)) for c in sweep("eol", "clusters", IMPORTANCE, config, seed=0)]
     assert made == [
         ("positive", 0, 1),
         ("negative", 0, 1),
@@ -62,13 +63,13 @@ def test_counts_without_enough_heads_are_left_out(tmp_path):
 
 
 def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(tmp_path):
-    sections = {"head_counts": [2], "random_draws": 1, "factors": [0.5, 2.0]}
+    sections = {"head_counts": [2], "random_seeds": 1, "factors": [0.5, 2.0]}
     config = tiny_config(tmp_path, intervention=sections).intervention
     made = list(sweep("eol", "clusters", IMPORTANCE, config, seed=0))
     by_operation = {}
     for condition in made:
         chosen = (condition.selection, condition.heads)
-        by_operation.setdefault((condition.operation, condition.factor), []).append(chosen)
+        by_operation.setdefault((condition.operation.name, condition.operation.factor), []).append(chosen)
     assert list(by_operation) == [("zero", 0.0), ("mean", 0.0), ("scale", 0.5), ("scale", 2.0)]
     *ranked, (selection, _) = by_operation.pop(("zero", 0.0))
     assert selection == "random"
@@ -99,8 +100,8 @@ def test_tuning_prompts_are_balanced_drawn_and_of_the_training_part():
 
 def test_conditions_are_numbered_in_their_table():
     made = [
-        Condition("eol", "clusters", "random", "scale", 0.5, 1, ((0, 1), (2, 3))),
-        Condition("eol", "clusters", "greedy", "zero", 0.0, 0, ((1, 1),)),
+        Condition("eol", "clusters", "random", 1, Intervention(((0, 1), (2, 3)), Scale(0.5))),
+        Condition("eol", "clusters", "greedy", 0, Intervention(((1, 1),), Zero())),
     ]
     assert condition_table(made).rows() == [
         (0, "eol", "clusters", "random", "scale", 0.5, 1, [[0, 1], [2, 3]]),

@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
+from helpers.studies import random_prompts, tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_studies import random_prompts, tiny_study
 
-from apmae.artifacts import PREDICTIONS, PREDICTIONS_SCHEMA
 from apmae.intervention.gating import best_gate, gate_probabilities
+from apmae.study.artifacts import PREDICTIONS
 
 
 def gate(probability, change):
@@ -51,7 +51,7 @@ def test_the_gate_gains_what_the_best_threshold_of_all_gains(prompts):
 
 @pytest.fixture
 def study(tmp_path):
-    """Right completions are the confident ones; held-out predictions are made up."""
+    """Correct completions are the confident ones; held-out predictions are made up."""
     prompts = random_prompts(count=80).with_columns(
         max_probability=pl.when("correct").then(0.9).otherwise(0.2).cast(pl.Float32)
     )
@@ -65,7 +65,7 @@ def study(tmp_path):
         fold=0,
         probability=pl.lit(0.625),
     )
-    study.write_table(PREDICTIONS, predictions, PREDICTIONS_SCHEMA)
+    study.write(PREDICTIONS, predictions)
     return study
 
 

@@ -4,9 +4,9 @@ from itertools import combinations
 
 import pytest
 import torch
+from helpers.studies import random_prompts
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_studies import random_prompts
 
 from apmae.intervention.greedy import GRADIENT_BATCH, Score, greedy_heads, promising_heads
 
@@ -93,7 +93,7 @@ def test_what_is_proposed_goes_by_what_is_chosen():
 @pytest.mark.parametrize("zeroed", [(), ((1, 2), (0, 3))])
 def test_the_heads_of_which_less_is_better_are_proposed(llama, zeroed):
     prompts = random_prompts(count=40).filter(task="eol").head(GRADIENT_BATCH + 2)
-    true_ids = prompts["target_id"].to_list()
+    true_ids = prompts["next_token_id"].to_list()
 
     def mean_log_probability(factors):
         with llama.scale_heads(factors):

@@ -3,21 +3,18 @@
 import polars as pl
 import pytest
 import torch
-from tiny_studies import random_prompts, tiny_study
+from helpers.studies import context_of, random_prompts, tiny_study
 
-from apmae.artifacts import BEST, IMPORTANCE, IMPORTANCE_SCHEMA, PREDICTIONS, PREDICTIONS_SCHEMA
 from apmae.intervention import Intervention, side_effects, stage
 from apmae.intervention.conditions import Condition
-from apmae.intervention.running import factor_matrix
-from apmae.progress import silent
+from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS
 
 TABLES = ("conditions", "interventions", "choices", "side_effects")
-KEY = "key"
 
 
 @pytest.fixture
 def make_study(llama):
-    """A builder of studies that lack nothing but interventions; half of the prompts are right."""
+    """A builder of studies that lack nothing but interventions; half of the prompts are correct."""
 
     def make(directory, **intervention):
         prompts = random_prompts(count=120)
@@ -25,11 +22,11 @@ def make_study(llama):
             predicted = llama.logits(prompts["input_ids"].to_list()).argmax(-1).tolist()
         number = pl.int_range(pl.len()) // 2  # two tasks take turns
         prompts = prompts.with_columns(predicted_id=pl.Series(predicted, dtype=pl.Int32)).with_columns(
-            target_id=pl.when(number % 2 == 0).then("predicted_id").otherwise(1),
+            next_token_id=pl.when(number % 2 == 0).then("predicted_id").otherwise(1),
             correct=number % 2 == 0,
             split=pl.when(number % 3 == 0).then(pl.lit("test")).otherwise(pl.lit("train")),
         )
-        sections = {"head_counts": [1, 4], "random_draws": 1, "greedy_candidates": 3, "greedy_heads": 2}
+        sections = {"head_counts": [1, 4], "random_seeds": 1, "greedy_candidates": 3, "greedy_heads": 2}
         study = tiny_study(directory, prompts, intervention=sections | intervention)
         heads = [(layer, head) for layer in range(3) for head in range(4)]
         rows = [
@@ -37,8 +34,8 @@ def make_study(llama):
             for task in ("eol", "identifiers")
             for number, head in enumerate(heads)
         ]
-        importance = pl.DataFrame(rows, schema=IMPORTANCE_SCHEMA, orient="row")
-        study.write_table(IMPORTANCE, importance, IMPORTANCE_SCHEMA)
+        importance = IMPORTANCE.of_rows(rows)
+        study.write(IMPORTANCE, importance)
         predictions = study.study_prompts.filter(split="test").select(
             "prompt_id",
             "task",
@@ -47,7 +44,7 @@ def make_study(llama):
             fold=0,
             probability=0.5,
         )
-        study.write_table(PREDICTIONS, predictions, PREDICTIONS_SCHEMA)
+        study.write(PREDICTIONS, predictions)
         return study
 
     return make
@@ -61,7 +58,7 @@ def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prom
     make_study, llama, tmp_path
 ):
     study = make_study(tmp_path, tuning_prompts_per_outcome=3)
-    counts = stage.run(study, KEY, silent, llama)
+    counts = stage.run(context_of(study, llama))
     interventions, conditions = study.interventions, study.conditions
     assert counts["conditions"] == conditions.height
     assert set(conditions["selection"]) >= {"positive", "negative", "neutral", "random"}
@@ -83,13 +80,13 @@ def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prom
     assert set(by_task.filter(split="test").select("task", "len").rows()) == set(held_out.rows())
     joined = interventions.join(study.prompts, on="prompt_id")
     assert (joined["split"] == joined["split_right"]).all()
-    assert (joined["correct_after"] == (joined["predicted_id"] == joined["target_id"])).all()
+    assert (joined["correct_after"] == (joined["predicted_id"] == joined["next_token_id"])).all()
     assert interventions["gate_probability"].null_count() == 0
 
 
 def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tmp_path):
     study = make_study(tmp_path, tuning_prompts_per_outcome=2, operations=["mean"], selections=["neutral"])
-    stage.run(study, KEY, silent, llama)
+    stage.run(context_of(study, llama))
     of_task = study.interventions.filter(split="train").group_by("task", maintain_order=True).first()
     assert of_task.height == 2
     tuning = study.interventions.filter(split="train")["prompt_id"].unique(maintain_order=True)
@@ -98,7 +95,7 @@ def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tm
     for row in study.interventions.iter_rows(named=True):
         heads = study.conditions["heads"][row["condition"]].to_list()
         prompt = study.prompts.filter(prompt_id=row["prompt_id"])["input_ids"].to_list()
-        with llama.scale_heads(factor_matrix(heads, 0.0, 3, 4), means):
+        with llama.scale_heads({tuple(head): 0.0 for head in heads}, means):
             assert row["predicted_id"] == int(llama.logits(prompt).argmax())
 
 
@@ -113,8 +110,8 @@ def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, m
     monkeypatch.setattr(stage, "run_block", counting)
     importance = {"selections": ["positive", "negative", "neutral", "random"], "operations": ["zero"]}
     study = make_study(tmp_path, head_counts=[12], **importance)
-    study.write_table(IMPORTANCE, study.importance.with_columns(mean_positive=0.1), IMPORTANCE_SCHEMA)
-    stage.run(study, KEY, silent, llama)
+    study.write(IMPORTANCE, study.importance.with_columns(mean_positive=0.1))
+    stage.run(context_of(study, llama))
     assert sorted((made.task, made.selection) for made in ran) == [
         ("eol", "positive"),
         ("eol", "random"),  # a control is run on other prompts
@@ -133,7 +130,7 @@ def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, m
 def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "BLOCK_CONDITIONS", 3)
     expected = make_study(tmp_path / "whole")
-    stage.run(expected, KEY, silent, llama)
+    stage.run(context_of(expected, llama))
     study = make_study(tmp_path / "killed")
     real, runs = stage.run_conditions, []
 
@@ -149,12 +146,12 @@ def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monk
     for most in (1, 3, 6):  # in greedy selection, and in blocks
         monkeypatch.setattr(stage, "run_conditions", killed_after(most))
         with pytest.raises(KeyboardInterrupt):
-            stage.run(study, KEY, silent, llama)
+            stage.run(context_of(study, llama))
     monkeypatch.setattr(stage, "run_conditions", killed_after(1000))
-    stage.run(study, KEY, silent, llama)
+    stage.run(context_of(study, llama))
     whole = []
     monkeypatch.setattr(stage, "run_conditions", lambda *arguments: whole.append(0) or real(*arguments))
-    stage.run(make_study(tmp_path / "again"), KEY, silent, llama)
+    stage.run(context_of(make_study(tmp_path / "again"), llama))
     assert len(runs) == len(whole)  # nothing ran twice
     for name, table in tables(expected).items():
         assert table.equals(getattr(study, name)), name
@@ -162,7 +159,7 @@ def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monk
 
 def test_the_best_intervention_is_saved_as_it_was_run(make_study, llama, tmp_path):
     study = make_study(tmp_path)
-    stage.run(study, KEY, silent, llama)
+    stage.run(context_of(study, llama))
     tasks = sorted(path.name for path in study.path(BEST).iterdir())
     ungated = study.choices.filter(pl.col("method") != "gated")
     assert tasks == sorted(set(ungated["task"]))
@@ -177,23 +174,23 @@ def test_the_best_intervention_is_saved_as_it_was_run(make_study, llama, tmp_pat
 
 def test_a_task_without_importance_is_left_out(make_study, llama, tmp_path):
     study = make_study(tmp_path)
-    study.write_table(IMPORTANCE, study.importance.filter(task="eol"), IMPORTANCE_SCHEMA)
-    assert stage.run(study, KEY, silent, llama)["tasks"] == ["eol"]
-    study.write_table(IMPORTANCE, study.importance.clear(), IMPORTANCE_SCHEMA)
-    assert stage.run(study, "other", silent, llama)["conditions"] == 0
+    study.write(IMPORTANCE, study.importance.filter(task="eol"))
+    assert stage.run(context_of(study, llama))["tasks"] == ["eol"]
+    study.write(IMPORTANCE, study.importance.clear())
+    assert stage.run(context_of(study, llama, key="other"))["conditions"] == 0
     assert study.interventions.is_empty()
 
 
 def test_side_effects_are_of_the_other_tasks_and_of_random_code(make_study, llama, tmp_path):
     study = make_study(tmp_path, side_effect_prompts=6)
-    condition = Condition("eol", "clusters", "random", "zero", 0.0, 0, ((0, 0), (1, 2)))
+    condition = Condition("eol", "clusters", "random", 0, Intervention(((0, 0), (1, 2))))
     table = side_effects.side_effects(study, llama, condition, None)
     assert set(table["task"]) == {"eol"}
     assert {name[0]: rows.height for name, rows in table.group_by("measured_on")} == {
         "identifiers": 6,
         "random code": 6,
     }
-    prompts = study.prompts.select("prompt_id", "purpose", "split", "correct", "input_ids", "target_id")
+    prompts = study.prompts.select("prompt_id", "purpose", "split", "correct", "input_ids", "next_token_id")
     for row in table.join(prompts, on="prompt_id").iter_rows(named=True):
         ids = torch.tensor([row["input_ids"]])
         with llama.scale_heads(dict.fromkeys(condition.heads, 0.0)), torch.inference_mode():
@@ -201,7 +198,7 @@ def test_side_effects_are_of_the_other_tasks_and_of_random_code(make_study, llam
         if row["measured_on"] == "identifiers":
             assert row["split"] == "test"
             assert row["before"] == row["correct"]
-            assert row["after"] == (int(logits[-1].argmax()) == row["target_id"])
+            assert row["after"] == (int(logits[-1].argmax()) == row["next_token_id"])
         else:
             assert row["purpose"] == "encoder"
             losses = -logits[:-1].log_softmax(-1).gather(1, ids[0, 1:, None])

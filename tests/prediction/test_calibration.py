@@ -9,14 +9,14 @@ HALF = 0.5
 
 
 def drawn(slope, offset, count=4_000):
-    """Log-odds, and outcomes that are right as often as `slope * log_odds + offset` says."""
+    """Log-odds, and outcomes that are correct as often as `slope * log_odds + offset` says."""
     generator = np.random.default_rng(0)
     log_odds = generator.normal(0, 2, count)
     return log_odds, generator.random(count) < expit(slope * log_odds + offset)
 
 
 def test_two_values_are_given_their_smoothed_frequencies():
-    # Of four rows at +1 three are right, of four at -1 one. Right rows have the target 5/6, wrong ones 1/6.
+    # Of four rows at +1 three are correct, of four at -1 one. Correct rows are 5/6, incorrect ones 1/6.
     # Two values and two parameters: calibrated, each gets its rows' mean target.
     log_odds = np.array([1, 1, 1, 1, -1, -1, -1, -1], dtype=np.float64)
     correct = np.array([1, 1, 1, 0, 0, 0, 0, 1], dtype=bool)
@@ -40,7 +40,7 @@ def test_a_slope_that_is_too_steep_is_undone():
 
 
 def test_balanced_log_odds_move_to_the_natural_rate():
-    # Half of the rows are right, 0.9 naturally: nine to one is log 9 more.
+    # Half of the rows are correct, 0.9 naturally: nine to one is log 9 more.
     log_odds = np.array([1, 1, -1, -1], dtype=np.float64)
     correct = np.array([1, 0, 1, 0], dtype=bool)
     half, natural = (fit_calibration(log_odds + correct, correct, rate) for rate in (HALF, 0.9))

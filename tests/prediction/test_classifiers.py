@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from apmae.config import PredictionConfig
 from apmae.prediction.classifiers import fit_features, learnable, uses_trees
 from apmae.prediction.metrics import Scored, auroc
 from apmae.prediction.trees import as_pool
+from apmae.study.config import PredictionConfig
 
 CONFIG = PredictionConfig(iterations=30)
 
 
 def drawn(count: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Right or wrong is what cluster 3 of head 5 says; statistic 7 and confidence 1 know it in part."""
+    """Correct or incorrect is what cluster 3 of head 5 says; statistic 7 and confidence 1 know it in part."""
     generator = np.random.default_rng(seed)
     correct = np.arange(count) % 2 == 0
     clusters = generator.integers(-1, 5, (count, 20)).astype(np.int16)

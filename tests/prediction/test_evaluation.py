@@ -5,7 +5,7 @@ import pytest
 from apmae.prediction.evaluation import Rates, measure
 from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, Scored
 
-EVEN = Rates(kept=0.5, natural=0.5)
+EVEN = Rates(kept=0.5, base=0.5)
 
 
 def measured(sets: dict[str, tuple[np.ndarray, np.ndarray]], groups: np.ndarray, rates=EVEN, seed=0):
@@ -23,7 +23,7 @@ def row(table: pl.DataFrame, features: str, metric: str) -> dict[str, float]:
 def test_every_metric_of_every_set():
     right = np.arange(8) % 2 == 0
     table = measured({"confidence": (right, right * 0.5), "clusters": (right, right * 0.7)}, np.arange(8))
-    names = [*METRICS, *(f"{name}_natural" for name in RATE_DEPENDENT)]
+    names = [*METRICS, *(f"{name}_at_base_rate" for name in RATE_DEPENDENT)]
     assert table.select("features", "metric").rows() == [
         (features, metric) for features in ("confidence", "clusters") for metric in names
     ]
@@ -65,26 +65,26 @@ def test_shuffled_labels_are_not_compared_with_confidence():
     assert np.isnan([found["difference"], found["difference_low"], found["difference_high"]]).all()
 
 
-def test_the_natural_rate_by_hand():
-    # Of four prompts, half right; naturally four of five are. Chances 1/2 and 1/9 become 4/5 and 1/3.
+def test_the_base_rate_by_hand():
+    # Of four prompts, half correct; naturally four of five are. Chances 1/2 and 1/9 become 4/5 and 1/3.
     right = np.array([True, True, False, False])
     sets = {"confidence": (right, np.array([1 / 2, 1 / 9, 1 / 9, 1 / 9]))}
-    table = measured(sets, np.arange(4), Rates(kept=0.5, natural=0.8))
+    table = measured(sets, np.arange(4), Rates(kept=0.5, base=0.8))
     assert row(table, "confidence", "accuracy")["value"] == 0.5
-    assert row(table, "confidence", "accuracy_natural")["value"] == pytest.approx(0.4 + 0.2)
+    assert row(table, "confidence", "accuracy_at_base_rate")["value"] == pytest.approx(0.4 + 0.2)
     expected = 0.4 / 25 + 0.4 * 4 / 9 + 0.2 / 9
-    assert row(table, "confidence", "brier_natural")["value"] == pytest.approx(expected)
-    assert row(table, "confidence", "brier_skill_natural")["value"] == pytest.approx(1 - expected / 0.16)
+    assert row(table, "confidence", "brier_at_base_rate")["value"] == pytest.approx(expected)
+    assert row(table, "confidence", "brier_skill_at_base_rate")["value"] == pytest.approx(1 - expected / 0.16)
 
 
-def test_one_group_has_no_interval_and_one_outcome_no_natural_rate():
+def test_one_group_has_no_interval_and_one_outcome_no_base_rate():
     right = np.arange(6) % 2 == 0
     found = row(measured({"confidence": (right, right * 1.0)}, np.zeros(6, dtype=int)), "confidence", "auroc")
     assert found["value"] == 1
     assert np.isnan([found["low"], found["high"], found["difference_low"]]).all()
     always = measured({"confidence": (right | True, right * 1.0)}, np.arange(6), Rates(1.0, 1.0))
     assert np.isnan(row(always, "confidence", "auroc")["value"])
-    assert np.isnan(row(always, "confidence", "accuracy_natural")["value"])
+    assert np.isnan(row(always, "confidence", "accuracy_at_base_rate")["value"])
     assert row(always, "confidence", "accuracy")["value"] == 0.5
 
 

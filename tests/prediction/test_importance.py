@@ -3,9 +3,9 @@ import pytest
 from catboost import CatBoostClassifier
 from scipy.stats import spearmanr
 
-from apmae.config import PredictionConfig
 from apmae.prediction.importance import head_importance, stability
 from apmae.prediction.trees import as_pool, fit_catboost, shap_values
+from apmae.study.config import PredictionConfig
 
 
 def test_head_importance_by_hand():
@@ -35,7 +35,7 @@ def test_a_head_without_values_of_a_sign():
 
 
 def deciding_head() -> tuple[CatBoostClassifier, dict[str, np.ndarray], np.ndarray]:
-    """Head 3 of six decides; three quarters are right."""
+    """Head 3 of six decides; three quarters are correct."""
     generator = np.random.default_rng(0)
     correct = np.arange(120) % 4 != 0
     clusters = generator.integers(-1, 3, (120, 6)).astype(np.int16)
@@ -71,13 +71,13 @@ def test_stability_by_hand():
     second = first.copy()
     second[[9, 10]] = second[[10, 9]]
     table = stability(np.stack([first, second]))
-    assert table["top_share"].to_list() == [1] * 9 + [0.5, 0.5, 0]
+    assert table["top_fraction"].to_list() == [1] * 9 + [0.5, 0.5, 0]
     assert table["rank_correlation"].to_list() == pytest.approx([1 - 12 / (12 * 143)] * 12)
 
 
 def test_heads_without_importance_are_foremost_in_no_fold():
     table = stability(np.array([[0.5, 0, 0], [0.2, 0, 0]]))
-    assert table["top_share"].to_list() == [1, 0, 0]
+    assert table["top_fraction"].to_list() == [1, 0, 0]
     assert table["rank_correlation"].to_list() == pytest.approx([1, 1, 1])
 
 
@@ -89,6 +89,6 @@ def test_rank_correlation_is_the_mean_over_pairs_of_folds():
 
 
 def test_no_two_folds_have_no_stability():
-    assert stability(np.ones((1, 4)))["top_share"].is_nan().all()
+    assert stability(np.ones((1, 4)))["top_fraction"].is_nan().all()
     assert stability(np.ones((0, 4)))["rank_correlation"].is_nan().all()
     assert stability(np.zeros((2, 4)))["rank_correlation"].is_nan().all()

@@ -36,19 +36,19 @@ def test_accuracy_by_hand():
 
 
 def test_balanced_accuracy_by_hand():
-    # Right ones: 1 of 3 is hit; wrong ones: 1 of 1.
+    # Correct ones: 1 of 3 is hit; incorrect ones: 1 of 1.
     assert balanced_accuracy(scored([True, True, True, False], [0.9, 0.1, 0.2, 0.3]), ONES) == pytest.approx(
         2 / 3
     )
 
 
 def test_auroc_by_hand():
-    # Pairs (right, wrong): 0.9 > 0.4, 0.9 > 0.6, 0.4 = 0.4 (a half), 0.4 < 0.6.
+    # Pairs (correct, incorrect): 0.9 > 0.4, 0.9 > 0.6, 0.4 = 0.4 (a half), 0.4 < 0.6.
     assert auroc(FOUR, ONES) == 2.5 / 4
 
 
 def test_auroc_compares_within_a_fold():
-    # In fold 0 the right one is above the wrong one, in fold 1 below; the levels of folds say nothing.
+    # In fold 0 the correct one is above the incorrect one, in fold 1 below; the levels of folds say nothing.
     chances = np.array([0.2, 0.1, 0.8, 0.9])
     assert auroc(Scored(RIGHT, chances, np.array([0, 0, 1, 1])), ONES) == 0.5
     assert auroc(Scored(RIGHT, chances, np.array([0, 0, 1, 1])), np.array([1, 1, 0, 0])) == 1
@@ -56,7 +56,7 @@ def test_auroc_compares_within_a_fold():
 
 
 def test_auprc_by_hand():
-    # From above: 0.9 right (precision 1), 0.6 wrong, then 0.4 with one of each (precision 2 of 4).
+    # From above: 0.9 correct (precision 1), 0.6 incorrect, then 0.4 with one of each (precision 2 of 4).
     assert auprc(FOUR, ONES) == (1 + 2 / 4) / 2
 
 
@@ -75,7 +75,7 @@ def test_expected_calibration_error_by_hand():
 
 
 def test_area_under_risk_coverage_by_hand():
-    # Trusted from above: 0.9 right, risk 0; 0.6 wrong, risk 1/2; the two of 0.4 go together, risk 2/4.
+    # Trusted from above: 0.9 correct, risk 0; 0.6 incorrect, risk 1/2; the two of 0.4 go together, risk 2/4.
     assert aurc(FOUR, ONES) == (0 + 1 / 2 + 2 / 4 + 2 / 4) / 4
     assert aurc(scored(RIGHT, [0.5] * 4), ONES) == 0.5
     assert aurc(scored([True, True, False, False], [0.9, 0.8, 0.2, 0.1]), ONES) == (0 + 0 + 1 / 3 + 2 / 4) / 4
@@ -159,7 +159,7 @@ def test_no_prompts_have_no_metrics():
 
 
 def test_prompts_are_weighted_to_the_natural_rate():
-    # Three of four prompts are right, nine of ten naturally.
+    # Three of four prompts are correct, nine of ten naturally.
     correct = np.array([True, True, True, False])
     weights = weights_at_rate(correct, np.array([[1, 1, 1, 1], [2, 1, 0, 1]], dtype=float), 0.9)
     np.testing.assert_allclose(weights, [[0.3, 0.3, 0.3, 0.1], [0.6, 0.3, 0, 0.1]])
@@ -167,7 +167,7 @@ def test_prompts_are_weighted_to_the_natural_rate():
 
 
 def test_probabilities_are_moved_to_the_natural_rate():
-    # Odds of 1 at even outcomes are odds of 4 where four of five are right.
+    # Odds of 1 at even outcomes are odds of 4 where four of five are correct.
     moved = probability_at_rate(np.array([0.5, 0.2, 0.0, 1.0]), 0.5, 0.8)
     np.testing.assert_allclose(moved, [0.8, 0.5, 0, 1])
     np.testing.assert_allclose(probability_at_rate(moved, 0.8, 0.5), [0.5, 0.2, 0, 1])

@@ -46,7 +46,7 @@ def test_fewer_group_folds_for_few_groups_or_outcomes():
     assert len(group_folds(CORRECT, np.arange(50) // 20, 5, seed=0)) == 3
     assert group_folds(CORRECT, np.zeros(50, dtype=int), 5, seed=0) == []
     assert group_folds(np.arange(50) == 3, np.arange(50), 5, seed=0) == []
-    # Both right prompts are in one group: the fold that leaves it out has no right one to learn from.
+    # Both correct prompts are in one group: the fold that leaves it out has no correct one to learn from.
     rare = group_folds(np.arange(50) < 2, np.arange(50) // 10, 5, seed=0)
     assert len(rare) == 1
     assert 0 in rare[0].train

@@ -1,32 +1,35 @@
+from unittest.mock import patch
+
 import numpy as np
 import polars as pl
 import pytest
 import zarr
 from catboost import CatBoostClassifier
+from helpers.studies import context_of
+from helpers.synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 from polars.testing import assert_frame_equal
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
-from synthetic import TELLING_HEAD, TELLING_LAYER, synthetic_study
 
-from apmae import clustering, prediction
-from apmae.artifacts import (
+from apmae.clustering import stage as clustering_stage
+from apmae.common.errors import ApmaeError
+from apmae.prediction import metrics, stage
+from apmae.prediction.features import SHUFFLED, PassFeatures, StoredFeatures, feature_sets, measured_sets
+from apmae.prediction.metrics import RATE_DEPENDENT, weights_at_rate
+from apmae.prediction.predictor import load_predictors
+from apmae.prediction.stage import outcomes
+from apmae.prediction.trees import as_pool
+from apmae.study import Study
+from apmae.study.artifacts import (
     CLUSTERS,
     ENCODINGS,
-    IMPORTANCE_SCHEMA,
-    METRICS_SCHEMA,
-    PREDICTIONS_SCHEMA,
+    IMPORTANCE,
+    METRICS,
+    PREDICTIONS,
     PREDICTOR,
     PROMPTS,
     TASKS,
 )
-from apmae.errors import ApmaeError
-from apmae.prediction.features import SHUFFLED, blocks_of_pass, feature_sets, load_blocks, measured_sets
-from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, weights_at_rate
-from apmae.prediction.predictor import load_predictors
-from apmae.prediction.stage import outcomes
-from apmae.prediction.trees import as_pool
-from apmae.progress import silent
-from apmae.study import Study
 
 TELLING = (TELLING_LAYER, TELLING_HEAD)
 NAMES = ("eol", "noise")
@@ -40,7 +43,9 @@ def clustered(directory, *, processes=1, folds=4, random_encoder=False, **option
         "encoding": {"random_encoder": random_encoder},
     }
     study = synthetic_study(directory, config=config, **{"tasks": NAMES, **options})
-    clustering.run(study, "k", silent, lambda prompt, heads: np.zeros((len(heads), 16, 16)))
+    nothing = lambda prompt, heads: np.zeros((len(heads), 16, 16))  # noqa: E731
+    with patch.object(clustering_stage, "pattern_source", lambda study, target: nothing):
+        clustering_stage.run(context_of(study, object()))
     return study
 
 
@@ -51,7 +56,7 @@ def value(study: Study, protocol: str, features: str, metric: str = "auroc") -> 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     study = clustered(tmp_path_factory.mktemp("finished") / "s", per_task=120)
-    counts = prediction.run(study, "k", silent)
+    counts = stage.run(context_of(study))
     return study, counts
 
 
@@ -73,7 +78,7 @@ def test_the_telling_head_is_found(finished):
     for features in ("clusters", "row_statistics", "cls_encodings"):
         table = study.importance.filter(features=features)
         foremost = table.row(table["max_difference"].arg_max(), named=True)
-        assert (foremost["layer"], foremost["head"], foremost["top_share"]) == (*TELLING, 1)
+        assert (foremost["layer"], foremost["head"], foremost["top_fraction"]) == (*TELLING, 1)
     table = study.importance.filter(features="clusters")
     best = table.row(table["max_difference"].arg_max(), named=True)
     assert (best["layer"], best["head"]) == (TELLING_LAYER, TELLING_HEAD)
@@ -81,14 +86,14 @@ def test_the_telling_head_is_found(finished):
 
 def test_tables_have_every_row(finished):
     study, _ = finished
-    assert dict(study.predictions.schema) == PREDICTIONS_SCHEMA
-    assert dict(study.metrics.schema) == METRICS_SCHEMA
-    assert dict(study.importance.schema) == IMPORTANCE_SCHEMA
+    assert dict(study.predictions.schema) == PREDICTIONS.schema
+    assert dict(study.metrics.schema) == METRICS.schema
+    assert dict(study.importance.schema) == IMPORTANCE.schema
     sets = feature_sets(study.config)
     grouped = measured_sets(study.config, "grouped_cross_validation")
     assert {"confidence", "row_statistics", "cls_encodings", "confidence+row_statistics"} < set(grouped)
     assert set(sets) - set(grouped) == {"clusters", "confidence+clusters", SHUFFLED}
-    n_metrics = len(METRICS) + len(RATE_DEPENDENT)
+    n_metrics = len(metrics.METRICS) + len(RATE_DEPENDENT)
     assert study.metrics.height == (2 * len(sets) + len(grouped)) * n_metrics
     assert study.importance.select("task", "features", "layer", "head").rows() == [
         ("eol", features, layer, head)
@@ -140,7 +145,7 @@ def test_predictor_is_the_held_out_model(finished):
     study, _ = finished
     model = CatBoostClassifier().load_model(str(study.path(PREDICTOR) / "eol.cbm"))
     test = study.study_prompts.filter(task="eol", split="test")
-    blocks = load_blocks(["clusters"], study, test, "held_out")
+    blocks = StoredFeatures(study, test, "held_out").blocks(["clusters"])
     stored = study.predictions.filter(protocol="held_out", features="clusters")["probability"]
     np.testing.assert_allclose(model.predict_proba(as_pool(blocks))[:, 1], stored, rtol=1e-5)
 
@@ -148,13 +153,13 @@ def test_predictor_is_the_held_out_model(finished):
 def test_the_scorers_predictor_is_the_held_out_model(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol", split="test")
-    blocks = load_blocks(["confidence", "row_statistics"], study, prompts, "held_out")
+    blocks = StoredFeatures(study, prompts, "held_out").blocks(["confidence", "row_statistics"])
     predictor = load_predictors(study)["eol"]
     stored = study.predictions.filter(protocol="held_out", features="confidence+row_statistics")
     found = expit(predictor.model.log_odds(blocks))
     np.testing.assert_allclose(found, stored["probability"], rtol=1e-5)
     (row,) = study.calibration.iter_rows(named=True)
-    assert (row["features"], row["natural_rate"]) == ("confidence+row_statistics", 0.75)
+    assert (row["features"], row["base_rate"]) == ("confidence+row_statistics", 0.75)
     assert row["prompts"] == study.study_prompts.filter(task="eol", split="train").height
     # The outcome's share of the log-odds is the telling head's.
     heads = np.abs(predictor.head_contributions(blocks, 4)).mean(0)
@@ -164,7 +169,7 @@ def test_the_scorers_predictor_is_the_held_out_model(finished):
 def test_calibrated_probabilities_keep_to_the_natural_rate(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol", split="test")
-    blocks = load_blocks(["confidence", "row_statistics"], study, prompts, "held_out")
+    blocks = StoredFeatures(study, prompts, "held_out").blocks(["confidence", "row_statistics"])
     predictor = load_predictors(study)["eol"]
     right = prompts["correct"].to_numpy()
     weights = weights_at_rate(right, np.ones(len(right)), 0.75)
@@ -180,8 +185,8 @@ def test_blocks_of_a_pass_are_those_of_the_study(finished):
     arrays = {name: study.encodings[name][:][:, ids] for name in ("cls", "row", "row_statistics")}
     arrays["hidden_state"] = study.encodings["hidden_state"][:][ids]
     outcomes = {name: prompts[name].to_numpy() for name in ("max_probability", "margin", "entropy")}
-    found = blocks_of_pass(names, arrays, outcomes)
-    expected = load_blocks(names, study, prompts, "held_out")
+    found = PassFeatures(arrays, outcomes).blocks(names)
+    expected = StoredFeatures(study, prompts, "held_out").blocks(names)
     assert list(found) == names
     for name in names:
         np.testing.assert_array_equal(found[name], expected[name])
@@ -190,10 +195,10 @@ def test_blocks_of_a_pass_are_those_of_the_study(finished):
 def test_blocks_are_those_of_their_prompts(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol", split="test")
-    blocks = load_blocks(["clusters", "row_statistics", "confidence"], study, prompts, "held_out")
+    blocks = StoredFeatures(study, prompts, "held_out").blocks(["clusters", "row_statistics", "confidence"])
     table = study.clusters.filter(prompt_id=prompts["prompt_id"][5])
     assert blocks["clusters"][5].tolist() == table["cluster_held_out"].to_list()
-    crossed = load_blocks(["clusters"], study, prompts, "cross_validation")
+    crossed = StoredFeatures(study, prompts, "cross_validation").blocks(["clusters"])
     assert crossed["clusters"][5].tolist() == table["cluster"].to_list()
     statistics = study.encodings["row_statistics"][:, prompts["prompt_id"][5], :]
     np.testing.assert_array_equal(blocks["row_statistics"][5], statistics.ravel())
@@ -223,22 +228,24 @@ def test_a_leak_shows_in_the_shuffled_labels(tmp_path):
     statistics = arrays["row_statistics"][:]
     statistics[0, :, 0] = 5 * known
     arrays["row_statistics"][:] = statistics
-    prediction.run(study, "k", silent)
+    stage.run(context_of(study))
     assert value(study, "held_out", SHUFFLED) > 0.8
 
 
 def test_random_encoder_is_a_baseline_when_asked_for(tmp_path):
     study = clustered(tmp_path / "s", random_encoder=True)
     assert study.clusters["random_cluster"].equals(study.clusters["cluster"].alias("random_cluster"))
-    prediction.run(study, "k", silent)
+    stage.run(context_of(study))
     assert value(study, "held_out", "random_clusters") > 0.98
 
 
-def test_the_natural_rate_is_that_of_the_task(finished):
+def test_the_base_rate_is_that_of_the_task(finished):
     study, _ = finished
-    rate = pl.read_parquet(study.path(TASKS)).filter(task="eol")["natural_rate"].item()
-    assert value(study, "held_out", "prior", "accuracy_natural") == pytest.approx(rate)
-    assert value(study, "held_out", "prior", "brier_natural") == pytest.approx(rate * (1 - rate), abs=0.01)
+    rate = study.read(TASKS).filter(task="eol")["base_rate"].item()
+    assert value(study, "held_out", "prior", "accuracy_at_base_rate") == pytest.approx(rate)
+    assert value(study, "held_out", "prior", "brier_at_base_rate") == pytest.approx(
+        rate * (1 - rate), abs=0.01
+    )
 
 
 def test_an_array_of_an_earlier_version_is_named(tmp_path):
@@ -246,20 +253,20 @@ def test_an_array_of_an_earlier_version_is_named(tmp_path):
     del zarr.open_group(study.path(ENCODINGS), mode="r+")["hidden_state"]
     prompts = study.study_prompts.filter(task="eol")
     with pytest.raises(ApmaeError, match="has no array hidden_state"):
-        load_blocks(["hidden_state"], study, prompts, "held_out")
+        StoredFeatures(study, prompts, "held_out").blocks(["hidden_state"])
 
 
 def test_position_is_line_length_and_distinct_tokens(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol").head(2)
     prompts = prompts.with_columns(line=pl.Series([None, 9]), input_ids=pl.Series([[1, 2, 1], [5, 5, 5]]))
-    found = load_blocks(["position"], study, prompts, "held_out")["position"]
+    found = StoredFeatures(study, prompts, "held_out").blocks(["position"])["position"]
     np.testing.assert_allclose(found, [[0, 3, 2], [np.log(10), 3, 1]], rtol=1e-6)
 
 
 def test_outcomes_that_nothing_tells_are_predicted_at_chance(tmp_path):
     study = clustered(tmp_path / "s", per_task=200, informative=False)
-    prediction.run(study, "k", silent)
+    stage.run(context_of(study))
     for features in ("clusters", "row_statistics", "confidence+row_statistics", SHUFFLED):
         assert abs(value(study, "cross_validation", features) - 0.5) < 0.15
 
@@ -267,7 +274,7 @@ def test_outcomes_that_nothing_tells_are_predicted_at_chance(tmp_path):
 def test_number_of_processes_does_not_matter(tmp_path):
     studies = [clustered(tmp_path / str(n), processes=n, folds=2) for n in (1, 2)]
     for study in studies:
-        prediction.run(study, "k", silent)
+        stage.run(context_of(study))
     for table in ("predictions", "metrics", "importance", "calibration"):
         assert_frame_equal(*(getattr(study, table) for study in studies))
 
@@ -282,10 +289,12 @@ def test_killed_and_resumed_equals_unkilled(tmp_path, finished):
     unkilled, _ = finished
     study = clustered(tmp_path / "s", per_task=120)
     with pytest.raises(KeyboardInterrupt):
-        prediction.run(study, "k", killed)
-    kept = {path: path.stat().st_mtime_ns for path in study.work_directory("predict", "k").glob("*.parquet")}
+        stage.run(context_of(study, progress=killed))
+    kept = {
+        path: path.stat().st_mtime_ns for path in study.work_directory("predict", "key").glob("*.parquet")
+    }
     assert 5 <= len(kept) < 2 * len(feature_sets(study.config))
-    prediction.run(study, "k", silent)
+    stage.run(context_of(study))
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     for table in ("predictions", "metrics", "importance", "calibration"):
         assert_frame_equal(getattr(study, table), getattr(unkilled, table))
@@ -298,13 +307,13 @@ def changed(study: Study, artifact: str, **columns: pl.Expr) -> None:
 def test_one_outcome_only_goes_on_and_says_so(tmp_path):
     study = clustered(tmp_path / "s", per_task=24)
     changed(study, PROMPTS, correct=pl.when(pl.col("task") == "eol").then(True))
-    counts = prediction.run(study, "k", silent)
+    counts = stage.run(context_of(study))
     assert counts["notes"] == [
-        "eol: 0 folds instead of 4, for want of right or wrong prompts",
-        "eol: no wrong prompt in the train split",
-        "eol: no wrong prompt in the test split",
+        "eol: 0 folds instead of 4, for want of correct or incorrect prompts",
+        "eol: no incorrect prompt in the train split",
+        "eol: no incorrect prompt in the test split",
         "eol: no predictor, for want of outcomes or clusters to tell apart",
-        "eol: no scorer, for want of right and wrong prompts of several training groups",
+        "eol: no scorer, for want of correct and incorrect prompts of several training groups",
     ]
     with pytest.raises(ApmaeError, match=r"larger prompts\.per_task"):
         load_predictors(study)
@@ -317,7 +326,7 @@ def test_one_outcome_only_goes_on_and_says_so(tmp_path):
 def test_heads_of_one_cluster_predict_the_prior(tmp_path):
     study = clustered(tmp_path / "s", per_task=24)
     changed(study, CLUSTERS, cluster=pl.lit(-1, pl.Int16), cluster_held_out=pl.lit(-1, pl.Int16))
-    counts = prediction.run(study, "k", silent)
+    counts = stage.run(context_of(study))
     assert counts["notes"] == ["eol: no predictor, for want of outcomes or clusters to tell apart"]
     assert value(study, "held_out", "clusters") == 0.5
 
@@ -325,11 +334,13 @@ def test_heads_of_one_cluster_predict_the_prior(tmp_path):
 def test_a_task_without_training_prompts_goes_on(tmp_path):
     study = clustered(tmp_path / "s", per_task=24)
     changed(study, PROMPTS, split=pl.lit("test"))
-    counts = prediction.run(study, "k", silent)
-    assert counts["notes"][:2] == [f"eol: no {kind} prompt in the train split" for kind in ("right", "wrong")]
+    counts = stage.run(context_of(study))
+    assert counts["notes"][:2] == [
+        f"eol: no {kind} prompt in the train split" for kind in ("correct", "incorrect")
+    ]
     row = study.metrics.filter(protocol="held_out", features="clusters", metric="auroc").row(0, named=True)
     assert np.isnan([row["value"], row["low"], row["high"]]).all()
     assert row["prompts"] == 0
-    assert study.importance["top_share"].is_nan().all()
+    assert study.importance["top_fraction"].is_nan().all()
     assert (study.importance["mean_shap"] == 0).all()
     assert value(study, "cross_validation", "clusters") > 0.9

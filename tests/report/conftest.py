@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import SMALL, build_study
+from helpers.finished_study import SMALL, build_study
 
 from apmae.study import Study
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import polars as pl
-from made_up import condition, interventions, metrics
+from helpers.finished_study import condition, interventions, metrics
 
 from apmae.intervention.choices import choose
 from apmae.report.answers import answers, shuffled_labels, versus_zeroing
@@ -29,7 +29,7 @@ def held_out(values: dict[str, float], half: float = 0.05) -> pl.DataFrame:
     return metrics_table(metrics(rows), "held_out")
 
 
-TASKS = pl.DataFrame({"task": ["eol"], "natural_rate": [0.5]})
+TASKS = pl.DataFrame({"task": ["eol"], "base_rate": [0.5]})
 NONE_CHOSEN = chosen_effects(interventions([]), choose(interventions([])), TASKS)
 
 
@@ -39,8 +39,8 @@ def best(outcomes: str) -> pl.DataFrame:
 
 def test_heads_that_lead_several_tasks_are_named_once() -> None:
     heads, _, _ = answers(TOP, held_out(AUROC), best("gr"), NONE_CHOSEN)
-    assert heads.headline == "Head 3.2 leads in all 2 tasks."
-    assert "3.2 (2 tasks)" in heads.detail
+    assert heads.headline == "Head L3H2 leads in all 2 tasks."
+    assert "L3H2 (2 tasks)" in heads.detail
 
 
 def test_clusters_that_lose_to_confidence_are_said_to() -> None:
@@ -61,7 +61,7 @@ def test_clusters_that_beat_confidence_are_said_to() -> None:
 def test_zeroing_is_told_with_its_interval_and_the_caveat() -> None:
     _, _, zeroing = answers(TOP, held_out(AUROC), best("gggggggr"), NONE_CHOSEN)
     assert zeroing.headline.startswith("At best +87.5 points [+")
-    assert zeroing.headline.endswith("eol, 20 negative heads zeroed.")
+    assert zeroing.headline.endswith("eol, 20 negative heads zero-ablated.")
     assert "above zero in the one task" in zeroing.detail
     assert "best of 1 condition per task" in zeroing.detail
     assert "not corrected" in zeroing.detail

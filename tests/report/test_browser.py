@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from browser import seen_in_frames
-from made_up import make_reconstructions
+from helpers.browser import seen_in_frames
+from helpers.finished_study import make_reconstructions
 
-from apmae.artifacts import REPORT_INDEX
-from apmae.progress import silent
-from apmae.report import run
+from apmae.common.progress import silent
+from apmae.report.stage import write_report
 from apmae.study import Study
+from apmae.study.artifacts import REPORT_INDEX
 
 WIDTHS = (1440, 390)
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -43,7 +43,7 @@ def probe(html: str, directory: Path) -> dict[int, dict]:
 
 
 def test_report_fits_its_window_and_loads_nothing(made_up_study: Study, tmp_path: Path) -> None:
-    run(made_up_study, "key", silent, lambda: make_reconstructions(2))
+    write_report(made_up_study, make_reconstructions(2), "key", silent)
     results = probe(made_up_study.path(REPORT_INDEX).read_text(encoding="utf-8"), tmp_path)
     assert set(results) == set(WIDTHS)
     for width, result in results.items():

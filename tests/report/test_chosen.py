@@ -6,13 +6,13 @@ import math
 
 import polars as pl
 import pytest
-from made_up import condition, interventions
+from helpers.finished_study import condition, interventions
 
-from apmae.artifacts import CHOICES_SCHEMA, SIDE_EFFECTS_SCHEMA
 from apmae.report.chosen import chosen_effects, side_effect_table
+from apmae.study.artifacts import CHOICES, SIDE_EFFECTS
 
 HALF = 1.959963984540054
-TASKS = pl.DataFrame({"task": ["eol", "random"], "natural_rate": [0.8, float("nan")]})
+TASKS = pl.DataFrame({"task": ["eol", "random"], "base_rate": [0.8, float("nan")]})
 
 
 def held_out(number: int, letters: str, *, task: str = "eol", selection: str = "positive") -> pl.DataFrame:
@@ -26,7 +26,7 @@ def held_out(number: int, letters: str, *, task: str = "eol", selection: str = "
 
 
 def choices(*rows: tuple[str, str, int, float | None]) -> pl.DataFrame:
-    return pl.DataFrame([(*row, 8, 0.25) for row in rows], schema=CHOICES_SCHEMA, orient="row")
+    return pl.DataFrame([(*row, 8, 0.25) for row in rows], schema=CHOICES.schema, orient="row")
 
 
 def rows_of(table: pl.DataFrame, task: str) -> dict[str, dict[str, object]]:
@@ -38,9 +38,9 @@ def test_methods_are_compared_prompt_by_prompt() -> None:
     chosen = choices(("eol", "zero", 0, None), ("eol", "greedy", 1, None), ("eol", "gated", 0, 0.3))
     found = rows_of(chosen_effects(table, chosen, TASKS), "eol")
     assert list(found) == ["zero", "greedy", "gated"]
-    # Zeroing gains one and loses one of four; 0.8 of all completions are right, of which it loses half.
+    # Zeroing gains one and loses one of four; 0.8 of all completions are correct, of which it loses half.
     assert (found["zero"]["net_change"], found["zero"]["changed"]) == (0.0, 2)
-    assert found["zero"]["natural_net_change"] == pytest.approx(0.2 * 0.5 - 0.8 * 0.5)
+    assert found["zero"]["base_rate_net_change"] == pytest.approx(0.2 * 0.5 - 0.8 * 0.5)
     # Greedy: changes 1, 1, 0, 0; minus those of zeroing: 0, 1, 1, 0.
     assert found["greedy"]["net_change"] == 0.5
     assert found["greedy"]["difference"] == 0.5
@@ -85,7 +85,7 @@ def test_side_effects_of_two_tasks_and_on_perplexity() -> None:
         ("eol", "random code", 6, math.log(16), math.log(8)),
         ("a", "random code", 5, 0.0, 1.0),
     ]
-    effects = pl.DataFrame(rows, schema=SIDE_EFFECTS_SCHEMA, orient="row")
+    effects = SIDE_EFFECTS.of_rows(rows)
     made = choices(("eol", "zero", 0, None), ("eol", "gated", 0, 0.3))
     table = side_effect_table(effects, made, chosen_effects(held_out(0, "ggwr"), made, TASKS))
     eol, alone = table.rows(named=True)

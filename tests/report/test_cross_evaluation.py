@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import polars as pl
-from made_up import evaluation
+from helpers.finished_study import evaluation
 from matplotlib.figure import Figure
 
 from apmae.report.cross_evaluation import figure, markdown, short_names

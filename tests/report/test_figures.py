@@ -6,14 +6,15 @@ from itertools import combinations, pairwise
 import numpy as np
 import polars as pl
 import pytest
-from made_up import evaluation, make_reconstructions
+from helpers.finished_study import evaluation, make_reconstructions
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from apmae.report import maps, style
+from apmae.figures import style
+from apmae.report import maps
 from apmae.report.drawings import drawings
 from apmae.report.maps import Reconstruction
 from apmae.report.material import Material, read_material

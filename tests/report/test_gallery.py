@@ -39,7 +39,7 @@ def importance(*rows: tuple[int, int, float]) -> pl.DataFrame:
 
 def test_cluster_outcomes_by_hand() -> None:
     outcomes = cluster_outcomes(clusters((0, 0, [0, 1, 1, 2])), PROMPTS).sort("cluster")
-    assert outcomes.select("cluster", "size", "right_share").rows() == [
+    assert outcomes.select("cluster", "size", "correct_fraction").rows() == [
         (0, 1, 1.0),
         (1, 2, 0.5),
         (2, 1, None),
@@ -58,7 +58,7 @@ def test_every_head_comes_once_before_any_comes_twice() -> None:
 
 
 def test_within_a_head_the_cluster_that_departs_most_comes_first() -> None:
-    # All prompts: 2 of 3 right. Cluster 0: (1, 1), departs by 1/3; cluster 1: (0), departs by 2/3.
+    # All prompts: 2 of 3 correct. Cluster 0: (1, 1), departs by 1/3; cluster 1: (0), departs by 2/3.
     tiles = choose_tiles(
         exemplars((0, 0, 0), (0, 0, 1)),
         importance((0, 0, 0.2)),
@@ -66,14 +66,16 @@ def test_within_a_head_the_cluster_that_departs_most_comes_first() -> None:
         PROMPTS,
         1,
     )
-    assert [(tile.cluster, tile.size, tile.right_share, tile.index) for tile in tiles] == [(1, 2, 0.0, 1)]
+    assert [(tile.cluster, tile.size, tile.correct_fraction, tile.index) for tile in tiles] == [
+        (1, 2, 0.0, 1)
+    ]
 
 
 def test_heads_without_importance_are_still_shown() -> None:
     tiles = choose_tiles(
         exemplars((0, 0, 0)), importance((5, 5, float("nan"))), clusters((0, 0, [0] * 4)), PROMPTS, 4
     )
-    assert [tile.name for tile in tiles] == ["0.0, cluster 0"]
+    assert [tile.name for tile in tiles] == ["L0H0, cluster 0"]
 
 
 def test_exemplars_are_read_once_per_cluster(made_up_study: Study) -> None:

@@ -5,14 +5,13 @@ from html.parser import HTMLParser
 
 import polars as pl
 import pytest
-from made_up import SMALL, build_study, evaluation, make_reconstructions
+from helpers.finished_study import SMALL, build_study, evaluation, make_reconstructions
 
-from apmae import artifacts as files
-from apmae.errors import ApmaeError
-from apmae.progress import silent
-from apmae.report import run
-from apmae.report.cross_evaluation import EVALUATION_SCHEMA
+from apmae.common.errors import ApmaeError
+from apmae.common.progress import silent
+from apmae.report.stage import write_report
 from apmae.study import Study
+from apmae.study import artifacts as files
 
 FIGURES = {
     "target_accuracy",
@@ -55,8 +54,8 @@ class Page(HTMLParser):
 
 
 def make(study: Study, reconstructions: int = 1) -> tuple[dict[str, object], Page, set[str]]:
-    items = make_reconstructions(reconstructions, tokens=64) if reconstructions else None
-    counts = run(study, "0123456789abcdef", silent, lambda: items)
+    items = make_reconstructions(reconstructions, tokens=64) if reconstructions else []
+    counts = write_report(study, items, "0123456789abcdef", silent)
     figures = {path.name for path in study.path("report/figures").iterdir()}
     return counts, Page(study.path(files.REPORT_INDEX).read_text(encoding="utf-8")), figures
 
@@ -66,7 +65,7 @@ def hostile_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A small study whose source files try to write markup; its report is made."""
     study = build_study(tmp_path_factory.mktemp("hostile") / "study", **SMALL)
     prompts = study.prompts.with_columns(text=pl.lit(HOSTILE), file=pl.lit(f"a/{HOSTILE}.java"))
-    study.write_table(files.PROMPTS, prompts, files.PROMPTS_SCHEMA)
+    study.write(files.PROMPTS, prompts)
     make(study)
     return study
 
@@ -171,15 +170,11 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
 
 def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol", "identifiers", "noise"))
-    for name, schema in (
-        (files.IMPORTANCE, files.IMPORTANCE_SCHEMA),
-        (files.INTERVENTIONS, files.INTERVENTIONS_SCHEMA),
-    ):
-        table = pl.read_parquet(study.path(name)).filter(pl.col("task") == "identifiers")
-        study.write_table(name, table, schema)
+    for table in (files.IMPORTANCE, files.INTERVENTIONS):
+        study.write(table, study.read(table).filter(task="identifiers"))
     nothing = pl.lit(float("nan"))
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
-    study.write_table(files.METRICS, metrics, files.METRICS_SCHEMA)
+    study.write(files.METRICS, metrics)
     counts, page, _ = make(study)
     assert counts["figures"] == 14
     assert "Not measured on held-out groups." in page.text
@@ -190,10 +185,10 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
 
 def test_study_without_importance_and_interventions(small_study: Callable[..., Study]) -> None:
     study = small_study()
-    study.write_table(files.IMPORTANCE, study.importance.clear(), files.IMPORTANCE_SCHEMA)
-    study.write_table(files.INTERVENTIONS, study.interventions.clear(), files.INTERVENTIONS_SCHEMA)
-    study.write_table(files.METRICS, study.metrics.clear(), files.METRICS_SCHEMA)
-    study.write_table(files.PREDICTIONS, study.predictions.clear(), files.PREDICTIONS_SCHEMA)
+    study.write(files.IMPORTANCE, study.importance.clear())
+    study.write(files.INTERVENTIONS, study.interventions.clear())
+    study.write(files.METRICS, study.metrics.clear())
+    study.write(files.PREDICTIONS, study.predictions.clear())
     counts, page, _ = make(study)
     assert counts == {"figures": 5, "gallery_clusters": 5, "reconstructions": 1}
     assert "Nothing was predicted." in page.text
@@ -204,12 +199,12 @@ def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> N
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
     assert counts["figures"] == 14
-    assert "Head 0.0 leads for eol." in page.text
+    assert "Head L0H0 leads for eol." in page.text
 
 
 def test_an_evaluation_in_the_studys_directory_is_shown(small_study: Callable[..., Study]) -> None:
     study = small_study()
-    study.write_table(files.EVALUATION, evaluation(), EVALUATION_SCHEMA)
+    study.write(files.EVALUATION, evaluation())
     counts, page, figures = make(study)
     assert counts["figures"] == len(FIGURES) + 1
     assert {"evaluation.svg", "evaluation.png"} <= figures

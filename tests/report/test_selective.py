@@ -6,7 +6,7 @@ import pytest
 from apmae.report.selective import reliability, risk_coverage
 from apmae.report.summaries import wilson_interval
 
-TASKS = pl.DataFrame({"task": ["eol"], "natural_rate": [0.8]})
+TASKS = pl.DataFrame({"task": ["eol"], "base_rate": [0.8]})
 
 
 def predictions(rows: list[tuple[float, bool]]) -> pl.DataFrame:
@@ -26,7 +26,7 @@ def test_reliability_by_hand() -> None:
 
 
 def test_risk_coverage_by_hand() -> None:
-    # Two right and two wrong prompts, naturally 0.4 each and 0.1 each; two are tied.
+    # Two correct and two incorrect prompts, naturally 0.4 each and 0.1 each; two are tied.
     table = risk_coverage(predictions([(0.9, True), (0.7, False), (0.3, True), (0.3, False)]), TASKS)
     assert table["coverage"].to_list() == pytest.approx([0.4, 0.5, 1])
     assert table["risk"].to_list() == pytest.approx([0, 0.2, 0.2])
@@ -41,7 +41,7 @@ def test_risk_at_full_coverage_is_the_targets_error() -> None:
 def test_tasks_and_feature_sets_keep_their_order() -> None:
     rows = [("random", "b", 0.1, True), ("random", "a", 0.9, False), ("eol", "b", 0.5, True)]
     table = pl.DataFrame(rows, schema=["task", "features", "probability", "correct"], orient="row")
-    tasks = pl.DataFrame({"task": ["eol", "random"], "natural_rate": [0.8, 0.5]})
+    tasks = pl.DataFrame({"task": ["eol", "random"], "base_rate": [0.8, 0.5]})
     assert risk_coverage(table, tasks)["task"].to_list() == ["random", "random", "eol"]
     assert reliability(table)["features"].to_list() == ["b", "b", "a"]
 

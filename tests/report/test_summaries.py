@@ -5,13 +5,13 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from helpers.finished_study import condition, interventions, metrics
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import condition, interventions, metrics
 from scipy.stats import binomtest
 
-from apmae.artifacts import IMPORTANCE_SCHEMA
 from apmae.report import summaries
+from apmae.study.artifacts import IMPORTANCE
 
 
 def test_net_change_of_four_prompts_by_hand() -> None:
@@ -19,18 +19,23 @@ def test_net_change_of_four_prompts_by_hand() -> None:
     effect = summaries.intervention_effects(interventions(condition("eol", "positive", 5, "gglr")))
     row = effect.row(0, named=True)
     half = 1.959963984540054 * math.sqrt(2.75 / 3) / 2
-    assert (row["prompts"], row["wrong_to_right"], row["right_to_wrong"], row["draws"]) == (4, 2, 1, 1)
+    assert (row["prompts"], row["incorrect_to_correct"], row["correct_to_incorrect"], row["seeds"]) == (
+        4,
+        2,
+        1,
+        1,
+    )
     assert row["net_change"] == pytest.approx(0.25)
     assert (row["low"], row["high"]) == (pytest.approx(0.25 - half), pytest.approx(0.25 + half))
 
 
 def test_random_draws_are_averaged_per_prompt_first() -> None:
     # Prompt 0 changes by (+1 + 0) / 2, prompt 1 by (-1 - 1) / 2: mean -0.25, deviation 1.5 / sqrt(2).
-    rows = condition("eol", "random", 2, "gl", draw=0) + condition("eol", "random", 2, "wl", draw=1)
+    rows = condition("eol", "random", 2, "gl", seed=0) + condition("eol", "random", 2, "wl", seed=1)
     row = summaries.intervention_effects(interventions(rows)).row(0, named=True)
     half = 1.959963984540054 * (1.5 / math.sqrt(2)) / math.sqrt(2)
-    assert (row["prompts"], row["draws"]) == (2, 2)
-    assert (row["wrong_to_right"], row["right_to_wrong"]) == (0.5, 1.0)
+    assert (row["prompts"], row["seeds"]) == (2, 2)
+    assert (row["incorrect_to_correct"], row["correct_to_incorrect"]) == (0.5, 1.0)
     assert row["net_change"] == pytest.approx(-0.25)
     assert row["high"] - row["net_change"] == pytest.approx(half)
 
@@ -94,7 +99,7 @@ def test_a_pooled_greedy_selection_is_of_at_most_so_many_heads() -> None:
     rows += condition("identifiers", "positive", 1, "ll", first=4)  # finds none
     pooled = summaries.intervention_effects(interventions(rows), pooled=True)
     greedy = pooled.filter(selection="greedy").sort("n_heads")
-    flips = greedy.select("n_heads", "prompts", "wrong_to_right", "right_to_wrong").rows()
+    flips = greedy.select("n_heads", "prompts", "incorrect_to_correct", "correct_to_incorrect").rows()
     assert flips == [(1, 6, 1, 1), (2, 6, 2, 1)]
     assert pooled.filter(selection="positive")["net_change"].to_list() == [-1.0]
 
@@ -128,12 +133,12 @@ def test_target_accuracy_leaves_noise_without_an_interval() -> None:
             "task": ["eol", "noise"],
             "evaluated": [10, 0],
             "evaluated_correct": [5, 0],
-            "natural_rate": [0.5, float("nan")],
+            "base_rate": [0.5, float("nan")],
         }
     )
     rows = summaries.target_accuracy(tasks).rows(named=True)
     assert (rows[0]["low"], rows[0]["high"]) == summaries.wilson_interval(5, 10)
-    assert (rows[1]["natural_rate"], rows[1]["low"], rows[1]["high"]) == (None, None, None)
+    assert (rows[1]["base_rate"], rows[1]["low"], rows[1]["high"]) == (None, None, None)
 
 
 def test_metrics_table_puts_metrics_side_by_side_and_marks_the_best() -> None:
@@ -170,13 +175,13 @@ def test_the_smallest_error_is_the_best_and_shuffled_labels_do_not_compete() -> 
         ("eol", "confidence", "ece", 0.2, 0.1, 0.3),
         ("eol", "clusters", "ece", 0.1, 0.0, 0.2),
         ("eol", "shuffled_labels", "ece", 0.0, 0.0, 0.1),
-        ("eol", "confidence", "brier_natural", 0.2, 0.1, 0.3),
-        ("eol", "clusters", "brier_natural", 0.3, 0.2, 0.4),
+        ("eol", "confidence", "brier_at_base_rate", 0.2, 0.1, 0.3),
+        ("eol", "clusters", "brier_at_base_rate", 0.3, 0.2, 0.4),
         ("eol", "confidence", "auroc", 0.6, 0.5, 0.7),
         ("eol", "shuffled_labels", "auroc", 0.7, 0.6, 0.8),
     ]
     table = summaries.metrics_table(metrics(rows), "held_out")
-    columns = ["features", "ece_best", "brier_natural_best", "auroc_best"]
+    columns = ["features", "ece_best", "brier_at_base_rate_best", "auroc_best"]
     assert table.select(columns).rows() == [
         ("confidence", False, True, True),
         ("clusters", True, False, False),
@@ -209,7 +214,7 @@ def test_top_heads_are_the_largest_differences_of_each_task() -> None:
         ("identifiers", 1, 0, 0.5),
     ]
     full = [(task, "clusters", *rest, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0) for task, *rest in rows]
-    top = summaries.top_heads(pl.DataFrame(full, schema=IMPORTANCE_SCHEMA, orient="row"), 2)
+    top = summaries.top_heads(IMPORTANCE.of_rows(full), 2)
     assert top.select("task", "layer", "head").rows() == [
         ("eol", 0, 1),
         ("eol", 1, 1),

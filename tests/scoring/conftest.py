@@ -1,11 +1,13 @@
 """A miniature study up to its predictors, and its scorer."""
 
 import pytest
-from miniature import write_corpus, write_study, write_target
+from helpers.corpora import write_corpus
+from helpers.models import write_target
+from helpers.studies import write_study
 
 from apmae import pipeline
 from apmae.scoring import Scorer
-from apmae.study_file import load_config
+from apmae.study.study_file import load_config
 
 STAGES = ("prompts", "train", "encode", "cluster", "predict")
 OVERRIDES = [

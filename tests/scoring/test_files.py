@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from apmae.errors import ApmaeError
+from apmae.common.errors import ApmaeError
 from apmae.scoring import score_files
 from apmae.scoring.files import file_holes
 
@@ -30,7 +30,7 @@ def test_holes_make_the_prompts_that_the_study_mined(study, scorer):
     mined = study.study_prompts.filter(task="identifiers").row(0, named=True)
     source = (Path(study.config.corpus.path) / mined["file"]).read_text()
     found = [hole for hole in holes(scorer, source) if hole.line == mined["line"]]
-    wanted = (tuple(mined["input_ids"]), mined["target_id"], mined["text"])
+    wanted = (tuple(mined["input_ids"]), mined["next_token_id"], mined["text"])
     assert wanted in [(*hole.prompt, hole.text) for hole in found]
 
 
@@ -58,7 +58,7 @@ def test_files_are_scored_in_order_and_correctness_is_the_targets(scorer, unseen
         ids = [list(one.hole.prompt.input_ids)]
         predicted = int(scorer.target.logits(ids).argmax())
         assert one.score.predicted_id == predicted
-        assert one.correct == (predicted == one.hole.prompt.target_id)
+        assert one.correct == (predicted == one.hole.prompt.next_token_id)
         assert one.completion == scorer.target.tokenizer.decode([predicted])
     assert {one.correct for one in scored} == {True, False}
 

@@ -23,7 +23,7 @@ def test_the_command_prints_a_line_for_every_hole(apmae, study, scored, unseen):
     assert places == [(f"{one.hole.line}:{one.hole.column}", one.hole.task) for one in scored]
     right = sum(one.correct for one in scored)
     expected = sum(one.score.probability for one in scored)
-    assert f"{right} of {len(scored)} right, {expected:.1f} expected" in printed
+    assert f"{right} of {len(scored)} correct, {expected:.1f} expected" in printed
 
 
 def test_a_row_has_what_was_predicted_and_by_which_heads(scored, unseen):
@@ -32,13 +32,13 @@ def test_a_row_has_what_was_predicted_and_by_which_heads(scored, unseen):
     (row,) = [line for line in console.export_text().splitlines() if f"{scored[0].hole.line}:" in line]
     (one,) = scored[:1]
     assert f"{one.score.probability:.0%}" in row
-    assert ("right" if one.correct else "wrong") in row
+    assert ("correct" if one.correct else "incorrect") in row
     assert heads_text(one.score.heads) in row
 
 
 def test_heads_are_written_with_their_signs_where_they_add_something():
     heads = [HeadContribution(5, 3, 0.4), HeadContribution(0, 11, -1.234), HeadContribution(0, 0, -0.004)]
-    assert heads_text(heads) == "L5.H3 +0.40, L0.H11 -1.23"
+    assert heads_text(heads) == "L5H3 +0.40, L0H11 -1.23"
     assert heads_text(heads[2:]) == "none"
 
 

@@ -9,10 +9,10 @@ from scipy.special import expit
 
 import apmae
 from apmae import pipeline
-from apmae.artifacts import CALIBRATION
-from apmae.errors import ApmaeError
+from apmae.common.errors import ApmaeError
 from apmae.scoring import HeadContribution, Scorer
 from apmae.scoring.scorer import top_heads
+from apmae.study.artifacts import CALIBRATION
 
 TASKS = ("eol", "identifiers", "random")
 
@@ -128,13 +128,13 @@ def test_tasks_without_a_predictor_are_refused(scorer):
 def test_a_study_of_before_says_what_to_do(study, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(study.directory, copy)
-    (copy / CALIBRATION).unlink()
+    (copy / CALIBRATION.name).unlink()
     with pytest.raises(ApmaeError, match=r"calibration.parquet is not there: run `apmae run`"):
         Scorer.load(copy)
 
 
 def test_a_generation_loop(study):
-    """The example of docs/scorer.md: greedy decoding that stops where it is likely wrong."""
+    """The example of docs/scorer.md: greedy decoding that stops where it is likely incorrect."""
     scorer = apmae.Scorer.load(study.directory)
     source = study.study_prompts.filter(task="random")["input_ids"][0].to_list()
     ids = list(source)

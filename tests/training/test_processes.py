@@ -10,22 +10,23 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from miniature import write_corpus, write_study, write_target
+from helpers.corpora import write_corpus
+from helpers.models import write_target
+from helpers.studies import tiny_config, write_study
 from polars.testing import assert_frame_equal
 from safetensors.numpy import load_file
-from tiny_studies import tiny_config
 
 from apmae import pipeline
-from apmae.artifacts import ENCODER, TRAINING_HISTORY
-from apmae.errors import ApmaeError
+from apmae.common.errors import ApmaeError
 from apmae.study import Study
+from apmae.study.artifacts import ENCODER, TRAINING_HISTORY
 from apmae.training.checkpoint import CHECKPOINT
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 OVERRIDES = (
     "training.steps=20",
     "training.checkpoint_every_steps=3",
-    "training.accumulate=2",
+    "training.gradient_accumulation_steps=2",
     "encoding.shard_prompts=20",
 )
 ALONE = (sys.executable, "-m", "apmae")
@@ -72,7 +73,7 @@ def run(path, directory, stage, launcher=ALONE):
 
 
 def history(directory):
-    return pl.read_parquet(directory / TRAINING_HISTORY)
+    return pl.read_parquet(directory / TRAINING_HISTORY.name)
 
 
 @pytest.mark.slow

@@ -8,17 +8,18 @@ import polars as pl
 import pytest
 import torch
 from accelerate.utils import LoggerType
+from helpers.studies import context_of, random_prompts, tiny_config, tiny_study
 from matplotlib.pyplot import imread
 from polars.testing import assert_frame_equal
 from safetensors.torch import load_file
-from tiny_studies import random_prompts, tiny_config, tiny_study
 
 from apmae import training
-from apmae.artifacts import ENCODER, TRAINING_HISTORY
-from apmae.errors import ApmaeError
-from apmae.model import APMAEModel
-from apmae.progress import silent
-from apmae.training import tracking
+from apmae.autoencoder import APMAEModel
+from apmae.autoencoder.pretrained import pretrained_encoder
+from apmae.common.errors import ApmaeError
+from apmae.common.progress import silent
+from apmae.study.artifacts import ENCODER, TRAINING_HISTORY
+from apmae.training import stage, tracking
 from apmae.training.checkpoint import CHECKPOINT
 
 TINY = tiny_config("unused").model_dump(exclude_defaults=True)["training"]
@@ -31,20 +32,20 @@ class KilledError(Exception):
 def killed_after(steps):
     """A tracker that stops the work after so many steps, as a kill would."""
 
-    def track(items, description, total=None, **_):
+    def progress(items, description, total=None, **_):
         for count, item in enumerate(items, start=1):
             yield item
             if count == steps:
                 raise KilledError
 
-    return track
+    return progress
 
 
-def train(study, target, track=silent):
-    counts = training.run(study, "key", track, lambda: target)
+def train(study, target, progress=silent):
+    counts = stage.run(context_of(study, target, progress=progress))
     return (
         counts,
-        pl.read_parquet(study.path(TRAINING_HISTORY)),
+        study.read(TRAINING_HISTORY),
         APMAEModel.from_pretrained(study.path(ENCODER)),
     )
 
@@ -138,8 +139,14 @@ def test_learning_rate_rises_then_falls_as_a_cosine(tmp_path):
 def test_micro_batches_add_up_to_the_batch(tmp_path, llama):
     """16 patterns in three micro-batches, the last of them smaller."""
     histories = [
-        train(tiny_study(tmp_path / str(accumulate), training={**TINY, "accumulate": accumulate}), llama)[1]
-        for accumulate in (1, 3)
+        train(
+            tiny_study(
+                tmp_path / str(gradient_accumulation_steps),
+                training={**TINY, "gradient_accumulation_steps": gradient_accumulation_steps},
+            ),
+            llama,
+        )[1]
+        for gradient_accumulation_steps in (1, 3)
     ]
     assert_frame_equal(*histories, rel_tol=1e-4)
 
@@ -180,12 +187,12 @@ def test_a_tracker_that_is_not_installed_is_one_clear_line(tmp_path, llama, monk
 def test_the_status_says_losses_and_speed(tmp_path, llama):
     said = []
 
-    def track(items, *_, status, **__):
+    def progress(items, *_, status, **__):
         for item in items:
             said.append(status())
             yield item
 
-    train(tiny_study(tmp_path), llama, track)
+    train(tiny_study(tmp_path), llama, progress)
     assert re.fullmatch(r"loss 0\.\d{5}, \d+ patterns/s", said[0])
     assert re.fullmatch(r"loss 0\.\d{5}, validation 0\.\d{5}, \d+ patterns/s", said[-1])
 
@@ -249,7 +256,7 @@ def test_a_pretrained_encoder_is_taken_as_it_is(tmp_path, llama):
     _, _, trained = train(tiny_study(tmp_path / "one"), llama)
     encoder = {"pretrained": str(tmp_path / "one" / ENCODER)}
     study = tiny_study(tmp_path / "two", encoder=encoder)
-    training.run(study, "key", silent, lambda: pytest.fail("the target is not needed"))
+    stage.run(context_of(study))  # its target, SmolLM2, is not needed and not loaded
     taken = APMAEModel.from_pretrained(study.path(ENCODER))
     assert all(
         torch.equal(ours, theirs)
@@ -257,4 +264,4 @@ def test_a_pretrained_encoder_is_taken_as_it_is(tmp_path, llama):
     )
     longer = tiny_config(tmp_path, encoder=encoder, prompts={"length_tokens": 64})
     with pytest.raises(ApmaeError, match=r"reads patterns of 16 tokens, but prompts.length_tokens is 64"):
-        training.pretrained_encoder(longer)
+        pretrained_encoder(longer)

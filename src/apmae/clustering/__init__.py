@@ -8,7 +8,6 @@
 
 from apmae.clustering.exemplars import PatternSource, choose_exemplars, nearest_to_mean
 from apmae.clustering.heads import METHODS, Clustering, cluster_rows
-from apmae.clustering.stage import run
 
 __all__ = [
     "METHODS",
@@ -17,5 +16,4 @@ __all__ = [
     "choose_exemplars",
     "cluster_rows",
     "nearest_to_mean",
-    "run",
 ]

@@ -13,7 +13,7 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
-from apmae.progress import Tracker
+from apmae.common.progress import Progress
 
 CANDIDATES = 16
 """Members nearest a cluster's mean that may stand for it."""
@@ -65,9 +65,9 @@ def choose_exemplars(candidates: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_exemplars(
-    path: Path, exemplars: pl.DataFrame, length_tokens: int, patterns_of: PatternSource, track: Tracker
+    path: Path, exemplars: pl.DataFrame, length_tokens: int, patterns_of: PatternSource, progress: Progress
 ) -> None:
-    """Write the exemplars and their patterns as a Zarr group (see `apmae.artifacts`)."""
+    """Write the exemplars and their patterns as a Zarr group (see `apmae.study.artifacts`)."""
     group = zarr.open_group(path, mode="w")
     for name in ("layer", "head", "cluster", "prompt_id"):
         group.create_array(name, data=exemplars[name].to_numpy().astype(np.int32))
@@ -78,7 +78,7 @@ def write_exemplars(
         dtype="float16",
     )
     by_prompt = exemplars.with_row_index("exemplar").partition_by("prompt_id", maintain_order=True)
-    for of_prompt in track(by_prompt, "exemplar patterns", total=len(by_prompt)):
+    for of_prompt in progress(by_prompt, "exemplar patterns", total=len(by_prompt)):
         heads = list(zip(of_prompt["layer"].to_list(), of_prompt["head"].to_list(), strict=True))
         captured = patterns_of(of_prompt["prompt_id"][0], heads)
         for exemplar, pattern in zip(of_prompt["exemplar"].to_list(), captured, strict=True):

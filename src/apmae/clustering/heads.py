@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from apmae.clustering.kmeans import KMeansClusters
 from apmae.clustering.umap_hdbscan import UmapHdbscanClusters
-from apmae.config import ClusteringConfig
+from apmae.study.config import ClusteringConfig
 
 
 class Clustering(Protocol):

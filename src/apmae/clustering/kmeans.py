@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from apmae.config import ClusteringConfig
+from apmae.study.config import ClusteringConfig
 
 N_INIT = 4
 

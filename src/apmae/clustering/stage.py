@@ -12,61 +12,55 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
-from apmae.artifacts import CLUSTERS, CLUSTERS_SCHEMA, EXEMPLARS, RANDOM_CLS
 from apmae.clustering.exemplars import (
     CANDIDATES,
-    PatternSource,
     choose_exemplars,
     nearest_to_mean,
     write_exemplars,
 )
 from apmae.clustering.heads import cluster_rows
-from apmae.errors import ApmaeError
-from apmae.parallel import compute_parts
-from apmae.progress import Tracker
-from apmae.seeding import derive_seed
+from apmae.common.errors import ApmaeError
+from apmae.common.seeding import derive_seed
+from apmae.common.workers import compute_parts
+from apmae.encoding.encoders import pattern_source
+from apmae.pipeline import Context
 from apmae.study import Study
+from apmae.study.artifacts import CLUSTERS, EXEMPLARS, RANDOM_CLS
 
 STAGE = "cluster"
 
 
-def run(study: Study, key: str, track: Tracker, patterns_of: PatternSource) -> dict[str, object]:
-    """Write `clusters.parquet` and `exemplars.zarr`.
-
-    Args:
-        key: owner of the work directory; unfinished work of another key is dropped.
-        patterns_of: captures patterns of the target model for the exemplars.
-
-    Returns:
-        Counts for the stage's marker.
+def run(context: Context) -> dict[str, object]:
+    """Write `clusters.parquet` and `exemplars.zarr`; returns counts for the stage's marker.
 
     Raises:
         ApmaeError: the training split is empty, or the backend's package is missing.
     """
-    config = study.config
+    study, config, progress = context.study, context.study.config, context.progress
     in_train = (study.study_prompts["split"] == "train").to_numpy()
     if not in_train.any():
         raise ApmaeError(
             "no prompt is in the training split: the corpus needs more groups (packages, projects)"
         )
-    work = study.work_directory(STAGE, key)
+    work = study.work_directory(STAGE, context.key)
     n_heads = _encodings(study, config.clustering.readout).shape[0]
     parts = {work / f"{index:05d}.parquet": (study, index, in_train) for index in range(n_heads)}
     compute_parts(
         _cluster_head,
         parts,
-        track,
+        progress,
         "clusters per head",
         processes=config.clustering.processes,
         backend=config.clustering.backend,
     )
     table = pl.scan_parquet(list(parts))
     with study.writing(CLUSTERS) as path:
-        table.select(pl.col(name).cast(dtype) for name, dtype in CLUSTERS_SCHEMA.items()).sink_parquet(path)
+        CLUSTERS.cast(table).sink_parquet(path)
     candidates = table.filter("candidate").select("layer", "head", "cluster", "prompt_id").collect()
     exemplars = choose_exemplars(candidates)
+    patterns_of = pattern_source(study, context.target)
     with study.writing(EXEMPLARS) as path:
-        write_exemplars(path, exemplars, config.prompts.length_tokens, patterns_of, track)
+        write_exemplars(path, exemplars, config.prompts.length_tokens, patterns_of, progress)
     noise = table.select((pl.col("cluster") == -1).mean()).collect().item()
     return {
         "heads": n_heads,

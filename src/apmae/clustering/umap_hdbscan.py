@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from apmae.config import ClusteringConfig
+from apmae.study.config import ClusteringConfig
 
 Reduction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

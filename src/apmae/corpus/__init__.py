@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apmae.config import CorpusConfig
 from apmae.corpus.files import Corpus, SkippedFile, SkipReason, SourceFile
 from apmae.corpus.groups import of_listed_groups
 from apmae.corpus.hub import hub_corpus
 from apmae.corpus.jdk import fetch_jdk_sources, find_or_fetch_jdk_sources, jdk_cache, jdk_corpus
 from apmae.corpus.local import archive_corpus, directory_corpus
 from apmae.corpus.python_stdlib import python_stdlib_corpus
+from apmae.study.config import CorpusConfig
 
 __all__ = [
     "Corpus",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-from apmae.seeding import numpy_generator
+from apmae.common.errors import ApmaeError
+from apmae.common.seeding import numpy_generator
 
 SkipReason = Literal[
     "not UTF-8",
@@ -85,3 +87,22 @@ def shuffled(paths: Sequence[str], seed: int) -> list[str]:
     """The sorted paths in an order drawn with the study's seed."""
     ordered = sorted(paths)
     return [ordered[index] for index in numpy_generator(seed, "corpus").permutation(len(ordered))]
+
+
+def read_source(path: Path) -> str:
+    """The text of a source file, without a byte order mark.
+
+    Raises:
+        ApmaeError: there is no such file, or no text in it.
+    """
+    try:
+        source = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ApmaeError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ApmaeError(f"{path} is a directory; name a file") from None
+    except UnicodeDecodeError:
+        raise ApmaeError(f"{path} is not UTF-8 text") from None
+    if not source.strip():
+        raise ApmaeError(f"{path} is empty")
+    return source

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from apmae.common.errors import ApmaeError
 from apmae.corpus.files import Corpus, SkippedFile, SourceFile
-from apmae.errors import ApmaeError
 
 
 def of_listed_groups(corpus: Corpus, path: Path) -> Corpus:

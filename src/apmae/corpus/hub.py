@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
+from apmae.common.seeding import derive_seed
 from apmae.corpus.files import Corpus, SkippedFile, SourceFile, source_file
-from apmae.errors import ApmaeError
-from apmae.seeding import derive_seed
+from apmae.study.config import CorpusConfig
 
 if TYPE_CHECKING:
     from datasets import IterableDataset

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from apmae.config import CorpusConfig
+from collections.abc import Iterable, Iterator
+
+from apmae.common.seeding import derive_seed
 from apmae.corpus.duplicates import DuplicateIndex, Fingerprint, fingerprint
-from apmae.corpus.files import SkipReason, SourceFile
+from apmae.corpus.files import SkippedFile, SkipReason, SourceFile
 from apmae.corpus.unfit import header, is_generated, is_minified
 from apmae.languages import language_named
-from apmae.seeding import derive_seed
+from apmae.study.config import CorpusConfig
 
 
 class Hygiene:
@@ -34,6 +36,16 @@ class Hygiene:
     def keep(self, file: Fingerprint) -> None:
         """Remember a file, so that later ones like it are duplicates."""
         self.kept.add(file)
+
+    def sift(self, files: Iterable[SourceFile | SkippedFile]) -> Iterator[SourceFile | SkippedFile]:
+        """Judge files, and keep those that are fit; the others come out as skipped."""
+        for file in files:
+            judged = file.reason if isinstance(file, SkippedFile) else self.judge(file)
+            if isinstance(judged, Fingerprint):
+                self.keep(judged)
+                yield file
+            else:
+                yield SkippedFile(file.path, judged)
 
     def _unfit(self, text: str, head: str, code: str) -> SkipReason | None:
         drop = self.config.drop

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus.files import Corpus
 from apmae.corpus.local import zip_corpus
-from apmae.errors import ApmaeError
+from apmae.study.config import CorpusConfig
 
 INSTALLED = (
     ("/usr/lib/jvm", "*"),

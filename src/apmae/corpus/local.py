@@ -12,10 +12,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from apmae.config import CorpusConfig
+from apmae.common.errors import ApmaeError
 from apmae.corpus.files import Corpus, SkippedFile, SourceFile, printable, shuffled, source_file
-from apmae.errors import ApmaeError
 from apmae.languages import Language, language_named
+from apmae.study.config import CorpusConfig
 
 TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 ZIP_ENTRY_ERRORS = (

@@ -7,10 +7,10 @@ import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
-from apmae.config import CorpusConfig
 from apmae.corpus.files import Corpus
 from apmae.corpus.local import tree_corpus
 from apmae.languages import language_named
+from apmae.study.config import CorpusConfig
 
 LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
 """Directories of installed packages, and of tests: some are broken on purpose, not every system has them."""

@@ -9,9 +9,9 @@
 4. The best intervention of each task is tried on the other tasks and on random code, and saved.
 """
 
-from apmae.intervention.applying import apply
+from apmae.intervention.apply import apply
 from apmae.intervention.export import export_model
-from apmae.intervention.stage import run
-from apmae.intervention.value import Intervention
+from apmae.intervention.intervention import Intervention
+from apmae.intervention.operations import Mean, Operation, Scale, Zero
 
-__all__ = ["Intervention", "apply", "export_model", "run"]
+__all__ = ["Intervention", "Mean", "Operation", "Scale", "Zero", "apply", "export_model"]

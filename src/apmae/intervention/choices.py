@@ -6,29 +6,30 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from apmae.artifacts import CHOICES_SCHEMA
 from apmae.intervention.gating import best_gate
+from apmae.intervention.operations import OPERATIONS
+from apmae.study.artifacts import CHOICES
 
-METHODS = ("zero", "mean", "scale", "greedy", "gated")
+METHODS = (*OPERATIONS, "greedy", "gated")
 """Best of the conditions that zero the heads of a SHAP selection, replace them by their mean, or scale
 them; best of the greedy ones; best of all of these behind a gate. Random selections are no choice."""
 
 CHANGE = pl.col("correct_after").cast(pl.Int8) - pl.col("correct_before").cast(pl.Int8)
-"""1 where a wrong completion became right, -1 where a right one became wrong."""
+"""1 where an incorrect completion became correct, -1 where a correct one became incorrect."""
 
 
 def choose(interventions: pl.DataFrame) -> pl.DataFrame:
     """The best condition of every task and method; among equals the one of fewest heads, then the first.
 
     Args:
-        interventions: `INTERVENTIONS_SCHEMA`.
+        interventions: `INTERVENTIONS`.
 
     Returns:
-        `CHOICES_SCHEMA`; a method under which nothing helps the tuning prompts has no row.
+        `CHOICES`; a method under which nothing helps the tuning prompts has no row.
     """
     tuning = interventions.filter(pl.col("split") == "train", pl.col("selection") != "random")
     rows = [row for task in tuning["task"].unique(maintain_order=True) for row in _of_task(tuning, task)]
-    return pl.DataFrame(rows, schema=CHOICES_SCHEMA, orient="row")
+    return CHOICES.of_rows(rows)
 
 
 def _of_task(tuning: pl.DataFrame, task: str) -> Iterator[tuple[object, ...]]:

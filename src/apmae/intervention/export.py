@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apmae.artifacts import CONFIG
-from apmae.errors import ApmaeError
-from apmae.intervention.applying import write_into_weights
-from apmae.intervention.value import FILE, Intervention
+from apmae.common.errors import ApmaeError
+from apmae.intervention.apply import write_into_weights
+from apmae.intervention.intervention import FILE, Intervention
 from apmae.study import Study
-from apmae.target.loading import load_model_and_tokenizer
+from apmae.study.artifacts import CONFIG
+from apmae.target_model.loading import load_model_and_tokenizer
 
 
 def export_model(source: str | Path, output: str | Path, task: str | None = None) -> Intervention:

@@ -1,6 +1,6 @@
-"""Gated interventions: only completions that are predicted to be wrong are changed.
+"""Gated interventions: only completions that are predicted to be incorrect are changed.
 
-The paper leaves this to future work. The gate is a predictor of right completions. For the
+The paper leaves this to future work. The gate is a predictor of correct completions. For the
 prompts that its threshold is chosen on, which are training prompts, it is fitted on training prompts
 of other groups; for held-out prompts, on all training prompts.
 """
@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.common.seeding import derive_seed
 from apmae.prediction.classifiers import fit_features
-from apmae.prediction.features import blocks_of, load_blocks, take
+from apmae.prediction.features import StoredFeatures, blocks_of, take
 from apmae.prediction.protocols import group_folds
-from apmae.seeding import derive_seed
 from apmae.study import Study
 
 FOLDS = 5
@@ -30,7 +30,7 @@ class Gate(NamedTuple):
 
 
 def gate_probabilities(study: Study, task: str) -> pl.DataFrame:
-    """Predicted probability that the plain completion is right, by a predictor that has not seen it.
+    """Predicted probability that the plain completion is correct, by a predictor that has not seen it.
 
     Returns:
         `prompt_id` and `gate_probability` of every study prompt of the task.
@@ -47,8 +47,8 @@ def best_gate(probability: NDArray[np.float32], change: NDArray[np.float64]) -> 
     """The threshold that gains most; None where no threshold gains anything.
 
     Args:
-        probability: (prompts,) predicted probability that the plain completion is right.
-        change: (prompts,) 1 where the intervention makes a prompt right, -1 where it makes it wrong.
+        probability: (prompts,) predicted probability that the plain completion is correct.
+        change: (prompts,) 1 where the intervention makes a prompt correct, -1 where it makes it incorrect.
 
     Returns:
         Prompts of at most this probability are changed; the lowest of equally good thresholds.
@@ -65,12 +65,12 @@ def best_gate(probability: NDArray[np.float32], change: NDArray[np.float64]) -> 
 
 
 def _out_of_fold(study: Study, train: pl.DataFrame, features: str) -> NDArray[np.float64]:
-    """(prompts,) predicted by models of other groups; where there are none, the share of right ones."""
+    """(prompts,) predicted by models of other groups; where there are none, the share of correct ones."""
     correct = train["correct"].to_numpy()
     groups = train["group"].rank("dense").to_numpy().astype(np.int64) - 1
     task = str(train["task"].first())
     seed = derive_seed(study.config.seed, "interventions", task, "gate")
-    blocks = load_blocks(blocks_of(features, study.config), study, train, "held_out")
+    blocks = StoredFeatures(study, train, "held_out").blocks(blocks_of(features, study.config))
     probability = np.full(len(correct), correct.mean() if len(correct) else np.nan)
     for fit, predicted in group_folds(correct, groups, FOLDS, seed):
         predict = fit_features(take(blocks, fit), correct[fit], groups[fit], study.config.prediction, seed)

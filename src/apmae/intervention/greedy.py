@@ -14,7 +14,7 @@ from typing import NamedTuple
 import polars as pl
 import torch
 
-from apmae.target import Head, Target
+from apmae.target_model import Head, Target
 
 GRADIENT_BATCH = 4
 """Prompts at a time, of which the backward pass keeps every layer."""
@@ -26,7 +26,7 @@ class Score(NamedTuple):
     """How good it is to zero some heads; compared from left to right.
 
     Attributes:
-        net_change: prompts that became right minus those that became wrong.
+        net_change: prompts that became correct minus those that became incorrect.
         log_probability: of the true next token, mean over the prompts; few prompts change, many tie.
     """
 
@@ -71,14 +71,14 @@ def promising_heads(target: Target, prompts: pl.DataFrame, zeroed: Heads, count:
     """Heads whose zeroing would make the true tokens most probable, to first order, the best first.
 
     Args:
-        prompts: `input_ids` of one length, `target_id`.
+        prompts: `input_ids` of one length, `next_token_id`.
         zeroed: heads that are zeroed already.
         count: how many; fewer where fewer are left.
     """
     factors = dict.fromkeys(zeroed, 0.0)
     total_LH = torch.zeros(target.n_layers, target.n_heads)
     for some in prompts.iter_slices(GRADIENT_BATCH):
-        true_ids = torch.tensor(some["target_id"].to_list())
+        true_ids = torch.tensor(some["next_token_id"].to_list())
         total_LH += target.factor_gradients(some["input_ids"].to_list(), true_ids, factors).sum(0)
     ascending = total_LH.flatten().argsort(stable=True).tolist()
     return [head for head in map(target.heads.__getitem__, ascending) if head not in zeroed][:count]

@@ -6,12 +6,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from apmae.artifacts import SIDE_EFFECTS_SCHEMA
+from apmae.common.seeding import numpy_generator
 from apmae.intervention.conditions import Condition, held_out_prompts
-from apmae.intervention.running import head_factors, run_conditions
-from apmae.seeding import numpy_generator
+from apmae.intervention.run_conditions import run_conditions
 from apmae.study import Study
-from apmae.target import Target
+from apmae.study.artifacts import SIDE_EFFECTS
+from apmae.target_model import Target
 
 RANDOM_CODE = "random code"
 TEXT_BATCH = 4
@@ -22,7 +22,7 @@ def side_effects(study: Study, target: Target, condition: Condition, means: Tens
     """Held-out prompts of the other tasks, and random code, with and without the intervention.
 
     Returns:
-        `SIDE_EFFECTS_SCHEMA`.
+        `SIDE_EFFECTS`.
     """
     config = study.config
     count = config.intervention.side_effect_prompts
@@ -41,7 +41,7 @@ def side_effects(study: Study, target: Target, condition: Condition, means: Tens
     order = numpy_generator(config.seed, "interventions", RANDOM_CODE).permutation(code.height)
     measured.append(_on_code(target, condition, means, code.select(pl.all().gather(order[:count].tolist()))))
     table = pl.concat(measured).select(pl.lit(condition.task).alias("task"), pl.all())
-    return table.cast(SIDE_EFFECTS_SCHEMA)
+    return table.cast(SIDE_EFFECTS.schema)
 
 
 def token_losses(target: Target, input_ids: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ def token_losses(target: Target, input_ids: Tensor) -> Tensor:
 def _on_task(
     target: Target, condition: Condition, means: Tensor | None, prompts: pl.DataFrame, batch_size: int
 ) -> pl.DataFrame:
-    predicted = run_conditions(target, [condition], prompts, means, batch_size).predicted[0]
-    after = pl.Series(predicted.numpy()) == prompts["target_id"]
+    predicted = run_conditions(target, [condition.intervention], prompts, means, batch_size).predicted[0]
+    after = pl.Series(predicted.numpy()) == prompts["next_token_id"]
     return prompts.select(
         measured_on="task",
         prompt_id="prompt_id",
@@ -73,11 +73,12 @@ def _on_task(
 
 
 def _on_code(target: Target, condition: Condition, means: Tensor | None, code: pl.DataFrame) -> pl.DataFrame:
-    replacement = means if condition.operation == "mean" else None
+    factors = condition.intervention.factors(target.n_layers, target.n_heads)
+    replacement = means if condition.operation.uses_means else None
     before, after = [], []
     for batch in torch.split(torch.tensor(code["input_ids"].to_list()), TEXT_BATCH):
         before.append(token_losses(target, batch))
-        with target.scale_heads(head_factors(condition, target), replacement):
+        with target.scale_heads(factors, replacement):
             after.append(token_losses(target, batch))
     return code.select(
         measured_on=pl.lit(RANDOM_CODE),

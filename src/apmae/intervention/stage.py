@@ -6,8 +6,8 @@ directory, and a killed stage loses the one in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -16,18 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from apmae.artifacts import (
-    BEST,
-    CHOICES,
-    CHOICES_SCHEMA,
-    CONDITIONS,
-    CONDITIONS_SCHEMA,
-    INTERVENTIONS,
-    INTERVENTIONS_SCHEMA,
-    SIDE_EFFECTS,
-    SIDE_EFFECTS_SCHEMA,
-)
-from apmae.atomic import replacing, write_parquet
+from apmae.common.atomic import replacing, write_parquet
+from apmae.common.progress import Progress
 from apmae.intervention.choices import best_ungated, choose
 from apmae.intervention.conditions import (
     Condition,
@@ -38,12 +28,14 @@ from apmae.intervention.conditions import (
 )
 from apmae.intervention.gating import gate_probabilities
 from apmae.intervention.greedy import Heads, Propose, Score, greedy_heads, promising_heads
-from apmae.intervention.running import run_conditions
+from apmae.intervention.intervention import Intervention
+from apmae.intervention.operations import Zero, operations
+from apmae.intervention.run_conditions import run_conditions
 from apmae.intervention.side_effects import side_effects
-from apmae.intervention.value import Intervention
-from apmae.progress import Tracker
+from apmae.pipeline import Context
 from apmae.study import Study
-from apmae.target import Head, Target
+from apmae.study.artifacts import BEST, CHOICES, CONDITIONS, INTERVENTIONS, SIDE_EFFECTS
+from apmae.target_model import Head, Target
 
 STAGE = "intervene"
 BLOCK_CONDITIONS = 16
@@ -51,7 +43,7 @@ BLOCK_CONDITIONS = 16
 OUTCOMES_SCHEMA = pl.Schema(
     {"run_as": pl.Int32}  # number of the first condition that does this
     | {
-        name: INTERVENTIONS_SCHEMA[name]
+        name: INTERVENTIONS.schema[name]
         for name in ("split", "prompt_id", "correct_before", "correct_after", "predicted_id")
     }
 )
@@ -78,28 +70,26 @@ class Experiment:
     def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> tuple[Tensor, Tensor]:
         """(conditions, prompts) predicted tokens, and log-probabilities of the true ones."""
         batch_size = self.study.config.target.batch_size
-        results = run_conditions(self.target, conditions, prompts, self.means, batch_size)
+        interventions = [condition.intervention for condition in conditions]
+        results = run_conditions(self.target, interventions, prompts, self.means, batch_size)
         return results.predicted, results.log_probability
 
 
-def run(study: Study, key: str, track: Tracker, target: Target) -> dict[str, object]:
-    """Write the tables of interventions and `best/`; returns counts for the stage's marker.
-
-    Args:
-        key: owner of the work directory; unfinished work of another key is dropped.
-    """
-    work = study.work_directory(STAGE, key)
+def run(context: Context) -> dict[str, object]:
+    """Write the tables of interventions and `best/`; returns counts for the stage's marker."""
+    study, target, progress = context.study, context.target, context.progress
+    work = study.work_directory(STAGE, context.key)
     prompts = {task: found for task in study.config.prompts.tasks if (found := _task_prompts(study, task))}
     experiment = Experiment(study, target, work, prompts, _means(study, target, prompts, work))
-    conditions = [*_sweeps(experiment), *_greedy(experiment, track)]
-    study.write_table(CONDITIONS, condition_table(conditions), CONDITIONS_SCHEMA)
-    interventions = _run_blocks(experiment, conditions, track)
-    study.write_table(INTERVENTIONS, interventions, INTERVENTIONS_SCHEMA)
+    conditions = [*_sweeps(experiment), *_greedy(experiment, progress)]
+    study.write(CONDITIONS, condition_table(conditions))
+    interventions = _run_blocks(experiment, conditions, progress)
+    study.write(INTERVENTIONS, interventions)
     choices = choose(interventions)
-    study.write_table(CHOICES, choices, CHOICES_SCHEMA)
+    study.write(CHOICES, choices)
     best = dict(best_ungated(choices).select("task", "condition").iter_rows())
     chosen = [conditions[number] for number in best.values()]
-    _write_side_effects(experiment, chosen, track)
+    _write_side_effects(experiment, chosen, progress)
     _write_best(experiment, chosen)
     return {"conditions": len(conditions), "tasks": sorted(prompts), "helped": sorted(best)}
 
@@ -117,7 +107,7 @@ def _task_prompts(study: Study, task: str) -> TaskPrompts | None:
 
 def _means(study: Study, target: Target, prompts: dict[str, TaskPrompts], work: Path) -> Tensor | None:
     """(L, H, D) mean head outputs over the tuning prompts of all tasks; None where nothing needs them."""
-    if "mean" not in study.config.intervention.operations or not prompts:
+    if not prompts or not any(made.uses_means for made in operations(study.config.intervention)):
         return None
     path = work / "means.safetensors"
     if not path.exists():
@@ -141,13 +131,13 @@ def _sweeps(experiment: Experiment) -> Iterator[Condition]:
             yield from sweep(task, features, importance, config, study.config.seed)
 
 
-def _greedy(experiment: Experiment, track: Tracker) -> list[Condition]:
+def _greedy(experiment: Experiment, progress: Progress) -> list[Condition]:
     """Zeroing the first one, two, ... of the heads that were chosen one after the other."""
     config = experiment.study.config.intervention
     if "greedy" not in config.selections:
         return []
     conditions = []
-    for task in track(experiment.prompts, "greedy selection", len(experiment.prompts)):
+    for task in progress(experiment.prompts, "greedy selection", len(experiment.prompts)):
         heads = greedy_heads(_proposer(experiment, task), config.greedy_heads, _scorer(experiment, task))
         conditions += [
             _greedy_condition(experiment, task, heads[:count]) for count in range(1, len(heads) + 1)
@@ -157,7 +147,7 @@ def _greedy(experiment: Experiment, track: Tracker) -> list[Condition]:
 
 def _greedy_condition(experiment: Experiment, task: str, heads: Heads) -> Condition:
     of = experiment.study.config.intervention.importance[0]
-    return Condition(task, of, "greedy", "zero", 0.0, 0, heads)
+    return Condition(task, of, "greedy", 0, Intervention(heads, Zero()))
 
 
 def _proposer(experiment: Experiment, task: str) -> Propose:
@@ -180,14 +170,14 @@ def _proposer(experiment: Experiment, task: str) -> Propose:
 def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], list[Score]]:
     """Scores sets of heads on the task's tuning prompts; each call is a file."""
     tuning = experiment.prompts[task].tuning
-    target_ids = torch.tensor(tuning["target_id"].to_list())
+    next_token_ids = torch.tensor(tuning["next_token_id"].to_list())
     right_before = int(tuning["correct"].sum())
     calls = 0
 
     def score(sets: Sequence[Heads]) -> pl.DataFrame:
         conditions = [_greedy_condition(experiment, task, heads) for heads in sets]
         predicted, log_probability = experiment.run(conditions, tuning)
-        right = (predicted == target_ids).sum(1) - right_before
+        right = (predicted == next_token_ids).sum(1) - right_before
         return pl.DataFrame(
             {"net_change": right.tolist(), "log_probability": log_probability.mean(1).tolist()}
         )
@@ -201,13 +191,16 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
     return evaluate
 
 
-def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Tracker) -> pl.DataFrame:
-    """`INTERVENTIONS_SCHEMA` of all conditions; those that do the same are run once."""
-    first_of: dict[Hashable, int] = {}
-    run_as = [first_of.setdefault(_deed(made), number) for number, made in enumerate(conditions)]
+def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: Progress) -> pl.DataFrame:
+    """`INTERVENTIONS` of all conditions; those that do the same are run once."""
+    first_of: dict[tuple[str, bool, Intervention], int] = {}
+    run_as = [
+        first_of.setdefault((made.task, made.is_control, made.intervention), number)
+        for number, made in enumerate(conditions)
+    ]
     numbered = groupby(
         ((number, conditions[number]) for number in first_of.values()),
-        key=lambda pair: (pair[1].task, pair[1].operation == "mean", pair[1].is_control),
+        key=lambda pair: (pair[1].task, pair[1].operation.uses_means, pair[1].is_control),
     )
     blocks = [
         chosen[start : start + BLOCK_CONDITIONS]
@@ -217,7 +210,7 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Trac
     ]
     paths = [experiment.work / f"block-{number:05d}.parquet" for number in range(len(blocks))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    for number in track(missing, "intervene", len(blocks), done=len(blocks) - len(missing)):
+    for number in progress(missing, "intervene", len(blocks), done=len(blocks) - len(missing)):
         write_parquet(paths[number], run_block(experiment, blocks[number]))
     labels = condition_table(conditions).select(
         pl.exclude("heads"),
@@ -230,14 +223,8 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], track: Trac
     return (
         labels.join(outcomes, on="run_as", maintain_order="left_right")
         .join(pl.concat(gates), on="prompt_id", how="left", maintain_order="left")
-        .select(INTERVENTIONS_SCHEMA.names())
+        .select(INTERVENTIONS.schema.names())
     )
-
-
-def _deed(condition: Condition) -> Hashable:
-    """What is done to which prompts, whoever chose it."""
-    heads = frozenset(condition.heads)
-    return condition.task, condition.operation, condition.factor, heads, condition.is_control
 
 
 def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) -> pl.DataFrame:
@@ -253,7 +240,7 @@ def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) ->
             pl.lit(number).alias("run_as"),
             pl.col("split", "prompt_id"),
             pl.col("correct").alias("correct_before"),
-            correct_after=pl.Series(tokens.tolist()) == pl.col("target_id"),
+            correct_after=pl.Series(tokens.tolist()) == pl.col("next_token_id"),
             predicted_id=pl.Series(tokens.tolist()),
         )
         for (number, _), tokens in zip(block, predicted, strict=True)
@@ -261,16 +248,16 @@ def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) ->
     return pl.concat(tables).cast(OUTCOMES_SCHEMA)
 
 
-def _write_side_effects(experiment: Experiment, chosen: list[Condition], track: Tracker) -> None:
-    tables = [pl.DataFrame(schema=SIDE_EFFECTS_SCHEMA)]
-    for condition in track(chosen, "side effects", len(chosen)):
+def _write_side_effects(experiment: Experiment, chosen: list[Condition], progress: Progress) -> None:
+    tables = [SIDE_EFFECTS.of_rows()]
+    for condition in progress(chosen, "side effects", len(chosen)):
         path = experiment.work / f"side-effects-{condition.task}.parquet"
 
         def measure(condition: Condition = condition) -> pl.DataFrame:
             return side_effects(experiment.study, experiment.target, condition, experiment.means)
 
         tables.append(_saved(path, measure))
-    experiment.study.write_table(SIDE_EFFECTS, pl.concat(tables), SIDE_EFFECTS_SCHEMA)
+    experiment.study.write(SIDE_EFFECTS, pl.concat(tables))
 
 
 def _write_best(experiment: Experiment, chosen: list[Condition]) -> None:
@@ -279,12 +266,11 @@ def _write_best(experiment: Experiment, chosen: list[Condition]) -> None:
         directory.mkdir()
         for condition in chosen:
             means = None
-            if condition.operation == "mean":
+            if condition.operation.uses_means:
                 assert experiment.means is not None
                 means = torch.stack([experiment.means[head] for head in condition.heads])
-            Intervention(
-                condition.heads, condition.operation, condition.factor, means, study.config.target
-            ).save(directory / condition.task)
+            best = replace(condition.intervention, means=means, target=study.config.target)
+            best.save(directory / condition.task)
 
 
 def _saved(path: Path, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:

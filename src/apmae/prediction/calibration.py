@@ -3,7 +3,7 @@
 1. Platt scaling (Platt 1999): one slope and one offset, fitted on log-odds of rows that the
    classifier was not fitted on. Two numbers can be had from few rows, and what adds up to the
    log-odds before does so afterwards.
-2. Prompts are kept half right, half wrong; where completions are right at another rate, the
+2. Prompts are kept half correct, half incorrect; where completions are correct at another rate, the
    log-odds are moved by the difference of the rates' log-odds (Bayes' rule).
 """
 
@@ -20,7 +20,7 @@ from apmae.prediction.metrics import Values
 
 
 class Calibration(NamedTuple):
-    """`slope * log_odds + offset` are the log-odds that a completion is right."""
+    """`slope * log_odds + offset` are the log-odds that a completion is correct."""
 
     slope: float
     offset: float
@@ -31,9 +31,9 @@ class Calibration(NamedTuple):
 
 
 def fit_calibration(log_odds: Values, correct: NDArray[np.bool_], rate: float) -> Calibration:
-    """Platt scaling of log-odds, moved to where the share `rate` of completions is right.
+    """Platt scaling of log-odds, moved to where the share `rate` of completions is correct.
 
-    Log-odds that fall where completions are right say nothing: the slope is then zero, and every
+    Log-odds that fall where completions are correct say nothing: the slope is then zero, and every
     completion gets the rate.
 
     Args:

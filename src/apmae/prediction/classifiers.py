@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from apmae.config import PredictionConfig
 from apmae.prediction.features import CLUSTER_BLOCKS, Blocks
 from apmae.prediction.linear import LinearModel
 from apmae.prediction.trees import as_pool, fit_catboost
+from apmae.study.config import PredictionConfig
 
 Predict = Callable[[Blocks], NDArray[np.float64]]
-"""Blocks of new prompts -> (prompts,) probability that the completion is right."""
+"""Blocks of new prompts -> (prompts,) probability that the completion is correct."""
 
 
 def fit_features(

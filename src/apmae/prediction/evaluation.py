@@ -24,14 +24,14 @@ from apmae.prediction.metrics import (
 )
 
 RESAMPLES = 1_000
-NATURAL = "_natural"
+AT_BASE_RATE = "_at_base_rate"
 
 
 class Rates(NamedTuple):
-    """Frequencies of right completions: among the prompts kept, and among all that were tried."""
+    """Frequencies of correct completions: among the prompts kept, and among all that were tried."""
 
     kept: float
-    natural: float
+    base: float
 
 
 def measure(sets: Mapping[str, Scored], groups: NDArray[np.int64], rates: Rates, seed: int) -> pl.DataFrame:
@@ -45,8 +45,8 @@ def measure(sets: Mapping[str, Scored], groups: NDArray[np.int64], rates: Rates,
 
     Returns:
         Rows (features, metric, value, low, high, difference, difference_low, difference_high,
-        prompts); NaN where there is nothing to measure. A metric of the name `<metric>_natural` is at
-        the natural rate: prompts weighted to it, and probabilities moved to it.
+        prompts); NaN where there is nothing to measure. A metric of the name `<metric>_at_base_rate` is at
+        the base rate: prompts weighted to it, and probabilities moved to it.
     """
     resampled = resampled_weights(groups, np.random.default_rng(seed))
     found = {name: dict(_values(scored, resampled, rates)) for name, scored in sets.items()}
@@ -66,13 +66,13 @@ def _values(scored: Scored, resampled: Values, rates: Rates) -> Iterator[tuple[s
     weights = np.vstack([np.ones(len(scored.correct)), resampled])
     for name, metric in METRICS.items():
         yield name, metric(scored, weights)
-    if not (0 < rates.kept < 1 and 0 < rates.natural < 1):
-        yield from ((name + NATURAL, np.full(len(weights), np.nan)) for name in RATE_DEPENDENT)
+    if not (0 < rates.kept < 1 and 0 < rates.base < 1):
+        yield from ((name + AT_BASE_RATE, np.full(len(weights), np.nan)) for name in RATE_DEPENDENT)
         return
-    natural = weights_at_rate(scored.correct, weights, rates.natural)
-    moved = probability_at_rate(scored.probability, rates.kept, rates.natural)
+    reweighted = weights_at_rate(scored.correct, weights, rates.base)
+    moved = probability_at_rate(scored.probability, rates.kept, rates.base)
     for name in RATE_DEPENDENT:
-        yield name + NATURAL, METRICS[name](scored._replace(probability=moved), natural)
+        yield name + AT_BASE_RATE, METRICS[name](scored._replace(probability=moved), reweighted)
 
 
 def resampled_weights(groups: NDArray[np.int64], generator: np.random.Generator) -> Values:

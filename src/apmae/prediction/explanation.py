@@ -8,16 +8,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.atomic import replacing
-from apmae.config import PredictionConfig
+from apmae.common.atomic import replacing
 from apmae.prediction.classifiers import learnable, uses_trees
-from apmae.prediction.features import Blocks, head_numbers, load_blocks, take
+from apmae.prediction.features import Blocks, StoredFeatures, head_numbers, take
 from apmae.prediction.importance import head_importance, stability
 from apmae.prediction.linear import LinearModel
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
 from apmae.prediction.trees import fit_catboost, shap_values
 from apmae.study import Study
+from apmae.study.config import PredictionConfig
 
 STABILITY_FOLDS = 5
 
@@ -25,7 +25,7 @@ STABILITY_FOLDS = 5
 def explain(
     study: Study, train: pl.DataFrame, name: str, groups: NDArray[np.int64], seed: int, path: Path
 ) -> pl.DataFrame:
-    """Importance of every head, as in `IMPORTANCE_SCHEMA` but for `task` and `features`.
+    """Importance of every head, as in `IMPORTANCE` but for `task` and `features`.
 
     Where there is nothing to learn from, every head's importance is zero.
 
@@ -37,11 +37,11 @@ def explain(
     """
     heads = head_numbers(study)
     correct = train["correct"].to_numpy()
-    blocks = load_blocks([name], study, train, "held_out")
+    blocks = StoredFeatures(study, train, "held_out").blocks([name])
     if not learnable(blocks, correct):
         importance = head_importance(np.zeros((1, len(heads))), np.zeros((1, len(heads)), dtype=np.int16))
         return pl.concat([heads, importance, stability(np.empty((0, len(heads))))], how="horizontal")
-    clusters = load_blocks(["clusters"], study, train, "held_out")["clusters"].astype(np.int16)
+    clusters = StoredFeatures(study, train, "held_out").blocks(["clusters"])["clusters"].astype(np.int16)
 
     def importance_fitted_on(rows: NDArray[np.int64], save_to: Path | None = None) -> pl.DataFrame:
         shap = _head_shap(blocks, correct, groups, rows, study.config.prediction, seed, save_to)

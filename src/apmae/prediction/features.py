@@ -1,51 +1,110 @@
 """What a classifier may look at, as named blocks of columns; a row is a prompt.
 
-A feature set is a union of blocks, written with "+". The baselines are measured in every study.
+A feature set is a union of blocks, written with "+". The baselines are measured in every study. A new
+block is an entry of `READERS` and of `apmae.vocabulary.BLOCKS`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 import zarr
 from numpy.typing import NDArray
 
-from apmae.artifacts import CLUSTERS, ENCODINGS, HIDDEN_STATE
-from apmae.config import BlockName, HeadBlockName, ReadoutName, StudyConfig
-from apmae.errors import ApmaeError
+from apmae.common.errors import ApmaeError
 from apmae.study import Study
+from apmae.study.artifacts import CLUSTERS, ENCODINGS, HIDDEN_STATE
+from apmae.study.config import StudyConfig
+from apmae.vocabulary import BLOCKS, Protocol, Readout
 
 Block = NDArray[np.int16] | NDArray[np.float32]
 Blocks = Mapping[str, Block]
 """Blocks by name, (prompts, columns) each; integers are categories."""
-
-Protocol = Literal["cross_validation", "grouped_cross_validation", "held_out"]
 
 CONFIDENCE = "confidence"
 SHUFFLED = "shuffled_labels"
 """All blocks of the study's feature sets, fitted on and measured against shuffled outcomes: anything
 but chance there is a leak."""
 
-HEAD_ARRAYS = {
-    "row_statistics": "row_statistics",
-    **{f"{readout}_encodings": readout for readout in get_args(ReadoutName)},
-}
-"""Blocks that are arrays (heads, prompts, dim) of encodings.zarr."""
-OUTCOME_COLUMNS = {
-    "max_probability": ("max_probability",),
-    "margin": ("margin",),
-    "entropy": ("entropy",),
-    "confidence": ("max_probability", "margin", "entropy"),
-}
-"""Blocks that are columns of the prompts' outcomes."""
-
-BASELINES = ("prior", "position", "max_probability", "margin", "entropy", "confidence", "hidden_state")
 CLUSTER_BLOCKS = ("clusters", "random_clusters")
-HEAD_BLOCKS = get_args(HeadBlockName)
+BASELINES = tuple(name for name, block in BLOCKS.items() if block.is_baseline)
+HEAD_BLOCKS = tuple(name for name, block in BLOCKS.items() if block.per_head)
 """Blocks whose columns belong to heads, the same number to each, head by head."""
+
+
+class Features(ABC):
+    """Where the blocks of some prompts are read from."""
+
+    @abstractmethod
+    def outcome(self, name: str) -> NDArray[Any]:
+        """(prompts,) a column of the prompts' outcomes, as in prompts.parquet."""
+
+    @abstractmethod
+    def array(self, name: str) -> NDArray[Any]:
+        """The prompts' part of an array of encodings.zarr: (heads, prompts, dim) or (prompts, dim)."""
+
+    def blocks(self, names: Iterable[str]) -> Blocks:
+        """The named blocks."""
+        return {name: READERS[name](self) for name in names}
+
+
+@dataclass(frozen=True)
+class StoredFeatures(Features):
+    """Of a study's prompts, from its directory.
+
+    Attributes:
+        prompts: rows of prompts.parquet, sorted by prompt_id.
+        protocol: with `held_out`, clusters are those fitted on the training split.
+    """
+
+    study: Study
+    prompts: pl.DataFrame
+    protocol: Protocol
+
+    def outcome(self, name: str) -> NDArray[Any]:  # noqa: D102
+        return self.prompts[name].to_numpy()
+
+    def array(self, name: str) -> NDArray[Any]:  # noqa: D102
+        array = self.study.encodings.get(name)
+        if array is None:
+            raise ApmaeError(
+                f"{self.study.path(ENCODINGS)} has no array {name}: remove it and run the study again"
+            )
+        assert isinstance(array, zarr.Array)
+        numbers = self.prompts["prompt_id"].to_numpy()
+        return np.asarray(array.oindex[(slice(None),) * (array.ndim - 2) + (numbers, slice(None))])
+
+    def clusters(self, column: str) -> NDArray[np.int16]:
+        """(prompts, heads) cluster ids, -1 for noise."""
+        if self.protocol == "held_out":
+            column += "_held_out"
+        chosen = pl.col("prompt_id").is_in(self.prompts["prompt_id"].implode())
+        ids = self.study.scan(CLUSTERS).filter(chosen).select(column).collect()
+        return ids[column].to_numpy().reshape(len(head_numbers(self.study)), len(self.prompts)).T
+
+
+@dataclass(frozen=True)
+class PassFeatures(Features):
+    """Of one forward pass; it has the blocks whose `in_one_pass` is true.
+
+    Attributes:
+        arrays: as in encodings.zarr: (heads, prompts, dim), and `hidden_state` (prompts, hidden).
+        outcomes: (prompts,) by name, as in prompts.parquet.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    outcomes: Mapping[str, NDArray[Any]]
+
+    def outcome(self, name: str) -> NDArray[Any]:  # noqa: D102
+        return self.outcomes[name]
+
+    def array(self, name: str) -> NDArray[Any]:  # noqa: D102
+        return self.arrays[name]
 
 
 def feature_sets(config: StudyConfig) -> tuple[str, ...]:
@@ -83,23 +142,6 @@ def explained_blocks(config: StudyConfig) -> tuple[str, ...]:
     return tuple(block for block in HEAD_BLOCKS if block in used)
 
 
-def load_blocks(names: Iterable[str], study: Study, prompts: pl.DataFrame, protocol: Protocol) -> Blocks:
-    """Read the named blocks of `prompts`, which are sorted by prompt_id."""
-    return {name: BLOCKS[name](study, prompts, protocol) for name in names}
-
-
-def blocks_of_pass(
-    names: Iterable[str], arrays: Mapping[str, NDArray[Any]], outcomes: Mapping[str, NDArray[Any]]
-) -> Blocks:
-    """The named blocks, of those that a forward pass gives, as `load_blocks` has them.
-
-    Args:
-        arrays: as in encodings.zarr: (heads, prompts, dim), and `hidden_state` (prompts, hidden).
-        outcomes: (prompts,) by name, as in prompts.parquet.
-    """
-    return {name: _of_pass(name, arrays, outcomes) for name in names}
-
-
 def take(blocks: Blocks, rows: NDArray[np.int64]) -> Blocks:
     """The given rows of every block."""
     return {name: block[rows] for name, block in blocks.items()}
@@ -107,99 +149,79 @@ def take(blocks: Blocks, rows: NDArray[np.int64]) -> Blocks:
 
 def head_numbers(study: Study) -> pl.DataFrame:
     """(layer, head) of every column of the block `clusters`, in order."""
-    return pl.scan_parquet(study.path(CLUSTERS)).filter(prompt_id=0).select("layer", "head").collect()
+    return study.scan(CLUSTERS).filter(prompt_id=0).select("layer", "head").collect()
 
 
-def _clusters_in(prefix: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np.int16]]:
-    """(prompts, heads) cluster ids, -1 for noise; `held_out` reads those fitted on the training split."""
-
-    def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.int16]:
-        column = f"{prefix}_held_out" if protocol == "held_out" else prefix
-        chosen = pl.col("prompt_id").is_in(prompts["prompt_id"].implode())
-        ids = pl.scan_parquet(study.path(CLUSTERS)).filter(chosen).select(column).collect()
-        return ids[column].to_numpy().reshape(len(head_numbers(study)), len(prompts)).T
-
-    return read
+def _prior(features: Features) -> Block:
+    """(prompts, 0): only the class frequency is left to go by."""
+    assert isinstance(features, StoredFeatures)
+    return np.empty((len(features.prompts), 0), dtype=np.float32)
 
 
-def _by_head(array: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np.float32]]:
-    """(prompts, heads * dim) of an array of encodings.zarr."""
-
-    def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
-        return _head_columns(_array(study, array).oindex[:, prompts["prompt_id"].to_numpy(), :])
-
-    return read
-
-
-def _columns(*names: str) -> Callable[[Study, pl.DataFrame, Protocol], NDArray[np.float32]]:
-    """Columns of prompts.parquet."""
-
-    def read(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
-        return prompts.select(names).to_numpy().astype(np.float32)
-
-    return read
-
-
-def _position(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
+def _position(features: Features) -> Block:
     """(prompts, 3): log of the line of the hole, length in tokens, number of distinct tokens."""
+    assert isinstance(features, StoredFeatures)
     tokens = pl.col("input_ids")
-    return prompts.select(
+    return features.prompts.select(
         pl.col("line").fill_null(0).log1p().cast(pl.Float32),
         tokens.list.len().cast(pl.Float32).alias("length"),
         tokens.list.n_unique().cast(pl.Float32).alias("distinct"),
     ).to_numpy()
 
 
-def _hidden_state(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
+def _outcomes(*names: str) -> Callable[[Features], Block]:
+    """(prompts, names) of outcomes."""
+
+    def read(features: Features) -> Block:
+        return np.stack([features.outcome(name) for name in names], axis=1).astype(np.float32)
+
+    return read
+
+
+def _hidden_state(features: Features) -> Block:
     """(prompts, hidden), what enters the target's middle layer at the predicting position."""
-    return _finite(_array(study, HIDDEN_STATE).oindex[prompts["prompt_id"].to_numpy(), :])
+    return _finite(features.array(HIDDEN_STATE))
 
 
-def _nothing(study: Study, prompts: pl.DataFrame, protocol: Protocol) -> NDArray[np.float32]:
-    """(prompts, 0): only the class frequency is left to go by."""
-    return np.empty((len(prompts), 0), dtype=np.float32)
+def _by_head(array: str) -> Callable[[Features], Block]:
+    """(prompts, heads * dim) of an array (heads, prompts, dim)."""
+
+    def read(features: Features) -> Block:
+        values_HPD = _finite(features.array(array))
+        n_heads, n_prompts, dim = values_HPD.shape
+        return values_HPD.transpose(1, 0, 2).reshape(n_prompts, n_heads * dim)
+
+    return read
 
 
-def _of_pass(
-    name: str, arrays: Mapping[str, NDArray[Any]], outcomes: Mapping[str, NDArray[Any]]
-) -> NDArray[np.float32]:
-    if name in OUTCOME_COLUMNS:
-        return np.stack([outcomes[column] for column in OUTCOME_COLUMNS[name]], 1).astype(np.float32)
-    if name in HEAD_ARRAYS:
-        return _head_columns(arrays[HEAD_ARRAYS[name]])
-    assert name == HIDDEN_STATE
-    return _finite(arrays[HIDDEN_STATE])
+def _clusters(column: str) -> Callable[[Features], Block]:
+    """(prompts, heads) cluster ids."""
+
+    def read(features: Features) -> Block:
+        assert isinstance(features, StoredFeatures)
+        return features.clusters(column)
+
+    return read
 
 
-def _head_columns(values_HPD: object) -> NDArray[np.float32]:
-    """(heads, prompts, dim) -> (prompts, heads * dim)."""
-    values = _finite(values_HPD)
-    n_heads, n_prompts, dim = values.shape
-    return values.transpose(1, 0, 2).reshape(n_prompts, n_heads * dim)
-
-
-def _array(study: Study, name: str) -> zarr.Array:  # type: ignore[type-arg]
-    array = study.encodings.get(name)
-    if array is None:
-        raise ApmaeError(f"{study.path(ENCODINGS)} has no array {name}: remove it and run the study again")
-    assert isinstance(array, zarr.Array)
-    return array
-
-
-def _finite(values: object) -> NDArray[np.float32]:
-    found = np.asarray(values, dtype=np.float32)
+def _finite(values: NDArray[Any]) -> NDArray[np.float32]:
+    found = values.astype(np.float32)
     assert np.isfinite(found).all(), "encodings with NaN are not written yet"
     return found
 
 
-BLOCKS: Mapping[str, Callable[[Study, pl.DataFrame, Protocol], Block]] = {
-    "prior": _nothing,
+READERS: Mapping[str, Callable[[Features], Block]] = {
+    "prior": _prior,
     "position": _position,
-    **{name: _columns(*columns) for name, columns in OUTCOME_COLUMNS.items()},
+    "max_probability": _outcomes("max_probability"),
+    "margin": _outcomes("margin"),
+    "entropy": _outcomes("entropy"),
+    "confidence": _outcomes("max_probability", "margin", "entropy"),
     "hidden_state": _hidden_state,
-    **{name: _by_head(array) for name, array in HEAD_ARRAYS.items()},
-    "clusters": _clusters_in("cluster"),
-    "random_clusters": _clusters_in("random_cluster"),
+    "row_statistics": _by_head("row_statistics"),
+    **{f"{readout}_encodings": _by_head(readout) for readout in get_args(Readout)},
+    "clusters": _clusters("cluster"),
+    "random_clusters": _clusters("random_cluster"),
 }
-"""Every block and how it is read."""
-assert set(BLOCKS) == set(get_args(BlockName)), "the config knows the blocks by name"
+"""How every block is read."""
+assert set(READERS) == set(BLOCKS), "the vocabulary has every block, and no other"

@@ -53,20 +53,20 @@ def stability(by_fold: Values) -> pl.DataFrame:
         by_fold: (folds, heads) importance.
 
     Returns:
-        One row per head: `top_share`, the share of folds in which it is among the ten most
+        One row per head: `top_fraction`, the share of folds in which it is among the ten most
         important (and important at all), and `rank_correlation`, Spearman's between two folds, its
         mean over all pairs. NaN where there are no two folds, or a fold gives all heads the same.
     """
     n_folds, n_heads = by_fold.shape
     if n_folds < 2:
-        return pl.DataFrame({name: np.full(n_heads, np.nan) for name in ("top_share", "rank_correlation")})
+        return pl.DataFrame({name: np.full(n_heads, np.nan) for name in ("top_fraction", "rank_correlation")})
     ranks = np.stack([stats.rankdata(-fold, method="min") for fold in by_fold])
     with np.errstate(invalid="ignore"):
         correlations = np.corrcoef(np.stack([stats.rankdata(fold) for fold in by_fold]))
     pairs = [correlations[pair] for pair in combinations(range(n_folds), 2)]
     return pl.DataFrame(
         {
-            "top_share": ((ranks <= TOP) & (by_fold > 0)).mean(0),
+            "top_fraction": ((ranks <= TOP) & (by_fold > 0)).mean(0),
             "rank_correlation": np.full(n_heads, np.mean(pairs)),
         }
     )

@@ -109,7 +109,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Log-odds that the completion is right: a sum over standardised columns.
+    """Log-odds that the completion is correct: a sum over standardised columns.
 
     Attributes:
         columns: by block, how its columns are made.

@@ -1,9 +1,9 @@
 """How good predicted probabilities are.
 
-`accuracy`, `balanced_accuracy`; `auroc`; `auprc`, average precision of finding the right ones;
+`accuracy`, `balanced_accuracy`; `auroc`; `auprc`, average precision of finding the correct ones;
 `brier`, mean squared error, and `brier_skill`, the part of a constant's error that is gone;
 `ece`, expected calibration error (Guo et al. 2017); `aurc`, the area under the risk-coverage curve:
-the share of wrong completions among those at least as trusted, averaged over the prompts
+the share of incorrect completions among those at least as trusted, averaged over the prompts
 (Geifman and El-Yaniv 2017). A tie counts half in `auroc`; elsewhere tied prompts go together.
 
 Shapes: n prompts; `weights` may have leading axes, (..., n), and the metric then has these axes;
@@ -28,7 +28,7 @@ class Scored(NamedTuple):
     """Prompts with their outcomes, and what was predicted; all (n,).
 
     Attributes:
-        correct: whether the completion is right.
+        correct: whether the completion is correct.
         probability: predicted for that.
         fold: number of the model that predicted it; `auroc` compares within a fold only, since
             models differ in their level.
@@ -49,14 +49,14 @@ def accuracy(scored: Scored, weights: Values) -> Values:
 
 
 def balanced_accuracy(scored: Scored, weights: Values) -> Values:
-    """Mean of the accuracies on right and on wrong prompts."""
+    """Mean of the accuracies on correct and on incorrect prompts."""
     hits = _hits(scored)
     right, wrong = (_mean(hits, weights * side) for side in (scored.correct, ~scored.correct))
     return (right + wrong) / 2
 
 
 def auroc(scored: Scored, weights: Values) -> Values:
-    """Chance that a right prompt has a higher probability than a wrong one of its fold."""
+    """Chance that a correct prompt has a higher probability than an incorrect one of its fold."""
     wins, pairs = np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
     for fold in np.unique(scored.fold):
         rows = scored.fold == fold
@@ -67,7 +67,7 @@ def auroc(scored: Scored, weights: Values) -> Values:
 
 
 def auprc(scored: Scored, weights: Values) -> Values:
-    """Precision where each right prompt is reached from above, averaged over the right ones."""
+    """Precision where each correct prompt is reached from above, averaged over the correct ones."""
     right, _, trusted_right, trusted_wrong = _from_above(scored, weights)
     precision = _ratio(trusted_right, trusted_right + trusted_wrong)
     return _ratio(np.nansum(right * precision, -1), right.sum(-1))
@@ -79,7 +79,7 @@ def brier(scored: Scored, weights: Values) -> Values:
 
 
 def brier_skill(scored: Scored, weights: Values) -> Values:
-    """1 for a perfect prediction, 0 for one no better than the frequency of right prompts."""
+    """1 for a perfect prediction, 0 for one no better than the frequency of correct prompts."""
     rate = _mean(scored.correct, weights)
     return 1 - _ratio(brier(scored, weights), rate * (1 - rate))
 
@@ -110,17 +110,17 @@ METRICS: dict[str, Metric] = {
     "aurc": aurc,
 }
 RATE_DEPENDENT = ("accuracy", "auprc", "brier", "brier_skill", "ece", "aurc")
-"""Metrics that depend on how frequent right prompts are."""
+"""Metrics that depend on how frequent correct prompts are."""
 
 
 def weights_at_rate(correct: NDArray[np.bool_], weights: Values, rate: float) -> Values:
-    """Weights (..., n), changed so that the right prompts have the share `rate` of them."""
+    """Weights (..., n), changed so that the correct prompts have the share `rate` of them."""
     right, wrong = ((weights * side).sum(-1, keepdims=True) for side in (correct, ~correct))
     return weights * np.where(correct, _ratio(rate, right), _ratio(1 - rate, wrong))
 
 
 def probability_at_rate(probability: Values, fitted_rate: float, rate: float) -> Values:
-    """Probabilities of a model fitted where `fitted_rate` are right, moved to where `rate` are.
+    """Probabilities of a model fitted where `fitted_rate` are correct, moved to where `rate` are.
 
     Bayes' rule: the log-odds change by the difference of the rates' log-odds.
     """
@@ -133,7 +133,7 @@ def _hits(scored: Scored) -> NDArray[np.bool_]:
 
 
 def _by_probability(scored: Scored, weights: Values) -> tuple[Values, Values]:
-    """Weight of the right and of the wrong prompts at each distinct probability, ascending: (..., k)."""
+    """Weights of correct and of incorrect prompts at each distinct probability, ascending: (..., k)."""
     order = np.argsort(scored.probability, kind="stable")
     ranked = scored.probability[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])

@@ -14,30 +14,30 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.artifacts import CALIBRATION_SCHEMA, PREDICTOR
-from apmae.atomic import replacing
-from apmae.errors import ApmaeError
+from apmae.common.atomic import replacing
+from apmae.common.errors import ApmaeError
+from apmae.common.seeding import derive_seed
 from apmae.prediction.calibration import Calibration, fit_calibration
 from apmae.prediction.classifiers import learnable
 from apmae.prediction.features import HEAD_BLOCKS, Blocks, take
 from apmae.prediction.linear import LinearModel
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
-from apmae.seeding import derive_seed
 from apmae.study import Study
+from apmae.study.artifacts import CALIBRATION, PREDICTOR
 
 FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts whether a task's completions are right."""
+    """Predicts whether a task's completions are correct."""
 
     model: LinearModel
     calibration: Calibration
 
     def log_odds(self, blocks: Blocks) -> Values:
-        """(prompts,), calibrated, at the task's natural rate."""
+        """(prompts,), calibrated, at the task's base rate."""
         return self.calibration(self.model.log_odds(blocks))
 
     def head_contributions(self, blocks: Blocks, n_heads: int) -> Values:
@@ -86,21 +86,21 @@ def fit_predictor(
         path: where the linear model goes.
 
     Returns:
-        Its row of `CALIBRATION_SCHEMA`; none, and no model, where there is nothing to learn from or to
+        Its row of `CALIBRATION`; none, and no model, where there is nothing to learn from or to
         calibrate on.
     """
     correct = train["correct"].to_numpy()
     log_odds = _out_of_fold(study.config.seed, train, blocks, groups)
     predicted = np.isfinite(log_odds)
     if not predicted.any() or correct[predicted].all() or not correct[predicted].any():
-        return pl.DataFrame(schema=CALIBRATION_SCHEMA)
+        return CALIBRATION.of_rows()
     task = train["task"][0]
-    rate = study.tasks.filter(task=task)["natural_rate"].item()
+    rate = study.tasks.filter(task=task)["base_rate"].item()
     calibration = fit_calibration(log_odds[predicted], correct[predicted], rate)
     with replacing(path) as temporary:
         LinearModel.fit(blocks, correct, groups, seed).save(temporary)
     row = (task, study.config.prediction.scorer, *calibration, rate, int(predicted.sum()))
-    return pl.DataFrame([row], schema=CALIBRATION_SCHEMA, orient="row")
+    return CALIBRATION.of_rows([row])
 
 
 def _out_of_fold(seed: int, train: pl.DataFrame, blocks: Blocks, groups: NDArray[np.int64]) -> Values:

@@ -15,54 +15,40 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.artifacts import (
-    CALIBRATION,
-    CALIBRATION_SCHEMA,
-    IMPORTANCE,
-    IMPORTANCE_SCHEMA,
-    METRICS,
-    METRICS_SCHEMA,
-    PREDICTIONS,
-    PREDICTIONS_SCHEMA,
-    PREDICTOR,
-    PROMPTS,
-    TASKS,
-)
-from apmae.parallel import compute_parts
+from apmae.common.seeding import derive_seed, numpy_generator
+from apmae.common.workers import compute_parts
+from apmae.pipeline import Context
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.evaluation import Rates, measure
 from apmae.prediction.explanation import explain
 from apmae.prediction.features import (
     SHUFFLED,
-    Protocol,
+    StoredFeatures,
     blocks_of,
     explained_blocks,
-    load_blocks,
     measured_sets,
     take,
 )
 from apmae.prediction.metrics import Scored
 from apmae.prediction.predictor import fit_predictor, predictor_path
 from apmae.prediction.protocols import Split, cross_validation, group_folds, held_out
-from apmae.progress import Tracker
-from apmae.seeding import derive_seed, numpy_generator
 from apmae.study import Study
+from apmae.study.artifacts import CALIBRATION, IMPORTANCE, METRICS, PREDICTIONS, PREDICTOR, PROMPTS, TASKS
+from apmae.vocabulary import Protocol
 
 STAGE = "predict"
 
 
-def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
-    """Write predictions, metrics, importance, calibration and `predictor/`, as `apmae.artifacts` has them.
-
-    Args:
-        key: owner of the work directory; unfinished work of another key is dropped.
+def run(context: Context) -> dict[str, object]:
+    """Write predictions, metrics, importance, calibration and `predictor/`, see `apmae.study.artifacts`.
 
     Returns:
         Counts for the stage's marker; `notes` says what could not be done for want of prompts.
     """
+    study, progress = context.study, context.progress
     processes = study.config.prediction.processes
     tasks: list[str] = [task for task in study.config.prompts.tasks if task != "noise"]
-    work = study.work_directory(STAGE, key)
+    work = study.work_directory(STAGE, context.key)
     predicted = {
         work / f"{task}-{protocol}-{features}.parquet": (study, task, protocol, features)
         for task, protocol in product(tasks, get_args(Protocol))
@@ -78,21 +64,21 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
     calibrated = {
         work / f"{task}-calibration.parquet": (study, task, path) for task, path in predictors.items()
     }
-    compute_parts(_predict_set, predicted, track, "feature sets", processes=processes)
-    compute_parts(_explain, explained, track, "head importance", processes=processes)
-    compute_parts(_calibrate, calibrated, track, "predictors", processes=processes)
+    compute_parts(_predict_set, predicted, progress, "feature sets", processes=processes)
+    compute_parts(_explain, explained, progress, "head importance", processes=processes)
+    compute_parts(_calibrate, calibrated, progress, "predictors", processes=processes)
     predictions = pl.concat([pl.read_parquet(path) for path in predicted])
-    study.write_table(PREDICTIONS, predictions, PREDICTIONS_SCHEMA)
+    study.write(PREDICTIONS, predictions)
     measured = {
         work / f"{task}-{protocol}-metrics.parquet": (study, task, protocol)
         for task, protocol in product(tasks, get_args(Protocol))
     }
-    compute_parts(_measure, measured, track, "metrics", processes=processes)
-    study.write_table(METRICS, pl.concat([pl.read_parquet(path) for path in measured]), METRICS_SCHEMA)
+    compute_parts(_measure, measured, progress, "metrics", processes=processes)
+    study.write(METRICS, pl.concat([pl.read_parquet(path) for path in measured]))
     importance = pl.concat([pl.read_parquet(path) for path in explained])
-    study.write_table(IMPORTANCE, importance, IMPORTANCE_SCHEMA)
+    study.write(IMPORTANCE, importance)
     calibration = pl.concat([pl.read_parquet(path) for path in calibrated])
-    study.write_table(CALIBRATION, calibration, CALIBRATION_SCHEMA)
+    study.write(CALIBRATION, calibration)
     with study.writing(PREDICTOR) as directory:
         directory.mkdir()
         for model in (*models.values(), *predictors.values()):
@@ -103,7 +89,7 @@ def run(study: Study, key: str, track: Tracker) -> dict[str, object]:
 
 
 def outcomes(study: Study, prompts: pl.DataFrame, features: str) -> NDArray[np.bool_]:
-    """(prompts,) which completions of one task are right; permuted for `shuffled_labels`."""
+    """(prompts,) which completions of one task are correct; permuted for `shuffled_labels`."""
     correct = prompts["correct"].to_numpy()
     if features != SHUFFLED:
         return correct
@@ -116,8 +102,8 @@ def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> 
     prompts = _prompts(study, task)
     correct = outcomes(study, prompts, features)
     groups = _group_numbers(prompts)
-    blocks = load_blocks(blocks_of(features, study.config), study, prompts, protocol)
-    parts = [pl.DataFrame(schema=PREDICTIONS_SCHEMA)]
+    blocks = StoredFeatures(study, prompts, protocol).blocks(blocks_of(features, study.config))
+    parts = [PREDICTIONS.of_rows()]
     for fold, (train, test) in enumerate(_splits(study, task, prompts, protocol)):
         seed = _seed(study, task, protocol, features, fold)
         predict = fit_features(
@@ -149,7 +135,7 @@ def _calibrate(study: Study, task: str, path: Path) -> pl.DataFrame:
     features = study.config.prediction.scorer
     prompts = _prompts(study, task)
     train = np.flatnonzero(prompts["split"] == "train")
-    blocks = load_blocks(blocks_of(features, study.config), study, prompts, "held_out")
+    blocks = StoredFeatures(study, prompts, "held_out").blocks(blocks_of(features, study.config))
     seed = _seed(study, task, "held_out", features, 0)
     return fit_predictor(
         study, prompts[train], take(blocks, train), _group_numbers(prompts)[train], seed, path
@@ -159,7 +145,7 @@ def _calibrate(study: Study, task: str, path: Path) -> pl.DataFrame:
 def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
     """One task's part of `metrics.parquet` for one protocol."""
     prompts = _prompts(study, task)
-    predictions = pl.scan_parquet(study.path(PREDICTIONS)).filter(task=task, protocol=protocol).collect()
+    predictions = study.scan(PREDICTIONS).filter(task=task, protocol=protocol).collect()
     tested = prompts.filter(pl.col("prompt_id").is_in(predictions["prompt_id"].unique().implode()))
     rows = np.flatnonzero(prompts["prompt_id"].is_in(tested["prompt_id"].implode()).to_numpy())
     sets = {}
@@ -170,8 +156,8 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
             chosen["probability"].to_numpy().astype(np.float64),
             chosen["fold"].to_numpy().astype(np.int64),
         )
-    tried = pl.scan_parquet(study.path(TASKS)).filter(task=task).select("natural_rate").collect()
-    rates = Rates(float(np.mean(prompts["correct"].to_numpy())), tried["natural_rate"].item())
+    tried = study.scan(TASKS).filter(task=task).select("base_rate").collect()
+    rates = Rates(float(np.mean(prompts["correct"].to_numpy())), tried["base_rate"].item())
     seed = derive_seed(study.config.seed, "prediction", task, "bootstrap")
     table = measure(sets, _group_numbers(tested), rates, seed)
     return table.select(pl.lit(task).alias("task"), pl.lit(protocol).alias("protocol"), pl.all())
@@ -183,14 +169,16 @@ def _notes(study: Study, task: str) -> list[str]:
     notes = []
     folds, wanted = len(_splits(study, task, prompts, "cross_validation")), study.config.prediction.folds
     if folds < wanted:
-        notes.append(f"{task}: {folds} folds instead of {wanted}, for want of right or wrong prompts")
+        notes.append(f"{task}: {folds} folds instead of {wanted}, for want of correct or incorrect prompts")
     for split, outcome in product(("train", "test"), (True, False)):
         if prompts.filter(split=split, correct=outcome).is_empty():
-            notes.append(f"{task}: no {'right' if outcome else 'wrong'} prompt in the {split} split")
+            notes.append(f"{task}: no {'correct' if outcome else 'incorrect'} prompt in the {split} split")
     if not (study.path(PREDICTOR) / f"{task}.cbm").exists():
         notes.append(f"{task}: no predictor, for want of outcomes or clusters to tell apart")
     if not predictor_path(study.path(PREDICTOR), task).exists():
-        notes.append(f"{task}: no scorer, for want of right and wrong prompts of several training groups")
+        notes.append(
+            f"{task}: no scorer, for want of correct and incorrect prompts of several training groups"
+        )
     return notes
 
 
@@ -211,7 +199,7 @@ def _seed(study: Study, task: str, protocol: Protocol, features: str, fold: int)
 
 def _prompts(study: Study, task: str) -> pl.DataFrame:
     """The study prompts of a task, sorted by prompt_id."""
-    prompts = pl.scan_parquet(study.path(PROMPTS)).filter(purpose="study", task=task)
+    prompts = study.scan(PROMPTS).filter(purpose="study", task=task)
     return prompts.drop("text").sort("prompt_id").collect()
 
 

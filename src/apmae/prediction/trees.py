@@ -7,8 +7,8 @@ import polars as pl
 from catboost import CatBoostClassifier, EFstrType, Pool
 from numpy.typing import NDArray
 
-from apmae.config import PredictionConfig
 from apmae.prediction.features import Blocks
+from apmae.study.config import PredictionConfig
 
 ONE_HOT_MAX_SIZE = 255
 """CatBoost's limit: heads with more clusters than this are target-encoded."""

@@ -1,6 +1,5 @@
 """The report: figures and one self-contained HTML page that opens from disk."""
 
-from apmae.report.page import run
 from apmae.report.terminal import summary_table
 
-__all__ = ["run", "summary_table"]
+__all__ = ["summary_table"]

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from apmae.prediction.features import CONFIDENCE, SHUFFLED
-from apmae.report.chosen import ALL_TASKS, REFERENCE
-from apmae.report.summaries import Comparison, compare_with_confidence
-from apmae.report.wording import (
+from apmae.figures.wording import (
     count,
     head_name,
     listed,
-    operation_words,
     out_of,
     points,
     points_interval,
     readable,
 )
+from apmae.intervention.operations import operation_of
+from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.report.chosen import ALL_TASKS, REFERENCE
+from apmae.report.summaries import Comparison, compare_with_confidence
 
 CLUSTERS = "clusters"
 MOST_NAMED = 5
@@ -118,11 +118,13 @@ def _which_heads(top: pl.DataFrame) -> Answer:
         if sharing
         else f"No head is among the top {per_task} of two tasks."
     )
-    return Answer(question, headline, f"Written layer.head, from 0. {detail if len(leaders) > 1 else ''}")
+    return Answer(
+        question, headline, f"L5H6 is head 6 of layer 5, both from 0. {detail if len(leaders) > 1 else ''}"
+    )
 
 
 def _how_predictable(held_out: pl.DataFrame) -> Answer:
-    question = "Can attention tell whether a completion is right?"
+    question = "Can attention tell whether a completion is correct?"
     clusters = _values(held_out, CLUSTERS)
     if not clusters:
         return Answer(question, "Not measured on held-out groups.", "")
@@ -175,7 +177,7 @@ def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
     headline = (
         f"At best {change}: {readable(top['task'])}, "
         f"{count(top['n_heads'], top['selection'] + ' head')} "
-        f"{operation_words(top['operation'], top['factor'])}."
+        f"{operation_of(top['operation'], top['factor']).words}."
     )
     above = best.filter(pl.col("excludes_zero") & (pl.col("net_change") > 0)).height
     detail = (

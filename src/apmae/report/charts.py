@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from apmae.report import style
+from apmae.figures import style
+from apmae.figures.wording import readable
+from apmae.intervention.operations import operation_of
 from apmae.report.summaries import VARIANT
-from apmae.report.wording import operation_words, readable
 
 PANEL_CHARACTERS = 26
 """Longest line of a title over one of four panels."""
@@ -24,7 +25,7 @@ METRIC_NAMES = {"accuracy": "Accuracy (fraction of prompts)", "auroc": "AUROC (0
 
 @style.styled
 def target_accuracy(tasks: pl.DataFrame) -> Figure:
-    """How often the target is right, and which prompts were kept (`summaries.target_accuracy`)."""
+    """How often the target is correct, and which prompts were kept (`summaries.target_accuracy`)."""
     figure = Figure(figsize=(style.WIDTH_INCHES, 1.5 + 0.34 * tasks.height))
     rates, kept = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     _rate_bars(rates, tasks)
@@ -32,7 +33,7 @@ def target_accuracy(tasks: pl.DataFrame) -> Figure:
     rates.set_yticks(range(tasks.height), [readable(task) for task in tasks["task"]])
     rates.set_ylim(tasks.height - 0.45, -0.55)
     rates.set_ylabel("Task")
-    style.title(figure, "How often the target completes the hole right")
+    style.title(figure, "How often the target completes the hole correctly")
     return figure
 
 
@@ -51,7 +52,7 @@ def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
     panels[0].set_ylim(len(tasks) - 0.5, -0.5)
     panels[0].set_ylabel("Task")
     _legend(figure, panels[:1], 4)
-    style.title(figure, f"Predicting whether a completion is right ({protocol_name})")
+    style.title(figure, f"Predicting whether a completion is correct ({protocol_name})")
     return figure
 
 
@@ -59,7 +60,7 @@ def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
 def reliability(table: pl.DataFrame) -> Figure:
     """Observed against predicted frequency, a panel for each feature set (`selective.reliability`)."""
     sets = table["features"].unique(maintain_order=True).to_list()
-    predicted, right = "Predicted probability", "Right completions\n(fraction)"
+    predicted, right = "Predicted probability", "Correct completions\n(fraction)"
     figure, panels = _panel_grid(len(sets), 4, 0.7, 2.5, predicted, right)
     for axes, name in zip(panels, sets, strict=True):
         bins = table.filter(pl.col("features") == name)
@@ -75,11 +76,11 @@ def reliability(table: pl.DataFrame) -> Figure:
 
 @style.styled
 def risk_coverage(curves: pl.DataFrame) -> Figure:
-    """Wrong completions among the surest ones, a panel for each task (`selective.risk_coverage`)."""
+    """Incorrect completions among the surest ones, a panel for each task (`selective.risk_coverage`)."""
     tasks = curves["task"].unique(maintain_order=True).to_list()
     features = curves["features"].unique(maintain_order=True).to_list()
     colour = style.colours(features)
-    trusted, wrong = "Completions trusted (fraction, surest first)", "Wrong among them\n(fraction)"
+    trusted, wrong = "Completions trusted (fraction, surest first)", "Incorrect among them\n(fraction)"
     figure, panels = _panel_grid(len(tasks), 3, 1.1, 2.2, trusted, wrong)
     for axes, task in zip(panels, tasks, strict=True):
         for name in features:
@@ -119,7 +120,7 @@ def intervention_variants(effects: pl.DataFrame) -> Figure:
     """Net change over all tasks, a panel for each of `VARIANT` (pooled `intervention_effects`)."""
     several = effects["importance"].n_unique() > 1
     panels = {
-        operation_words(operation, factor) + (f", by {readable(importance)}" if several else ""): rows
+        operation_of(operation, factor).words + (f", by {readable(importance)}" if several else ""): rows
         for (importance, operation, factor), rows in effects.group_by(VARIANT, maintain_order=True)
     }
     return _curve_panels(panels, "Heads changed", "Changing heads: net change over all tasks")
@@ -156,26 +157,26 @@ def training_loss(history: pl.DataFrame) -> Figure:
 
 def _rate_bars(axes: Axes, tasks: pl.DataFrame) -> None:
     for position, row in enumerate(tasks.iter_rows(named=True)):
-        if row["natural_rate"] is None:
-            axes.text(0.01, position, "has no right answer", va="center", color=style.MUTED)
+        if row["base_rate"] is None:
+            axes.text(0.01, position, "has no correct answer", va="center", color=style.MUTED)
             continue
-        axes.barh(position, row["natural_rate"], height=0.56, color="#9cc4de")
+        axes.barh(position, row["base_rate"], height=0.56, color="#9cc4de")
         axes.hlines(position, row["low"], row["high"], color=style.INK, linewidth=1.4)
-        label = f"{row['natural_rate']:.0%} of {row['evaluated']:,}"
+        label = f"{row['base_rate']:.0%} of {row['evaluated']:,}"
         axes.text(row["high"] + 0.015, position, label, va="center", fontsize=8)
     axes.set_xlim(0, 1.22)
     axes.set_xticks(np.arange(0, 1.01, 0.25))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.spines["bottom"].set_bounds(0, 1)
     axes.grid(axis="x")
-    axes.set_xlabel("Right completions before balancing (% of prompts)")
+    axes.set_xlabel("Correct completions before balancing (% of prompts)")
 
 
 def _kept_bars(axes: Axes, tasks: pl.DataFrame) -> None:
     positions = np.arange(tasks.height)
-    right, wrong = tasks["kept_correct"].to_numpy(), tasks["kept_wrong"].to_numpy()
-    axes.barh(positions, right, height=0.56, color=style.PALETTE[0], label="right")
-    axes.barh(positions, wrong, height=0.56, left=right, color=style.PALETTE[4], label="wrong")
+    right, wrong = tasks["kept_correct"].to_numpy(), tasks["kept_incorrect"].to_numpy()
+    axes.barh(positions, right, height=0.56, color=style.PALETTE[0], label="correct")
+    axes.barh(positions, wrong, height=0.56, left=right, color=style.PALETTE[4], label="incorrect")
     axes.tick_params(axis="y", left=False)
     axes.grid(axis="x")
     style.integer_ticks(axes, x=5)

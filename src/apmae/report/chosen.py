@@ -26,15 +26,15 @@ def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl
 
     Returns:
         `task`, `method`, `prompts`, `changed` (prompts), `net_change`, `low`, `high`; `difference`,
-        `difference_low`, `difference_high` from plain zeroing, paired by prompt; `natural_net_change`, at the
-        rate at which the target is right before balancing; and, null for all tasks, what was chosen:
+        `difference_low`, `difference_high` from zero ablation, paired by prompt; `base_rate_net_change`, with
+        prompts weighted to the base rate; and, null for all tasks, what was chosen:
         `selection`, `operation`, `factor`, `n_heads`, `threshold`, `tuning_net_change`.
     """
     held_out = interventions.filter(split="test")
     per_prompt = _changes(held_out, choices)
     of_tasks = _summary(per_prompt, ["task", "method"])
     pooled = _summary(per_prompt, ["method"]).select(pl.lit(ALL_TASKS).alias("task"), pl.all())
-    natural = _natural(per_prompt, tasks)
+    natural = _at_base_rate(per_prompt, tasks)
     conditions = held_out.group_by("condition", maintain_order=True).agg(
         pl.col("selection", "operation", "factor", "n_heads").first()
     )
@@ -130,14 +130,15 @@ def _interval(values: pl.Expr, name: str) -> pl.Expr:
     return pl.struct(mean.alias(name), (mean - half).alias("low"), (mean + half).alias("high")).alias(name)
 
 
-def _natural(per_prompt: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
-    right = pl.col("correct_before")
-    rate = pl.col("natural_rate").fill_nan(None).first()
+def _at_base_rate(per_prompt: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
+    correct = pl.col("correct_before")
+    rate = pl.col("base_rate").fill_nan(None).first()
     change = pl.col("change")
     return (
-        per_prompt.join(tasks.select("task", "natural_rate"), on="task", maintain_order="left")
+        per_prompt.join(tasks.select("task", "base_rate"), on="task", maintain_order="left")
         .group_by("task", "method", maintain_order=True)
         .agg(
-            natural_net_change=rate * change.filter(right).mean() + (1 - rate) * change.filter(~right).mean()
+            base_rate_net_change=rate * change.filter(correct).mean()
+            + (1 - rate) * change.filter(~correct).mean()
         )
     )

@@ -11,34 +11,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from apmae.report import style
+from apmae.figures import style
 
 UNKNOWN_SPLIT = "†"
 BASELINE = "uniform attention"
 BASELINE_MEASURES = ("log_error_nats", "log_error_nats_std", "mass_error", "mass_error_std")
-
-EVALUATION_SCHEMA = pl.Schema(
-    {  # one row per encoder and target; every measure is a mean over patterns, `_std` their spread
-        "encoder": pl.String,
-        "target": pl.String,
-        "own_target": pl.Boolean,  # the encoder's study has this target
-        "held_out": pl.Boolean,  # the prompts are known to be held out from the encoder's training
-        "scaling": pl.String,  # of the encoder
-        "row_tokens": pl.Boolean,  # whether it has them, and its loss counts them
-        "prompts": pl.Int32,
-        "patterns": pl.Int64,
-        "loss": pl.Float64,  # in the space of `scaling` and `row_tokens`
-        "loss_std": pl.Float64,
-        "log_error_nats": pl.Float64,  # see reconstruction.ReconstructionErrors
-        "log_error_nats_std": pl.Float64,
-        "mass_error": pl.Float64,  # see there
-        "mass_error_std": pl.Float64,
-        "uniform_log_error_nats": pl.Float64,  # of equal attention to all keys, for comparison
-        "uniform_log_error_nats_std": pl.Float64,
-        "uniform_mass_error": pl.Float64,
-        "uniform_mass_error_std": pl.Float64,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +57,7 @@ Patterns of every head, on held-out prompts of those that encoders are trained o
 
 
 def markdown(table: pl.DataFrame) -> str:
-    """The evaluation (`EVALUATION_SCHEMA`) as a page of text."""
+    """The evaluation (`EVALUATION`) as a page of text."""
     shown = _with_baseline(table)
     return MARKDOWN.format(
         unknown_split=UNKNOWN_SPLIT,
@@ -95,7 +72,7 @@ def markdown(table: pl.DataFrame) -> str:
 
 @style.styled
 def figure(table: pl.DataFrame) -> Figure:
-    """The evaluation (`EVALUATION_SCHEMA`) as heat maps with their numbers."""
+    """The evaluation (`EVALUATION`) as heat maps with their numbers."""
     shown = _with_baseline(table)
     encoders, targets = _row_names(shown, "{}\n{}"), short_names(_unique(table, "target"))
     drawn = Figure(figsize=(style.WIDTH_INCHES, 1.7 + 0.45 * len(encoders)))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import polars as pl
 from matplotlib.figure import Figure
 
-from apmae.reconstruction import Reconstruction
+from apmae.autoencoder.reconstruction import Reconstruction
+from apmae.figures.wording import count
 from apmae.report import charts, cross_evaluation, maps
 from apmae.report.material import TOP_HEADS, Material, paper_variant
 from apmae.report.summaries import VARIANT
-from apmae.report.wording import count
 
 SCALINGS = {
     "absolute": "0 is an attention weight of at most one ten-millionth, 1 is all of the attention "
@@ -62,10 +62,10 @@ def _target_accuracy(m: Material) -> Drawing:
     return Drawing(
         "target_accuracy",
         lambda: charts.target_accuracy(m.target_accuracy),
-        alt="Bar chart of the target's rate of right completions per task, and of the prompts kept.",
-        caption="Left: share of all evaluated prompts whose next token the target predicts right, with the "
-        "95% Wilson interval as a line. Right: how many right and wrong ones were kept, so that later "
-        "figures start from a balanced half and half. Paper figure 4 (I).",
+        alt="Bar chart of the target's rate of correct completions per task, and of the prompts kept.",
+        caption="Left: fraction of all evaluated prompts whose next token the target predicts, with the 95% "
+        "Wilson interval as a line. Right: how many correct and incorrect prompts were kept, so that later "
+        "figures start from a balanced sample. Paper figure 4 (I).",
     )
 
 
@@ -96,7 +96,7 @@ def _reliability(m: Material) -> Drawing:
     return Drawing(
         "reliability",
         lambda: charts.reliability(m.reliability),
-        alt="Share of right completions against the predicted probability, one panel for each feature set.",
+        alt="Share of correct completions against the predicted probability, one panel for each feature set.",
         caption="Held-out prompts of all tasks, gathered by predicted probability in bins of a tenth. On the "
         "dashed line, predictions are true; below it they promise too much. The size of a dot is the share "
         "of prompts in its bin, the line the 95% Wilson interval. Not in the paper.",
@@ -108,7 +108,7 @@ def _risk_coverage(m: Material) -> Drawing:
     return Drawing(
         "risk_coverage",
         lambda: charts.risk_coverage(m.risk_coverage.filter(pl.col("features").is_in(m.headline_sets))),
-        alt="Share of wrong completions against the share of completions trusted, one panel for each task.",
+        alt="Fraction of incorrect completions against the fraction trusted, one panel for each task.",
         caption="Held-out prompts, weighted to how often the target is right before balancing. From left to "
         "right ever less sure completions are trusted; the lower the curve, the fewer mistakes among them. "
         "At the right end all are trusted, and the mistakes are the target's own. Not in the paper.",
@@ -135,7 +135,7 @@ def _gallery(m: Material) -> Drawing:
         caption="Each picture is a real attention pattern near the middle of its cluster: brighter "
         "where the query position (row) attends more to the key position (column); "
         f"{pattern_scaling(m)}. The last row makes the prediction. Heads are in order of their largest "
-        "importance in any task; of each, the cluster whose share of right completions departs most from "
+        "importance in any task; of each, the cluster whose share of correct completions departs most from "
         "that of all prompts. Paper figure 2.",
     )
 
@@ -157,7 +157,7 @@ def _importance(m: Material) -> Drawing:
         lambda: maps.importance(m.importance, m.top_heads, m.shape),
         alt="Heat maps of head importance by layer and head, one for each task.",
         caption="One cell a head: the largest difference between the mean SHAP values of its clusters, that "
-        "is, how far knowing the head's pattern can move the predicted log-odds of a right completion. One "
+        "is, how far knowing the head's pattern can move the predicted log-odds of a correct completion. One "
         f"colour scale for all tasks; the top {TOP_HEADS} heads "
         "of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
         legible_pixels=760,
@@ -169,8 +169,8 @@ def _mean_shap(m: Material) -> Drawing:
         "mean_shap",
         lambda: maps.mean_shap(m.importance, m.shape),
         alt="Heat maps of the mean SHAP value by layer and head, one for each task.",
-        caption="One cell a head: blue where its patterns speak for a right completion, averaged over the "
-        "training prompts, red where they speak for a wrong one. One colour scale for all tasks. Paper "
+        caption="One cell a head: blue where its patterns speak for a correct completion, averaged over the "
+        "training prompts, red where they speak for an incorrect one. One colour scale for all tasks. Paper "
         "figures 8 to 17.",
         legible_pixels=760,
     )
@@ -181,9 +181,9 @@ def _intervention_overview(m: Material) -> Drawing:
         "intervention_overview",
         lambda: charts.intervention_overview(paper_variant(m.pooled_effects)),
         alt="Net change in accuracy over all tasks against the number of heads zeroed, by selection.",
-        caption="Prompts that became right minus prompts that became wrong, in percent of the "
+        caption="Prompts that became correct minus prompts that became incorrect, in percent of the "
         "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
-        "(towards right), negative (towards wrong), neutral (nearest to zero), random (mean over the "
+        "(towards correct), negative (towards incorrect), neutral (nearest to zero), random (mean over the "
         "draws), greedy (one after the other, by what zeroing does to training prompts, at most so "
         "many). Lines are 95% intervals over prompts; above zero the "
         "model got better. Paper figure 7 (a).",

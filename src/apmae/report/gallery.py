@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import zarr
 
-from apmae.report.wording import head_name
+from apmae.figures.wording import head_name
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Tile:
     head: int
     cluster: int
     size: int
-    right_share: float | None  # of the prompts in the cluster that have an outcome
+    correct_fraction: float | None  # of the prompts in the cluster that have an outcome
     task: str
     file: str
     line: int | None
@@ -42,12 +42,12 @@ def exemplar_table(exemplars: zarr.Group) -> pl.DataFrame:
 
 
 def cluster_outcomes(clusters: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
-    """`layer`, `head`, `cluster`, `size` and `right_share` (null without an outcome), all tasks."""
+    """`layer`, `head`, `cluster`, `size` and `correct_fraction` (null without an outcome), all tasks."""
     outcomes = prompts.select("prompt_id", "correct")
     return (
         clusters.join(outcomes, on="prompt_id", how="left")
         .group_by("layer", "head", "cluster")
-        .agg(size=pl.len(), right_share=pl.col("correct").mean())
+        .agg(size=pl.len(), correct_fraction=pl.col("correct").mean())
     )
 
 
@@ -61,7 +61,7 @@ def choose_tiles(
     """Clusters of the most important heads, one of each head before a second one of any.
 
     A head's importance is its largest `max_difference` in any task; within a head, the cluster comes
-    first whose share of right completions is most standard errors away from that of all prompts.
+    first whose share of correct completions is most standard errors away from that of all prompts.
 
     Args:
         exemplars: from `exemplar_table`.
@@ -69,7 +69,7 @@ def choose_tiles(
     heads = _most_important(importance, exemplars, count)
     members = clusters.join(heads, on=["layer", "head"], how="semi")
     overall = pl.lit(prompts["correct"].mean(), dtype=pl.Float64)
-    departure = (pl.col("right_share") - overall).abs() * pl.col("size").sqrt()
+    departure = (pl.col("correct_fraction") - overall).abs() * pl.col("size").sqrt()
     chosen = (
         exemplars.cast({"layer": pl.Int16, "head": pl.Int16, "cluster": pl.Int16})
         .join(cluster_outcomes(members, prompts), on=["layer", "head", "cluster"])

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from apmae.reconstruction import Reconstruction
-from apmae.report import style
-from apmae.report.wording import head_name, readable
+from apmae.autoencoder.reconstruction import Reconstruction
+from apmae.figures import style
+from apmae.figures.wording import head_name, readable
 
 NARROW_HEADS = 16
 MASKED = "#aab2bb"
@@ -70,7 +70,7 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
         axes.plot(
             marked["head"], marked["layer"], "o", markersize=6.5, fillstyle="none", color=style.PALETTE[1]
         )
-    style.title(figure, "Which heads tell right from wrong completions")
+    style.title(figure, "Which heads tell correct from incorrect completions")
     return figure
 
 

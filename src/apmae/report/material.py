@@ -11,8 +11,6 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 
-from apmae.artifacts import EVALUATION, PROVENANCE, TRAINING_HISTORY
-from apmae.config import StudyConfig
 from apmae.prediction.features import CONFIDENCE
 from apmae.report import summaries
 from apmae.report.answers import CLUSTERS
@@ -20,6 +18,8 @@ from apmae.report.chosen import chosen_effects, side_effect_table
 from apmae.report.gallery import Tile, choose_tiles, exemplar_table
 from apmae.report.selective import reliability, risk_coverage
 from apmae.study import Study
+from apmae.study.artifacts import EVALUATION, PROVENANCE, TRAINING_HISTORY
+from apmae.study.config import StudyConfig
 
 STAGES = ("prompts", "train", "encode", "cluster", "predict", "intervene")
 TOP_HEADS = 5
@@ -50,7 +50,7 @@ class Material:
     tiles: list[Tile]
     tile_patterns: list[NDArray[np.floating]]  # (T, T) each
     history: pl.DataFrame | None  # None for an encoder that was not trained here
-    evaluation: pl.DataFrame | None  # EVALUATION_SCHEMA; None while there is none in the study's directory
+    evaluation: pl.DataFrame | None  # EVALUATION; None while there is none in the study's directory
     provenance: dict[str, Any]
     stage_seconds: dict[str, float]
     corpus: str
@@ -96,7 +96,6 @@ def read_material(study: Study) -> Material:
     )
     mined = study.marker("prompts")
     assert mined is not None, "a report needs the prompts stage"
-    history, evaluation = study.path(TRAINING_HISTORY), study.path(EVALUATION)
     return Material(
         config=study.config,
         n_prompts=prompts.height,
@@ -118,8 +117,8 @@ def read_material(study: Study) -> Material:
         side_effects=side_effect_table(_in_task_order(study.side_effects, tasks), study.choices, chosen),
         tiles=tiles,
         tile_patterns=_patterns(exemplars, tiles),
-        history=pl.read_parquet(history) if history.exists() else None,
-        evaluation=pl.read_parquet(evaluation) if evaluation.exists() else None,
+        history=study.read_if_there(TRAINING_HISTORY),
+        evaluation=study.read_if_there(EVALUATION),
         provenance=json.loads(study.path(PROVENANCE).read_text(encoding="utf-8")),
         stage_seconds=_stage_seconds(study),
         corpus=mined["counts"]["corpus"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,21 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from apmae.artifacts import REPORT
-from apmae.progress import Tracker
-from apmae.reconstruction import Reconstruction
-from apmae.report import maps, style, wording
+from apmae.figures import style, wording
+from apmae.intervention.operations import operation_of
+from apmae.report import maps
 from apmae.report.answers import answers, shuffled_labels, versus_zeroing
-from apmae.report.drawings import Drawing, drawings, pattern_scaling
-from apmae.report.material import Material, read_material
-from apmae.study import Study
-from apmae.study_file import dump_config
+from apmae.report.drawings import Drawing, pattern_scaling
+from apmae.report.material import Material
+from apmae.study.study_file import dump_config
 
 METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
 MORE_METRICS = {
     "balanced_accuracy": "Balanced accuracy",
     "auprc": "Average precision",
-    "brier_skill_natural": "Brier skill at the natural rate",
-    "ece_natural": "Expected calibration error at the natural rate, smaller is better",
-    "aurc_natural": "Area under the risk-coverage curve at the natural rate, smaller is better",
+    "brier_skill_at_base_rate": "Brier skill at the base rate",
+    "ece_at_base_rate": "Expected calibration error at the base rate, smaller is better",
+    "aurc_at_base_rate": "Area under the risk-coverage curve at the base rate, smaller is better",
 }
 
 
@@ -46,52 +44,16 @@ class Picture:
     natural_pixels: int
 
 
-def run(
-    study: Study,
-    key: str,
-    track: Tracker,
-    reconstruct: Callable[[], list[Reconstruction] | None],
-) -> dict[str, object]:
-    """Write report/index.html and report/figures/*.svg, *.png from a study's artifacts.
-
-    Args:
-        key: identifies what the report was made from; shown on the page.
-        reconstruct: gives the patterns of the reconstruction figure, or None where there is no
-            encoder to show.
-
-    Returns:
-        `figures`, `gallery_clusters` and `reconstructions`: how many the report has.
-
-    Raises:
-        ApmaeError: an artifact is not there.
-    """
-    material = read_material(study)
-    reconstructions = reconstruct()
-    planned = drawings(material, reconstructions)
-    with study.writing(REPORT) as directory:
-        folder = directory / "figures"
-        folder.mkdir(parents=True)
-        numbered = enumerate(track(planned, "Drawing figures", len(planned)), start=1)
-        pictures = {drawing.name: _picture(drawing, number, folder) for number, drawing in numbered}
-        page = render(material, pictures, key, datetime.now(UTC))
-        (directory / "index.html").write_text(page, encoding="utf-8")
-    return {
-        "figures": len(pictures),
-        "gallery_clusters": len(material.tiles),
-        "reconstructions": len(reconstructions or []),
-    }
-
-
 def render(material: Material, pictures: dict[str, Picture], key: str, made: datetime) -> str:
     """The page as HTML; every text in it is escaped."""
     here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    loader = FileSystemLoader([here, here.parent / "figures"])
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     for name in ("readable", "points", "visible", "duration"):
         environment.filters[name] = getattr(wording, name)
-    for name in ("points_interval", "operation_words"):
-        environment.globals[name] = getattr(wording, name)
+    environment.globals["points_interval"] = wording.points_interval
+    environment.globals["head_name"] = wording.head_name
+    environment.globals["operation_of"] = operation_of
     return environment.get_template("template.html").render(
         m=material,
         pictures=pictures,
@@ -114,7 +76,8 @@ def render(material: Material, pictures: dict[str, Picture], key: str, made: dat
     )
 
 
-def _picture(drawing: Drawing, number: int, folder: Path) -> Picture:
+def picture(drawing: Drawing, number: int, folder: Path) -> Picture:
+    """Draw a figure, and save it as SVG and PNG."""
     figure = drawing.draw()
     vector = style.encode(figure, "svg")
     (folder / f"{drawing.name}.svg").write_bytes(vector)

@@ -17,7 +17,7 @@ def reliability(predictions: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Rows (features, probability, frequency, low, high, prompts) of each non-empty bin of width a
-        tenth: mean probability, share of right completions and its 95% Wilson interval.
+        tenth: mean probability, share of correct completions and its 95% Wilson interval.
     """
     bins = (pl.col("probability") * BINS).floor().clip(0, BINS - 1).alias("bin")
     tables = [
@@ -25,14 +25,16 @@ def reliability(predictions: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("probability").mean(),
             frequency=pl.col("correct").mean(),
-            right=pl.col("correct").sum(),
+            correct=pl.col("correct").sum(),
             prompts=pl.len(),
         )
         .sort("bin")
         for rows in _partitions(predictions, "features")
     ]
     table = pl.concat(tables)
-    bounds = [wilson_interval(right, prompts) for right, prompts in table.select("right", "prompts").rows()]
+    bounds = [
+        wilson_interval(correct, prompts) for correct, prompts in table.select("correct", "prompts").rows()
+    ]
     return table.select(
         "features",
         "probability",
@@ -44,18 +46,18 @@ def reliability(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def risk_coverage(predictions: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
-    """Share of wrong completions among those trusted most, at the natural rate of each task.
+    """Share of incorrect completions among those trusted most, at the base rate of each task.
 
     Args:
-        tasks: the tasks table; right and wrong prompts are weighted to its `natural_rate`.
+        tasks: the tasks table; correct and incorrect prompts are weighted to its `base_rate`.
 
     Returns:
         Rows (task, features, coverage, risk), one per distinct probability, from the surest down.
     """
-    rate = pl.col("natural_rate")
+    rate = pl.col("base_rate")
     of_outcome = pl.when("correct").then(rate).otherwise(1 - rate)
     weight = of_outcome / pl.len().over("task", "features", "correct")
-    weighted = predictions.join(tasks.select("task", "natural_rate"), on="task", maintain_order="left")
+    weighted = predictions.join(tasks.select("task", "base_rate"), on="task", maintain_order="left")
     weighted = weighted.with_columns(weight=weight)
     return pl.concat([_curve(rows) for rows in _partitions(weighted, "task", "features")])
 
@@ -63,11 +65,13 @@ def risk_coverage(predictions: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFram
 def _curve(weighted: pl.DataFrame) -> pl.DataFrame:
     levels = (
         weighted.group_by("task", "features", "probability")
-        .agg(trusted=pl.col("weight").sum(), wrong=(pl.col("weight") * ~pl.col("correct")).sum())
+        .agg(trusted=pl.col("weight").sum(), incorrect=(pl.col("weight") * ~pl.col("correct")).sum())
         .sort("probability", descending=True)
     )
-    trusted, wrong = pl.col("trusted").cum_sum(), pl.col("wrong").cum_sum()
-    return levels.select("task", "features", coverage=trusted / pl.col("trusted").sum(), risk=wrong / trusted)
+    trusted, incorrect = pl.col("trusted").cum_sum(), pl.col("incorrect").cum_sum()
+    return levels.select(
+        "task", "features", coverage=trusted / pl.col("trusted").sum(), risk=incorrect / trusted
+    )
 
 
 def _partitions(table: pl.DataFrame, *by: str) -> list[pl.DataFrame]:

@@ -49,11 +49,11 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def target_accuracy(tasks: pl.DataFrame) -> pl.DataFrame:
-    """The tasks table with `low` and `high`, the Wilson interval of `natural_rate` (figure 4 I)."""
-    pairs = tasks.select("evaluated_correct", "evaluated", "natural_rate").iter_rows()
+    """The tasks table with `low` and `high`, the Wilson interval of `base_rate` (figure 4 I)."""
+    pairs = tasks.select("evaluated_correct", "evaluated", "base_rate").iter_rows()
     intervals = [(None, None) if _absent(rate) else wilson_interval(right, n) for right, n, rate in pairs]
     return tasks.with_columns(
-        pl.col("natural_rate").fill_nan(None),
+        pl.col("base_rate").fill_nan(None),
         pl.Series("low", [low for low, _ in intervals], dtype=pl.Float64),
         pl.Series("high", [high for _, high in intervals], dtype=pl.Float64),
     )
@@ -124,11 +124,11 @@ def head_shape(clusters: pl.DataFrame) -> tuple[int, int]:
 
 
 def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
-    """`layer`, `head`, `n_clusters` (noise is none) and `noise_share` of every head (figure 3)."""
+    """`layer`, `head`, `n_clusters` (noise is none) and `noise_fraction` of every head (figure 3)."""
     cluster = pl.col("cluster")
     return (
         clusters.group_by("layer", "head")
-        .agg(n_clusters=cluster.filter(cluster >= 0).n_unique(), noise_share=(cluster < 0).mean())
+        .agg(n_clusters=cluster.filter(cluster >= 0).n_unique(), noise_fraction=(cluster < 0).mean())
         .sort("layer", "head")
     )
 
@@ -136,9 +136,9 @@ def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
 def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -> pl.DataFrame:
     """Net change in accuracy of held-out prompts under every condition (figure 7).
 
-    A prompt's change is +1 where a wrong completion became right, -1 where a right one became wrong,
-    else 0, averaged over the draws of a random selection. The net change is its mean over the prompts;
-    the interval is the normal approximation with the standard error over the prompts.
+    A prompt's change is +1 where an incorrect completion became correct, -1 where a correct one became
+    incorrect, else 0, averaged over the seeds of a random selection. The net change is its mean over the
+    prompts; the interval is the normal approximation with the standard error over the prompts.
 
     Args:
         pooled: a condition is the same for all tasks, over whose prompts it is; else every task has
@@ -146,8 +146,8 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
             earlier, of those that it found.
 
     Returns:
-        `task` (unless pooled), the names of `CONDITION`, `prompts`, `draws`, `wrong_to_right` and
-        `right_to_wrong` (prompts, mean over draws), `net_change`, `low`, `high` (null for one prompt).
+        `task` (unless pooled), the names of `CONDITION`, `prompts`, `seeds`, `incorrect_to_correct` and
+        `correct_to_incorrect` (prompts, mean over draws), `net_change`, `low`, `high` (null for one prompt).
     """
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
@@ -155,16 +155,16 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
     if pooled:
         held_out = _carry_greedy_forward(held_out)
     per_prompt = held_out.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
-        wrong_to_right=(~before & after).mean(),
-        right_to_wrong=(before & ~after).mean(),
-        draws=pl.col("draw").n_unique(),
+        incorrect_to_correct=(~before & after).mean(),
+        correct_to_incorrect=(before & ~after).mean(),
+        seeds=pl.col("seed").n_unique(),
     )
-    change = pl.col("wrong_to_right") - pl.col("right_to_wrong")
+    change = pl.col("incorrect_to_correct") - pl.col("correct_to_incorrect")
     half = Z_95 * change.std() / pl.len().sqrt()
     return per_prompt.group_by(by, maintain_order=True).agg(
         pl.len().alias("prompts"),
-        pl.col("draws").max(),
-        pl.col("wrong_to_right", "right_to_wrong").sum(),
+        pl.col("seeds").max(),
+        pl.col("incorrect_to_correct", "correct_to_incorrect").sum(),
         change.mean().alias("net_change"),
         (change.mean() - half).alias("low"),
         (change.mean() + half).alias("high"),
@@ -176,7 +176,7 @@ def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
     greedy = held_out.filter(selection="greedy")
     if greedy.is_empty():
         return held_out
-    labels = greedy.select(pl.lit(0, pl.Int32).alias("n_heads"), "selection", "draw", *VARIANT).row(
+    labels = greedy.select(pl.lit(0, pl.Int32).alias("n_heads"), "selection", "seed", *VARIANT).row(
         0, named=True
     )
     unchanged = held_out.unique(["task", "prompt_id"], keep="first", maintain_order=True).with_columns(
@@ -218,7 +218,7 @@ def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
 def _best_of(metric: str) -> pl.Expr:
     """The best value of a task; shuffled labels do not compete."""
     competing = pl.col(metric).filter(pl.col("features") != SHUFFLED)
-    lower = metric.removesuffix("_natural") in LOWER_IS_BETTER
+    lower = metric.removesuffix("_at_base_rate") in LOWER_IS_BETTER
     return (competing.min() if lower else competing.max()).over("task")
 
 

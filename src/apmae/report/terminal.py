@@ -23,7 +23,7 @@ FEATURES = {
 def summary_table(study: Study) -> Table:
     """Per task: the target's accuracy, how well it is predicted (held-out AUROC), what zeroing did."""
     table = Table(
-        title=f"{study.config.name}: AUROC of predicting a right completion, on held-out groups",
+        title=f"{study.config.name}: AUROC of predicting a correct completion, on held-out groups",
         caption="conf.: the target's own confidence. Row stats above chance: AUROC less 0.5. Attention adds: "
         "conf. + row stats less conf.\nNet change: points of accuracy on held-out prompts, the best of all "
         "conditions. Intervals are 95%, over groups.",
@@ -46,7 +46,7 @@ def summary_table(study: Study) -> Table:
         name = task["task"]
         table.add_row(
             name,
-            _number(task["natural_rate"], "{:.0%}"),
+            _number(task["base_rate"], "{:.0%}"),
             *(_number(rows.get((name, features), {}).get("auroc"), "{:.2f}") for features in FEATURES),
             _with_interval(rows.get((name, "row_statistics"), {}), "auroc", less=0.5),
             _with_interval(rows.get((name, "confidence+row_statistics"), {}), "auroc_difference"),

@@ -1,4 +1,4 @@
-"""Will this completion be right? A study's predictors on prompts that the study never saw.
+"""Will this completion be correct? A study's predictors on prompts that the study never saw.
 
 1. `Scorer`: one forward pass of the target gives the next token, the features of the study's
    predictors, and so a calibrated probability with the heads that moved it most.

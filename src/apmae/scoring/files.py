@@ -7,15 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from apmae.config import StudyConfig
-from apmae.errors import ApmaeError
+from apmae.common.errors import ApmaeError
+from apmae.common.progress import Progress, silent
+from apmae.common.seeding import numpy_generator
+from apmae.corpus.files import read_source
 from apmae.languages import language_named
-from apmae.progress import Tracker, silent
+from apmae.prompts import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
+from apmae.prompts.tokenization import token_texts
 from apmae.scoring.scorer import Score, Scorer
-from apmae.seeding import numpy_generator
-from apmae.show import read_source
-from apmae.show.prompts import token_texts
-from apmae.tasks import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
+from apmae.study.config import StudyConfig
 
 
 class FileHole(NamedTuple):
@@ -52,7 +52,7 @@ def score_files(
     paths: Sequence[Path],
     tasks: Sequence[str] | None = None,
     limit: int = 20,
-    track: Tracker = silent,
+    progress: Progress = silent,
 ) -> Iterator[tuple[Path, list[HoleScore]]]:
     """Score the holes of source files, file by file.
 
@@ -76,7 +76,7 @@ def score_files(
         for path, source in zip(paths, sources, strict=True)
     ]
     return (
-        (path, _score_holes(scorer, found, track, path.name))
+        (path, _score_holes(scorer, found, progress, path.name))
         for path, found in zip(paths, holes, strict=True)
     )
 
@@ -133,10 +133,10 @@ def _placed(source: str, span: Span, prompt: Prompt) -> FileHole:
     return FileHole(span.task, line, span.start - line_start + 1, text, prompt)
 
 
-def _score_holes(scorer: Scorer, holes: list[FileHole], track: Tracker, name: str) -> list[HoleScore]:
+def _score_holes(scorer: Scorer, holes: list[FileHole], progress: Progress, name: str) -> list[HoleScore]:
     size = scorer.study.config.target.batch_size
     scored: list[HoleScore] = []
-    for start in track(range(0, len(holes), size), name):
+    for start in progress(range(0, len(holes), size), name):
         batch = holes[start : start + size]
         scores = scorer.score_batch([hole.prompt.input_ids for hole in batch], [hole.task for hole in batch])
         scored += [_compared(scorer, hole, score) for hole, score in zip(batch, scores, strict=True)]
@@ -145,4 +145,4 @@ def _score_holes(scorer: Scorer, holes: list[FileHole], track: Tracker, name: st
 
 def _compared(scorer: Scorer, hole: FileHole, score: Score) -> HoleScore:
     (completion,) = token_texts(scorer.target.tokenizer, [score.predicted_id])
-    return HoleScore(hole, completion, score.predicted_id == hole.prompt.target_id, score)
+    return HoleScore(hole, completion, score.predicted_id == hole.prompt.next_token_id, score)

@@ -11,9 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from apmae.figures.labels import label, written
+from apmae.figures.wording import head_name
 from apmae.scoring.files import HoleScore
 from apmae.scoring.scorer import HeadContribution, Scorer
-from apmae.show.labels import label, written
 
 LONGEST_HOLE = 16
 LEAST_SHOWN = 0.005
@@ -24,7 +25,7 @@ COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("hole", "left"),
     ("completion", "left"),
     ("is", "left"),
-    ("P(right)", "right"),
+    ("P(correct)", "right"),
 )
 
 
@@ -34,7 +35,7 @@ def table(path: Path, holes: list[HoleScore]) -> Table:
     expected = sum(hole.score.probability for hole in holes)
     made = Table(
         title=str(path),
-        caption=f"{right} of {len(holes)} right, {expected:.1f} expected",
+        caption=f"{right} of {len(holes)} correct, {expected:.1f} expected",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
@@ -50,7 +51,7 @@ def table(path: Path, holes: list[HoleScore]) -> Table:
             hole.task,
             Text(_cut(written(hole.text))),
             Text(label(scored.completion)),
-            Text("right", "green") if scored.correct else Text("wrong", "red"),
+            Text("correct", "green") if scored.correct else Text("incorrect", "red"),
             f"{score.probability:.0%}",
             heads_text(score.heads),
         )
@@ -60,7 +61,7 @@ def table(path: Path, holes: list[HoleScore]) -> Table:
 def heads_text(heads: Iterable[HeadContribution]) -> str:
     """Heads and what they add to the log-odds, those that add 0.00 left out: `L5.H3 +0.42, L0.H1 -0.20`."""
     moving = [head for head in heads if abs(head.log_odds) >= LEAST_SHOWN]
-    return ", ".join(f"L{head.layer}.H{head.head} {head.log_odds:+.2f}" for head in moving) or "none"
+    return ", ".join(f"{head_name(head.layer, head.head)} {head.log_odds:+.2f}" for head in moving) or "none"
 
 
 def as_json(scorer: Scorer, files: Iterable[tuple[Path, list[HoleScore]]]) -> str:

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from apmae.artifacts import ENCODER
-from apmae.encoding import STATISTICS, encode_patches, load_encoder, patch_statistics, run_batch
-from apmae.errors import ApmaeError
-from apmae.model import APMAEConfig, APMAEModel
-from apmae.prediction import Predictor, blocks_of_pass, load_predictors
+from apmae.autoencoder import APMAEConfig, APMAEModel
+from apmae.common.errors import ApmaeError
+from apmae.encoding.encoders import load_encoder
+from apmae.encoding.forward import STATISTICS, encode_patches, patch_statistics, run_batch
+from apmae.prediction import PassFeatures, Predictor, load_predictors
 from apmae.prediction.features import Blocks, take
 from apmae.prediction.metrics import Values
+from apmae.prompts import PromptFormatter
 from apmae.study import Study
-from apmae.target import Outcomes, Target, outcomes
-from apmae.tasks import PromptFormatter
+from apmae.study.artifacts import ENCODER
+from apmae.target_model import Outcomes, Target, outcomes
 
 TOP_HEADS = 3
 
@@ -30,7 +31,7 @@ Prompt = Sequence[int] | NDArray[Any] | Tensor
 
 
 class HeadContribution(NamedTuple):
-    """What a head adds to the log-odds that the completion is right, beside what it adds on average."""
+    """What a head adds to the log-odds that the completion is correct, beside what it adds on average."""
 
     layer: int
     head: int
@@ -41,7 +42,7 @@ class Score(NamedTuple):
     """What is predicted of one prompt's completion.
 
     Attributes:
-        probability: calibrated, that the predicted token is right, at the task's natural rate.
+        probability: calibrated, that the predicted token is correct, at the task's base rate.
         predicted_id: the target's most probable next token.
         max_probability: what the target itself gives that token.
         heads: the heads that moved the probability most, the foremost first.
@@ -54,7 +55,7 @@ class Score(NamedTuple):
 
 
 class Scorer:
-    """Predicts whether a target completes prompts right.
+    """Predicts whether a target completes prompts correctly.
 
     Attributes:
         study: whose predictors these are.
@@ -148,7 +149,7 @@ class Scorer:
         unknown = torch.zeros(len(input_ids), dtype=torch.int64, device=logits.device)
         found: Outcomes = outcomes(logits, unknown)
         columns = {name: values.cpu().numpy() for name, values in found._asdict().items()}
-        return columns, blocks_of_pass(self._blocks, arrays, columns)
+        return columns, PassFeatures(arrays, columns).blocks(self._blocks)
 
     def _encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
         if self._encoder is not None:

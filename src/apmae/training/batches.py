@@ -15,12 +15,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from apmae.config import StudyConfig
-from apmae.errors import ApmaeError
-from apmae.model import APMAEConfig, PatternTokens, tokens_of
-from apmae.patterns import scale
-from apmae.seeding import numpy_generator, torch_generator
-from apmae.target import Head, Target
+from apmae.autoencoder import APMAEConfig, PatternTokens, tokens_of
+from apmae.autoencoder.patterns import scale
+from apmae.common.errors import ApmaeError
+from apmae.common.seeding import numpy_generator, torch_generator
+from apmae.study.config import StudyConfig
+from apmae.target_model import Head, Target
 
 LANES = 8
 

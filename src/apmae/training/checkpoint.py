@@ -1,61 +1,63 @@
-"""What a killed training goes on from: weights, the optimiser's moments, the step, the history.
+"""What a killed training goes on from: weights, the state of its optimisers, and a few words.
 
-Everything else is a function of the step: the batch, the mask noise, the learning rate.
+Everything else has to be a function of the step: the batch, the noise, the learning rate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import polars as pl
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from apmae.atomic import replacing, write_parquet
+from apmae.common.atomic import replacing
 
 CHECKPOINT = "checkpoint.safetensors"
-MOMENTS = ("exp_avg", "exp_avg_sq")
-HISTORY = "history.parquet"
-HISTORY_SCHEMA = pl.Schema(
-    {
-        "step": pl.Int64,
-        "loss": pl.Float64,  # of the step's batch, before its update
-        "validation_loss": pl.Float64,  # after its update; null on most rows
-        "learning_rate": pl.Float64,
-        "gradient_norm": pl.Float64,
-    }
-)
+WEIGHT = "weight"
 
 
 def save_checkpoint(
-    directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, step: int, history: pl.DataFrame
+    path: Path, model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], words: Mapping[str, str]
 ) -> None:
-    """Write what `restore_checkpoint` reads; a kill in between leaves the last one whole."""
-    write_parquet(directory / HISTORY, history)
+    """Write what `restore_checkpoint` reads; a kill in between leaves the last one whole.
+
+    Args:
+        words: what else the training goes on from, its step above all.
+    """
+    optimizers = list(optimizers)
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        tensors[f"model.{name}"] = parameter.detach()
-        for moment in MOMENTS:
-            tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
-    with replacing(directory / CHECKPOINT) as path:
-        save_file(tensors, path, {"step": str(step)})
+        tensors[f"{WEIGHT}/{name}"] = parameter.detach()
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, dict(words))
 
 
 def restore_checkpoint(
-    directory: Path, model: nn.Module, optimizer: torch.optim.AdamW
-) -> tuple[int, pl.DataFrame]:
-    """Take up the checkpoint, if there is one: its step and the history up to it."""
-    path = directory / CHECKPOINT
+    path: Path, model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]
+) -> dict[str, str] | None:
+    """Take up a checkpoint, if there is one: returns its words."""
     if not path.exists():
-        return 0, pl.DataFrame(schema=HISTORY_SCHEMA)
+        return None
+    owners = {
+        parameter: optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    parameters = dict(model.named_parameters())
     with safe_open(path, "pt") as checkpoint:
-        step = int(checkpoint.metadata()["step"])
-        for name, parameter in model.named_parameters():
-            parameter.data.copy_(checkpoint.get_tensor(f"model.{name}"))
-            moments = {moment: checkpoint.get_tensor(f"{moment}.{name}") for moment in MOMENTS}
-            moments["step"] = torch.tensor(float(step))
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
-    history = pl.read_parquet(directory / HISTORY)
-    return step, history.filter(pl.col("step") <= step)
+        for full_name in checkpoint.keys():  # noqa: SIM118
+            key, _, name = full_name.partition("/")
+            parameter, value = parameters[name], checkpoint.get_tensor(full_name)
+            if key == WEIGHT:
+                parameter.data.copy_(value)
+            else:
+                owners[parameter].state[parameter][key] = value.to(parameter.device)
+        words: dict[str, str] = checkpoint.metadata()
+    return words

@@ -11,9 +11,9 @@ from matplotlib import colormaps
 from matplotlib.image import imsave
 from torch import Tensor
 
-from apmae.atomic import replacing
-from apmae.model import APMAEModel, PatternTokens
-from apmae.reconstruction import reconstruct
+from apmae.autoencoder import APMAEModel, PatternTokens
+from apmae.autoencoder.reconstruction import reconstruct
+from apmae.common.atomic import replacing
 from apmae.training.batches import take
 
 SAMPLES = "samples"

@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
-from apmae.errors import ApmaeError
+from apmae.common.errors import ApmaeError
 from apmae.training.samples import Picture
 
 TRACKING = "tracking"

@@ -17,13 +17,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from apmae.config import StudyConfig, TrainingConfig
-from apmae.errors import ApmaeError
-from apmae.model import APMAEConfig, APMAEModel, PatternTokens, autocasting
-from apmae.seeding import derive_seed, torch_generator
-from apmae.target import Target
+from apmae.autoencoder import APMAEConfig, APMAEModel, PatternTokens, autocasting
+from apmae.common.atomic import write_parquet
+from apmae.common.errors import ApmaeError
+from apmae.common.seeding import derive_seed, torch_generator
+from apmae.study.artifacts import TRAINING_HISTORY
+from apmae.study.config import StudyConfig, TrainingConfig
+from apmae.target_model import Target
 from apmae.training.batches import PatternBatches, capture_tokens, concatenate, draw_heads, take
-from apmae.training.checkpoint import HISTORY_SCHEMA, restore_checkpoint, save_checkpoint
+from apmae.training.checkpoint import CHECKPOINT, restore_checkpoint, save_checkpoint
 from apmae.training.samples import SAMPLES, draw_samples, save_picture
 from apmae.training.tracking import (
     TRACKING,
@@ -34,6 +36,7 @@ from apmae.training.tracking import (
 )
 
 BETAS = (0.9, 0.95)
+HISTORY = "history.parquet"
 REFERENCE_BATCH = 50
 """Patterns of batch that `base_learning_rate` is for."""
 
@@ -50,7 +53,7 @@ def encoder_config(config: StudyConfig) -> APMAEConfig:
         token_values=encoder.token_values,
         row_tokens=encoder.row_tokens,
         row_token_size=encoder.row_token_size if encoder.row_tokens else None,
-        row_loss_share=encoder.row_loss_share,
+        row_loss_fraction=encoder.row_loss_fraction,
         decoder_context=encoder.decoder_context,
         encode_patches=encoder.encode_patches,
     )
@@ -75,7 +78,7 @@ class Trainer:
 
     Attributes:
         step: steps done.
-        history: one row per step done (`HISTORY_SCHEMA`).
+        history: one row per step done (`TRAINING_HISTORY`).
     """
 
     def __init__(
@@ -119,7 +122,11 @@ class Trainer:
             self.model = APMAEModel(model_config)
         optimizer = optimizer_of(self.model, config.training.weight_decay)
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        self.step, self.history = restore_checkpoint(work, self.model, optimizer)
+        words = restore_checkpoint(work / CHECKPOINT, self.model, [optimizer])
+        self.step, self.history = 0, TRAINING_HISTORY.of_rows()
+        if words is not None:
+            self.step = int(words["step"])
+            self.history = pl.read_parquet(work / HISTORY).filter(pl.col("step") <= self.step)
         self._validation = self._validation_patterns(target, validation, config.seed)
         self._started, self._first_step = time.monotonic(), self.step
         if tracker != "none":
@@ -169,7 +176,7 @@ class Trainer:
             "learning_rate": rate,
             "gradient_norm": gradient_norm,
         }
-        self.history.extend(pl.DataFrame([row], schema=HISTORY_SCHEMA))
+        self.history.extend(TRAINING_HISTORY.of_rows([row]))
         self.accelerator.log(
             {name: value for name, value in row.items() if value is not None}, step=self.step
         )
@@ -177,7 +184,7 @@ class Trainer:
     def _backward(self, tokens: PatternTokens, noise: Tensor) -> tuple[float, float]:
         """Gradients of a batch, summed up over micro-batches; the loss and the gradients' norm."""
         self._prepared.train()
-        size = -(-len(noise) // self.config.accumulate)
+        size = -(-len(noise) // self.config.gradient_accumulation_steps)
         starts = range(0, len(noise), size)
         losses = []
         for start in starts:
@@ -229,7 +236,9 @@ class Trainer:
 
     def _save_what_is_due(self) -> None:
         if self.step % self.config.checkpoint_every_steps == 0:
-            save_checkpoint(self.work, self.model, self.optimizer, self.step, self.history)
+            write_parquet(self.work / HISTORY, self.history)
+            words = {"step": str(self.step)}
+            save_checkpoint(self.work / CHECKPOINT, self.model, [self.optimizer], words)
         if self._validation is not None and self._due(self.config.sample_every_steps):
             self.model.eval()
             picture = draw_samples(self.model, *self._validation)

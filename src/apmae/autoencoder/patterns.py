@@ -1,0 +1,196 @@
+"""Attention patterns as images: scaling, patches and row statistics. Pure tensor functions.
+
+A head's pattern starts as `log_probs`, the log-softmax of its attention scores, with -inf where
+the mask lets nothing through. From it come (paper section 4, "Architecture"):
+
+1. `scale`: values in [0, 1], 0 where the mask lets nothing through;
+2. `patchify`: the lower-triangle patches, in row-major order of the patch grid;
+3. `row_statistics`: what the predicting position (the last row) attends to.
+
+Shape suffixes: N patterns (any leading axes), T tokens, G = T / P patches a side, P patch side,
+K = G (G + 1) / 2 lower-triangle patches.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from apmae.vocabulary import Scaling
+
+ABSOLUTE_FLOOR = -16.0
+"""Log probability that `absolute` scaling maps to 0; exp(-16) is 1e-7."""
+
+ROW_STATISTICS = (
+    "entropy",
+    "mass_first",
+    "mass_last_1",
+    "mass_last_8",
+    "mass_last_32",
+    "largest",
+    "second_largest",
+)
+"""Names of the last axis of `row_statistics`."""
+
+
+def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor | None = None) -> Tensor:
+    """Log-softmax over the last axis, -inf where nothing is let through.
+
+    Taken from the scores, never as the log of a softmax that may have underflowed. A row in which
+    nothing is allowed (padding) is -inf throughout.
+
+    Args:
+        scores_TT: (..., Q, T) float32 attention scores; overwritten with -inf where not allowed.
+        allowed_TT: bool, broadcastable to scores; None for causality, the last query at the last key.
+    """
+    if allowed_TT is None:
+        queries = scores_TT.shape[-2]
+        above_diagonal = torch.full((queries, queries), -torch.inf, device=scores_TT.device).triu(1)
+        scores_TT[..., -queries:] += above_diagonal
+        return scores_TT.log_softmax(-1)
+    log_probs = scores_TT.masked_fill_(~allowed_TT, -torch.inf).log_softmax(-1)
+    empty_rows = ~allowed_TT.any(-1, keepdim=True)
+    return log_probs.masked_fill_(empty_rows, -torch.inf) if empty_rows.any() else log_probs
+
+
+def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
+    """Map log probabilities to [0, 1]; 0 where the mask lets nothing through.
+
+    `min_normalized` is the paper's `(x - min) / (0 - min)` per pattern over the allowed positions;
+    a pattern without spread is one where allowed. `absolute` is `1 + max(x, -16) / 16`, the same
+    for every pattern, so that the size of the attention survives. `probability` is `exp(x)`.
+
+    Args:
+        log_probs_TT: (..., T, T) or lower-triangle patches (..., K, P * P); float32, -inf where not
+            allowed.
+
+    Returns:
+        The same shape, float32.
+    """
+    if scaling == "probability":
+        return log_probs_TT.exp()
+    # Where the mask lets nothing through, log_probs is -inf and so the clamp leaves 0.
+    if scaling == "absolute":
+        return torch.add(1, log_probs_TT.clamp(min=ABSOLUTE_FLOOR), alpha=-1 / ABSOLUTE_FLOOR)
+    return (log_probs_TT / -_lowest(log_probs_TT)).add_(1).clamp_(min=0)
+
+
+def unscale(values_TT: Tensor, scaling: Scaling, log_probs_TT: Tensor) -> Tensor:
+    """Map scaled values back to log probabilities in [`ABSOLUTE_FLOOR`, 0].
+
+    Args:
+        values_TT: what `scale` gave, or a prediction of it: (..., T, T) or (..., K, P * P).
+        log_probs_TT: the same shape: what was scaled. `min_normalized` values do not say what the
+            smallest log probability of their pattern was; it is taken from here.
+    """
+    if scaling == "probability":
+        log_probs = values_TT.clamp(min=0).log()
+    elif scaling == "absolute":
+        log_probs = (values_TT - 1) * -ABSOLUTE_FLOOR
+    else:
+        log_probs = (values_TT - 1) * -_lowest(log_probs_TT)
+    return log_probs.clamp(ABSOLUTE_FLOOR, 0)
+
+
+def causal_patch_count(grid: int) -> int:
+    """K: patches in the lower triangle, with its diagonal, of grid x grid."""
+    return grid * (grid + 1) // 2
+
+
+def causal_patch_indices(grid: int, device: torch.device | None = None) -> Tensor:
+    """(K,) int64: indices, into a flat grid x grid of patches, of the lower triangle with its diagonal."""
+    rows, columns = torch.tril_indices(grid, grid, device=device).unbind()
+    return rows * grid + columns
+
+
+def patchify(patterns_NTT: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
+    """Cut patterns into patches, row-major within the grid and within a patch.
+
+    Args:
+        patterns_NTT: (..., T, T); T is a multiple of `patch_size`.
+        causal: keep the K lower-triangle patches only, else all G * G.
+
+    Returns:
+        (..., K or G * G, P * P).
+
+    Raises:
+        ValueError: the pattern is not square or T is no multiple of `patch_size`.
+    """
+    *lead, height, width = patterns_NTT.shape
+    if height != width or height % patch_size:
+        raise ValueError(f"a {height} x {width} pattern has no whole patches of side {patch_size}")
+    grid = height // patch_size
+    cells = patterns_NTT.reshape(*lead, grid, patch_size, grid, patch_size).transpose(-3, -2)
+    patches = cells.reshape(*lead, grid * grid, patch_size * patch_size)
+    if not causal:
+        return patches
+    return patches[..., causal_patch_indices(grid, patches.device), :]
+
+
+def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
+    """Invert `patchify`; patches above the diagonal are 0 where `causal`.
+
+    Args:
+        patches_NKP: (..., K or G * G, P * P).
+
+    Returns:
+        (..., T, T).
+    """
+    *lead, count, area = patches_NKP.shape
+    if causal:
+        grid = _grid_of(count)
+        full = patches_NKP.new_zeros(*lead, grid * grid, area)
+        full[..., causal_patch_indices(grid, full.device), :] = patches_NKP
+    else:
+        grid, full = int(count**0.5), patches_NKP
+    cells = full.reshape(*lead, grid, grid, patch_size, patch_size).transpose(-3, -2)
+    return cells.reshape(*lead, grid * patch_size, grid * patch_size)
+
+
+def last_row_tokens(patches_NKP: Tensor, patch_size: int) -> Tensor:
+    """The predicting position's row, cut into G tokens of `patch_size` values: (..., G, P).
+
+    Args:
+        patches_NKP: (..., K, P * P), the lower-triangle patches, of which the last G end in that row.
+    """
+    grid = _grid_of(patches_NKP.shape[-2])
+    return patches_NKP[..., -grid:, -patch_size:]
+
+
+def row_statistics(log_row_T: Tensor) -> Tensor:
+    """What a row attends to, as the seven numbers of `ROW_STATISTICS`.
+
+    Entropy is in nats; masses and weights are probabilities.
+
+    Args:
+        log_row_T: (..., T) float32, -inf where not allowed: the predicting position's row.
+
+    Returns:
+        (..., 7) float32.
+    """
+    row = log_row_T.exp()
+    entropy = -(row * log_row_T.masked_fill(row == 0, 0)).sum(-1)
+    largest = row.topk(2, dim=-1).values
+    return torch.stack(
+        [
+            entropy,
+            row[..., 0],
+            row[..., -1],
+            row[..., -8:].sum(-1),
+            row[..., -32:].sum(-1),
+            largest[..., 0],
+            largest[..., 1],
+        ],
+        dim=-1,
+    )
+
+
+def _lowest(log_probs_TT: Tensor) -> Tensor:
+    """The smallest allowed value of every pattern; -1 without any spread, where every value is 0."""
+    lowest = log_probs_TT.nan_to_num(neginf=0).amin((-2, -1), keepdim=True)
+    return lowest.where(lowest < 0, -1.0)
+
+
+def _grid_of(causal_patches: int) -> int:
+    """G, of K = G (G + 1) / 2."""
+    return int(((8 * causal_patches + 1) ** 0.5 - 1) / 2)

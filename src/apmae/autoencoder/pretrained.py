@@ -1,0 +1,36 @@
+"""`encoder.pretrained`: an AP-MAE that was trained elsewhere, in place of one of the study's own."""
+
+from __future__ import annotations
+
+from apmae.autoencoder import APMAEModel
+from apmae.autoencoder.checkpoint import load_config
+from apmae.common.errors import ApmaeError
+from apmae.study.config import StudyConfig
+
+
+def pretrained_encoder(config: StudyConfig) -> APMAEModel:
+    """Load `encoder.pretrained`.
+
+    Raises:
+        ApmaeError: there is no such model, or its patterns have another size than the prompts.
+    """
+    assert config.encoder.pretrained is not None
+    check_pretrained(config)
+    return APMAEModel.from_pretrained(config.encoder.pretrained)
+
+
+def check_pretrained(config: StudyConfig) -> None:
+    """See from its config alone whether `encoder.pretrained`, if any, reads the study's patterns.
+
+    Raises:
+        ApmaeError: there is no such model, or its patterns have another size than the prompts.
+    """
+    if config.encoder.pretrained is None:
+        return
+    model_config, _ = load_config(config.encoder.pretrained, {}, {})
+    size, asked = model_config.pattern_size, config.prompts.length_tokens
+    if size != asked:
+        raise ApmaeError(
+            f"encoder.pretrained {config.encoder.pretrained!r} reads patterns of {size} tokens, "
+            f"but prompts.length_tokens is {asked}"
+        )

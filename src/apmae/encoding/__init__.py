@@ -1,0 +1,1 @@
+"""Encoding: every head's pattern on every prompt becomes a vector, inside the target's forward pass."""

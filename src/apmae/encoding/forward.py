@@ -1,0 +1,84 @@
+"""One forward pass of the target that encodes its heads' patterns on the way.
+
+Shape suffixes: B prompts, H heads, K lower-triangle patches, P patch side, D encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from apmae.autoencoder import APMAEModel, autocasting, tokens_of
+from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
+from apmae.study.artifacts import HIDDEN_STATE, RANDOM_CLS
+from apmae.target_model import Target
+from apmae.target_model.model import TokenIds
+from apmae.vocabulary import Readout
+
+STATISTICS = "row_statistics"
+
+Encode = Callable[[Tensor], dict[str, Tensor]]
+"""A layer's log patches (b, H, K, P * P) to what is kept of them, by name (b, H, dim)."""
+
+
+def run_batch(
+    target: Target, input_ids: TokenIds, patch_size: int, encodes: Sequence[Encode]
+) -> tuple[Tensor, list[dict[str, np.ndarray]]]:
+    """One forward pass: next-token logits (B, V), and the prompts' part of every array.
+
+    Args:
+        input_ids: (B, T) token ids.
+        encodes: each makes arrays of its own.
+
+    Returns:
+        For each of `encodes`, by name (head, B, dim), and `hidden_state` (B, hidden).
+    """
+
+    def reduce(_layer: int, log_patches_BHKP: Tensor) -> list[dict[str, Tensor]]:
+        return [encode(log_patches_BHKP) for encode in encodes]
+
+    with target.recording_hidden_states(target.n_layers // 2) as hidden:
+        logits, layers = target.capture_patches(input_ids, patch_size, reduce)
+    hidden_states = {HIDDEN_STATE: hidden[0].cpu().numpy()}
+    return logits, [_heads_first(layers, number) | hidden_states for number in range(len(encodes))]
+
+
+def patch_statistics(log_patches_BHKP: Tensor, patch_size: int) -> Tensor:
+    """`row_statistics` (B, H, 7) float32 of one layer's patterns, on their device."""
+    return row_statistics(last_row_tokens(log_patches_BHKP, patch_size).flatten(-2))
+
+
+def encode_patches(
+    model: APMAEModel,
+    log_patches_BHKP: Tensor,
+    readouts: Sequence[Readout],
+    precision: str,
+    untrained: APMAEModel | None = None,
+) -> dict[str, Tensor]:
+    """Encode one layer's patterns, which may lie on another device than the encoder.
+
+    Returns:
+        On the encoder's device: by readout (B, H, D) float16, and `row_statistics` (B, H, 7) float32.
+    """
+    statistics = patch_statistics(log_patches_BHKP, model.config.patch_size)
+    patches = scale(log_patches_BHKP, model.config.scaling).to(model.device)
+    with autocasting(model.device, precision)():
+        tokens = tokens_of(patches.flatten(0, 1), model.config)
+        encoded = model.encode_readouts(tokens, readouts)
+        if untrained is not None:
+            encoded[RANDOM_CLS] = untrained.encode(tokens)
+    found = {name: values.half().reshape(*patches.shape[:2], -1) for name, values in encoded.items()}
+    return {**found, STATISTICS: statistics.to(model.device)}
+
+
+def _heads_first(layers: dict[int, list[list[dict[str, Tensor]]]], number: int) -> dict[str, np.ndarray]:
+    """What an encoder made, per layer of a few prompts at a time (b, H, D) -> (L * H, B, D)."""
+    by_layer = [[parts[number] for parts in layers[layer]] for layer in sorted(layers)]
+    found = {}
+    for name in by_layer[0][0]:
+        layers_BHD = [torch.cat([part[name] for part in parts]) for parts in by_layer]
+        found[name] = torch.stack(layers_BHD).transpose(1, 2).flatten(0, 1).cpu().numpy()
+    return found

@@ -1,0 +1,1 @@
+"""How every figure and page looks: style, wording, labels of tokens."""

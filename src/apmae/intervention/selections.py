@@ -1,0 +1,52 @@
+"""How the heads of an intervention are chosen by their importance, or at random (paper section 7).
+
+A new selection is an entry of `RANKINGS` and its name in `apmae.vocabulary.Selection`. Greedy
+selection, which needs the target, is in `apmae.intervention.greedy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import polars as pl
+
+from apmae.target_model import Head
+
+
+def _positive(importance: pl.DataFrame) -> pl.DataFrame:
+    """Heads that speak for a correct completion, those that do so most first."""
+    found = importance.filter(pl.col("mean_positive") > 0)
+    return found.sort("mean_positive", descending=True, maintain_order=True)
+
+
+def _negative(importance: pl.DataFrame) -> pl.DataFrame:
+    """Heads that speak against it."""
+    return importance.filter(pl.col("mean_negative") < 0).sort("mean_negative", maintain_order=True)
+
+
+def _neutral(importance: pl.DataFrame) -> pl.DataFrame:
+    """Heads whose SHAP values are nearest to zero first."""
+    return importance.sort("mean_absolute", maintain_order=True)
+
+
+def _random(importance: pl.DataFrame) -> pl.DataFrame:
+    """All heads, as the generator shuffled them."""
+    return importance
+
+
+RANKINGS: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "positive": _positive,
+    "negative": _negative,
+    "neutral": _neutral,
+    "random": _random,
+}
+"""By selection: the importance of shuffled heads (`IMPORTANCE`) to that of the chosen ones, in order."""
+
+
+def rank_heads(importance: pl.DataFrame, selection: str, generator: np.random.Generator) -> list[Head]:
+    """Heads of a selection, the first ones first; ties are broken by the generator."""
+    shuffled = importance.sort("layer", "head").select(
+        pl.all().gather(generator.permutation(importance.height).tolist())
+    )
+    return list(RANKINGS[selection](shuffled).select("layer", "head").iter_rows())

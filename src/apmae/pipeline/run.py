@@ -1,0 +1,200 @@
+"""The stages of a study in order: what is done, what is stale, and running the rest.
+
+A stage's key is a hash of the seed, its config sections, and the keys of the stages it reads. A
+stage is current when its marker carries that key; so a changed config redoes what depends on it,
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+from apmae.common import distributed
+from apmae.common.errors import ApmaeError
+from apmae.common.progress import Progress, silent
+from apmae.pipeline.context import Context, Inputs
+from apmae.study import Study
+from apmae.study.artifacts import EVALUATION
+from apmae.study.config import StudyConfig
+from apmae.study.directory import stage_key
+
+StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+
+State = Literal["done", "stale", "unfinished", "missing"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    Attributes:
+        sections: the config sections that it depends on itself.
+        needs: the stages whose artifacts it reads.
+        module: has `run(context)`, which does the stage and returns counts for its marker, of which
+            `notes` are lines that the user should read. It is imported when the stage runs.
+        shared: whether several processes can do it together.
+    """
+
+    name: StageName
+    sections: tuple[str, ...]
+    needs: tuple[StageName, ...]
+    module: str
+    shared: bool = False
+
+
+STAGES = (
+    Stage("prompts", ("target", "corpus", "prompts"), (), "apmae.prompts.stage"),
+    Stage("train", ("encoder", "training"), ("prompts",), "apmae.training.stage", shared=True),
+    Stage("encode", ("encoding",), ("prompts", "train"), "apmae.encoding.stage", shared=True),
+    Stage("cluster", ("clustering",), ("encode",), "apmae.clustering.stage"),
+    Stage("predict", ("prediction",), ("prompts", "encode", "cluster"), "apmae.prediction.stage"),
+    Stage(
+        "intervene",
+        ("intervention",),
+        ("prompts", "encode", "cluster", "predict"),
+        "apmae.intervention.stage",
+    ),
+    Stage(
+        "report",
+        ("report",),
+        ("prompts", "train", "encode", "cluster", "predict", "intervene"),
+        "apmae.report.stage",
+    ),
+)
+
+
+def run(
+    config: StudyConfig,
+    *,
+    only: StageName | None = None,
+    progress: Progress = silent,
+    announce: Callable[[str], None] = lambda line: None,
+) -> Study:
+    """Run the stages of a study that are not done.
+
+    Args:
+        config: what to study.
+        only: run this stage alone.
+        progress: shows progress within a stage.
+        announce: called with one line for every stage that is begun, finished or already done.
+
+    Raises:
+        ApmaeError: the directory holds another study, a stage cannot run, or, with `only`, an
+            earlier stage is missing; several processes were launched for a stage that runs in one.
+    """
+    _refuse_several_processes(only)
+    distributed.join(config.target.device)
+    if distributed.is_main():
+        Study.create(config).write_provenance()
+    else:
+        progress, announce = silent, lambda _line: None
+    distributed.barrier()
+    study = Study.of(config)
+    inputs = Inputs(study.config)
+    keys = stage_keys(study, inputs)
+    for stage in STAGES:
+        if only is not None and stage.name != only:
+            continue
+        _require_earlier(study, stage, keys)
+        if state(study, stage.name, keys) == "done":
+            announce(f"{stage.name}: already done")
+            continue
+        announce(f"{stage.name}: started")
+        distributed.barrier()  # until all have looked: what the first one does now changes the state
+        if distributed.is_main():
+            study.unmark(stage.name)
+            study.work_directory(stage.name, keys[stage.name])
+        distributed.barrier()
+        record = _run_stage(stage, Context(study, keys[stage.name], progress, inputs))
+        for note in record["counts"].get("notes", ()):
+            announce(f"{stage.name}: {note}")
+        announce(f"{stage.name}: done in {record['seconds']:.0f} s")
+    return study
+
+
+def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
+    """The key that every stage of the study has under its config."""
+    keys: dict[StageName, str] = {}
+    for stage in STAGES:
+        read: dict[str, str] = {name: keys[name] for name in stage.needs}
+        if stage.name == "prompts":
+            read = {"corpus": _corpus_fingerprint(study, inputs)}
+        if stage.name == "report":
+            read |= _evaluation_fingerprint(study)
+        keys[stage.name] = stage_key(study.config, stage.sections, read)
+    return keys
+
+
+def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
+    """Whether a stage is done, was done for another config, was begun, or is missing."""
+    marker = study.marker(name)
+    if marker is not None:
+        return "done" if marker["key"] == keys[name] else "stale"
+    owner = study.path("work") / name / "key"
+    return "unfinished" if owner.exists() and owner.read_text() == keys[name] else "missing"
+
+
+def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
+    started = time.monotonic()
+    counts = import_module(stage.module).run(context)
+    record: dict[str, Any] = {
+        "key": context.key,
+        "seconds": round(time.monotonic() - started, 1),
+        "peak_memory_mib": _peak_memory_mib(),
+        "counts": counts,
+    }
+    if stage.name == "prompts":
+        record["corpus"] = context.corpus.fingerprint
+    distributed.barrier()
+    if distributed.is_main():
+        context.study.mark_done(stage.name, record)
+    return record
+
+
+def _refuse_several_processes(only: StageName | None) -> None:
+    if distributed.world_size() > 1 and not any(stage.shared for stage in STAGES if stage.name == only):
+        together = " and ".join(f"`apmae {stage.name}`" for stage in STAGES if stage.shared)
+        raise ApmaeError(
+            f"`apmae {only or 'run'}` runs in one process: of the stages, only {together} can be launched "
+            "with several"
+        )
+
+
+def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> None:
+    for name in stage.needs:
+        found = state(study, name, keys)
+        if found != "done":
+            why = "was made by another config" if found == "stale" else "is not done"
+            raise ApmaeError(
+                f"{stage.name} needs the stage {name}, which {why}: run `apmae run` or `apmae {name}`"
+            )
+
+
+def _corpus_fingerprint(study: Study, inputs: Inputs) -> str:
+    """Identity of the source files; the recorded one where they are gone since prompts were made."""
+    try:
+        return inputs.corpus.fingerprint
+    except ApmaeError:
+        marker = study.marker("prompts")
+        if marker is None:
+            raise
+        return str(marker["corpus"])
+
+
+def _evaluation_fingerprint(study: Study) -> dict[str, str]:
+    """Identity of the evaluation in the study's directory, which its report shows; empty without one."""
+    path = study.path(EVALUATION)
+    return {"evaluation": hashlib.sha256(path.read_bytes()).hexdigest()} if path.exists() else {}
+
+
+def _peak_memory_mib() -> float:
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -1,0 +1,18 @@
+"""What is asked of the target model: holes in source code, and prompts made from them."""
+
+from apmae.prompts.documents import Document, Prompt, Skip, hole_token, random_spans
+from apmae.prompts.formats import PromptFormatter, choose_format
+from apmae.prompts.spans import Span, find_spans, span_tasks
+
+__all__ = [
+    "Document",
+    "Prompt",
+    "PromptFormatter",
+    "Skip",
+    "Span",
+    "choose_format",
+    "find_spans",
+    "hole_token",
+    "random_spans",
+    "span_tasks",
+]

@@ -1,0 +1,120 @@
+"""Prompts of a fixed number of tokens, made from holes in a text.
+
+*Causal*: the tokens left of the hole, with the token boundaries of the whole text. The hole has to
+start where a token starts; a token may carry the whitespace before the hole (`" foo"`).
+
+*Fill-in-the-middle*: what is left and right of the hole, between the model's own sentinels (`fim`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from apmae.common.errors import ApmaeError
+from apmae.prompts.documents import Document, Prompt, Skip, hole_token
+from apmae.prompts.fim import FIM_FAMILIES, fim_layout, fim_prompt
+from apmae.prompts.spans import Span
+from apmae.prompts.tokenization import TextTokenizer, leading_ids, plain_ids
+from apmae.vocabulary import PromptFormat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class PromptFormatter:
+    """Makes prompts of one format and length with one tokenizer.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        requested: the format, see `choose_format`.
+        length_tokens: tokens of every prompt, special ones included.
+
+    Raises:
+        ApmaeError: the tokenizer is not fast, or `fim` is asked of one without sentinels.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        requested: PromptFormat,
+        length_tokens: int,
+    ) -> None:
+        self.format = choose_format(tokenizer, requested)
+        self.length_tokens = length_tokens
+        self.leading_ids = leading_ids(tokenizer)
+        self._layout = fim_layout(tokenizer)
+        self._vocabulary = plain_ids(tokenizer)
+        self._text = TextTokenizer(tokenizer)
+
+    def of_length(self, length_tokens: int) -> PromptFormatter:
+        """The same for prompts of another length."""
+        other = copy(self)
+        other.length_tokens = length_tokens
+        return other
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of a prompt that are no leading ones."""
+        return self.length_tokens - len(self.leading_ids)
+
+    def tokenize(self, text: str) -> Document:
+        """Tokenize a whole text, once for all of its holes."""
+        return self._text.document(text)
+
+    def prompt(self, document: Document, span: Span) -> Prompt | Skip:
+        """The prompt whose next token is the first token of the hole, or why there is none."""
+        length_tokens = self.context_tokens
+        if self.format == "causal":
+            made = causal_prompt(document, span, length_tokens)
+        else:
+            assert self._layout
+            made = fim_prompt(document, span, length_tokens, self._layout, self._text.piece)
+        if isinstance(made, Skip):
+            return made
+        return Prompt((*self.leading_ids, *made.input_ids), made.next_token_id)
+
+    def noise(self, generator: np.random.Generator) -> Prompt:
+        """A prompt of the task `noise`: no text, no sentinels, no next token."""
+        return noise_prompt(self._vocabulary, self.length_tokens, generator)
+
+
+def choose_format(tokenizer: PreTrainedTokenizerBase, requested: PromptFormat) -> Literal["causal", "fim"]:
+    """`auto` is `fim` where the tokenizer has a known family's sentinels, else `causal`.
+
+    Raises:
+        ApmaeError: the tokenizer is not fast, or `fim` is asked of one without sentinels.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ApmaeError(
+            f"{type(tokenizer).__name__} is no fast tokenizer, so it gives no positions in the text"
+        )
+    has_sentinels = fim_layout(tokenizer) is not None
+    if requested == "fim" and not has_sentinels:
+        raise ApmaeError(
+            f"the target's tokenizer has no sentinels of {' or '.join(FIM_FAMILIES)}; "
+            "set prompts.format: causal"
+        )
+    if requested == "auto":
+        return "fim" if has_sentinels else "causal"
+    return requested
+
+
+def causal_prompt(document: Document, span: Span, length_tokens: int) -> Prompt | Skip:
+    """The tokens left of the hole; the target is the token that the hole starts with."""
+    index = hole_token(document, span)
+    if index is None:
+        return Skip.STRADDLES_TOKEN
+    first = index - length_tokens
+    if first < 0:
+        return Skip.TOO_FEW_TOKENS
+    return Prompt(tuple(document.token_ids[first:index]), document.token_ids[index])
+
+
+def noise_prompt(vocabulary: Sequence[int], length_tokens: int, generator: np.random.Generator) -> Prompt:
+    """Tokens drawn uniformly from `vocabulary` (paper section 5.1, "Baselines")."""
+    drawn = generator.integers(len(vocabulary), size=length_tokens)
+    return Prompt(tuple(vocabulary[index] for index in drawn), None)

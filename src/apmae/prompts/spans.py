@@ -1,0 +1,137 @@
+"""Holes in source code: where each task's prompts can be made (paper section 5.1, "Tasks").
+
+1. Parse a file once with tree-sitter.
+2. Run the language's query, `queries/<language>.scm`: its captures are the tasks' holes.
+3. `eol` needs no capture: its holes are the line breaks that follow code.
+4. Drop what lies in a comment or a syntax error.
+
+tree-sitter counts bytes of UTF-8; every position that leaves this module counts characters.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from tree_sitter import Parser, Query, QueryCursor
+
+from apmae.common.errors import ApmaeError
+from apmae.languages import language_named
+
+LINE_END = re.compile(r"(?<=[^\s\\])[ \t\f]*\r?\n")
+
+
+class Span(NamedTuple):
+    """A hole: the characters `start` to `end` (exclusive) of a source text."""
+
+    task: str
+    start: int
+    end: int
+
+
+class _Query(NamedTuple):
+    parser: Parser
+    query: Query
+    contents: dict[int, re.Pattern[str]]  # by index of the query's pattern
+
+
+class _Ranges:
+    """Membership of positions in sorted ranges, disjoint or nested."""
+
+    def __init__(self, ranges: list[tuple[int, int]]) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        for start, end in ranges:
+            if not self.ends or end > self.ends[-1]:
+                self.starts.append(start)
+                self.ends.append(end)
+
+    def __contains__(self, position: int) -> bool:
+        index = bisect_right(self.starts, position) - 1
+        return index >= 0 and position < self.ends[index]
+
+
+def span_tasks(language: str) -> tuple[str, ...]:
+    """The tasks whose holes `find_spans` finds in a language, in alphabetical order.
+
+    Raises:
+        ApmaeError: the language is unknown.
+    """
+    return language_named(language).span_tasks
+
+
+def find_spans(source: str, language: str, tasks: Sequence[str]) -> dict[str, list[Span]]:
+    """Find the holes of the given tasks, each task's in the order of the text.
+
+    An `eol` hole reaches from the end of a line's code to and including its line break. A line has
+    none where it is blank, ends in a comment or a backslash, goes on in a string or has no line break.
+    A file with syntax errors keeps the holes outside of them.
+
+    Args:
+        source: a whole file.
+        tasks: names from `span_tasks(language)`.
+
+    Raises:
+        ApmaeError: the language is unknown, or has no such task.
+    """
+    known = span_tasks(language)
+    if unknown := sorted(set(tasks) - set(known)):
+        raise ApmaeError(f"{language} has no task {', '.join(unknown)}; there are: {', '.join(known)}")
+    found = _captures(source, _query(language))
+    excluded = _Ranges(sorted(found["_comment"] + found["_excluded"], key=_outer_first))
+    if "eol" in tasks:
+        found["eol"] = _line_ends(source, _Ranges(found["_text"]), excluded)
+    return {task: [Span(task, *hole) for hole in found[task] if hole[0] not in excluded] for task in tasks}
+
+
+def _captures(source: str, query: _Query) -> dict[str, list[tuple[int, int]]]:
+    """Ranges of the query's captures by name, sorted, the longer first where two start together."""
+    encoded = source.encode()
+    characters = _characters_before(encoded)
+    found = defaultdict(set)
+    root = query.parser.parse(encoded).root_node
+    for pattern, captured in QueryCursor(query.query).matches(root):
+        content = query.contents.get(pattern)
+        for name, nodes in captured.items():
+            for node in nodes:
+                start, end = characters[node.start_byte], characters[node.end_byte]
+                if content:
+                    match = content.fullmatch(source, start, end)
+                    start, end = match.span(1) if match else (end, end)
+                if start < end:  # tokens missing from the source and empty literals have no text
+                    found[name].add((start, end))
+    return defaultdict(list, {name: sorted(ranges, key=_outer_first) for name, ranges in found.items()})
+
+
+def _outer_first(hole: tuple[int, int]) -> tuple[int, int]:
+    return hole[0], -hole[1]
+
+
+def _line_ends(source: str, texts: _Ranges, excluded: _Ranges) -> list[tuple[int, int]]:
+    holes = (match.span() for match in LINE_END.finditer(source))
+    return [(start, end) for start, end in holes if start - 1 not in excluded and end - 1 not in texts]
+
+
+def _characters_before(encoded: bytes) -> Sequence[int]:
+    """For each byte position, the number of characters that start before it."""
+    if encoded.isascii():
+        return range(len(encoded) + 1)
+    starts = (np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80
+    characters: list[int] = np.cumsum(starts).tolist()
+    return [0, *characters]
+
+
+@lru_cache
+def _query(name: str) -> _Query:
+    language = language_named(name)
+    contents = {
+        pattern: re.compile(str(settings["content"]), re.DOTALL)
+        for pattern in range(language.query.pattern_count)
+        if (settings := language.query.pattern_settings(pattern))
+    }
+    return _Query(Parser(language.grammar), language.query, contents)

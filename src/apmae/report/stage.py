@@ -1,0 +1,83 @@
+"""The report stage: figures and the page, from a study's artifacts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import torch
+
+from apmae.autoencoder import APMAEModel
+from apmae.autoencoder.reconstruction import Reconstruction, reconstruct
+from apmae.common.progress import Progress
+from apmae.common.seeding import numpy_generator, torch_generator
+from apmae.encoding.encoders import load_encoder
+from apmae.pipeline import Context
+from apmae.report.drawings import drawings
+from apmae.report.material import read_material
+from apmae.report.page import picture, render
+from apmae.study import Study
+from apmae.study.artifacts import REPORT
+from apmae.target_model import Target
+
+
+def run(context: Context) -> dict[str, object]:
+    """Write `report/`; returns counts for the stage's marker.
+
+    Raises:
+        ApmaeError: an artifact is not there.
+    """
+    study, target = context.study, context.target
+    reconstructed = reconstructions(study, target, load_encoder(study, target.device))
+    return write_report(study, reconstructed, context.key, context.progress)
+
+
+def write_report(
+    study: Study, reconstructed: list[Reconstruction], key: str, progress: Progress
+) -> dict[str, object]:
+    """Write `report/index.html` and `report/figures/*.svg`, `*.png`.
+
+    Args:
+        reconstructed: patterns of the reconstruction figure, which is left out without any.
+        key: identifies what the report was made from; shown on the page.
+
+    Returns:
+        `figures`, `gallery_clusters` and `reconstructions`: how many the report has.
+    """
+    material = read_material(study)
+    planned = drawings(material, reconstructed)
+    with study.writing(REPORT) as directory:
+        folder = directory / "figures"
+        folder.mkdir(parents=True)
+        numbered = enumerate(progress(planned, "Drawing figures", len(planned)), start=1)
+        pictures = {drawing.name: picture(drawing, number, folder) for number, drawing in numbered}
+        page = render(material, pictures, key, datetime.now(UTC))
+        (directory / "index.html").write_text(page, encoding="utf-8")
+    return {
+        "figures": len(pictures),
+        "gallery_clusters": len(material.tiles),
+        "reconstructions": len(reconstructed),
+    }
+
+
+def reconstructions(study: Study, target: Target, encoder: APMAEModel) -> list[Reconstruction]:
+    """Reconstruct patterns of seeded heads on seeded held-out prompts.
+
+    Half of the patches are masked by seeded noise, as in training.
+    """
+    count = study.config.report.reconstructions
+    generator = numpy_generator(study.config.seed, "reconstructions")
+    prompts = study.study_prompts
+    held_out = prompts.filter(prompts["split"] == "test")
+    prompts = prompts if held_out.is_empty() else held_out
+    rows = generator.choice(prompts.height, min(count, prompts.height), replace=False)
+    chosen = generator.choice(len(target.heads), len(rows), replace=False)
+    noise_generator = torch_generator(study.config.seed, "reconstructions", "noise")
+    found = []
+    for row, index in zip(rows.tolist(), chosen.tolist(), strict=True):
+        layer, head = target.heads[index]
+        ids = prompts["input_ids"][row].to_list()
+        pattern = target.run([ids], [(layer, head)], encoder.config.scaling).patterns[:, 0]
+        noise = torch.rand(1, encoder.config.causal_patches, generator=noise_generator)
+        loss, images = reconstruct(encoder, encoder.tokenize(pattern), noise.to(pattern.device))
+        found.append(Reconstruction(layer, head, prompts["prompt_id"][row], loss, *images[0]))
+    return found

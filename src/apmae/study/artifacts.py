@@ -1,0 +1,257 @@
+"""What a study's directory holds: the names of its artifacts, and the columns of its tables.
+
+Arrays and directories:
+
+    encodings.zarr   `cls`, `row`, ..., as `encoding.readouts` says: (head, prompt, dim) float16;
+                     `row_statistics`: (head, prompt, 7) float32; `hidden_state`: (prompt, hidden)
+                     float32, the last position's, as it enters the middle layer; with
+                     `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random
+                     weights. NaN where not written.
+                     head = layer * n_heads + head; prompt = prompt_id; the group's attribute
+                     `n_heads` is the number of heads of a layer
+    predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs
+                     calibration.parquet; `<task>.cbm`, CatBoost's model of the clusters
+    best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
+                     nothing helped the tuning prompts
+    exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
+                     `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import polars as pl
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file of a study's directory.
+
+    Attributes:
+        name: its path in the directory.
+        columns: name and type of every column, in order.
+    """
+
+    name: str
+    columns: Mapping[str, Any]
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns as Polars has them."""
+        return pl.Schema(self.columns)
+
+    def of_rows(self, rows: Iterable[Sequence[Any] | Mapping[str, Any]] = ()) -> pl.DataFrame:
+        """A table of these rows, each a sequence in the order of the columns, or a mapping."""
+        return pl.DataFrame(list(rows), schema=self.schema, orient="row")
+
+    def cast(self, table: Frame) -> Frame:
+        """The table's columns in order, cast to their types; other columns are dropped."""
+        return table.select(pl.col(name).cast(dtype) for name, dtype in self.schema.items())
+
+
+FORMAT = 2
+"""Goes up when artifacts change, so that a stage of an earlier version is done again."""
+
+CONFIG = "study.yaml"
+PROVENANCE = "provenance.json"
+ENCODER = "encoder"
+ENCODINGS = "encodings.zarr"
+HIDDEN_STATE = "hidden_state"
+RANDOM_CLS = "random_cls"
+EXEMPLARS = "exemplars.zarr"
+PREDICTOR = "predictor"
+BEST = "best"
+REPORT = "report"
+REPORT_INDEX = "report/index.html"
+
+PROMPTS = Table(
+    "prompts.parquet",
+    {
+        "prompt_id": pl.Int32,  # row number; study prompts come before encoder prompts
+        "purpose": pl.String,  # "study", or "encoder": only the encoder is trained on it
+        "task": pl.String,
+        "file": pl.String,
+        "line": pl.Int32,  # 1-based line of the hole; null for noise
+        "group": pl.String,  # package or project of the file
+        "split": pl.String,  # "train" or "test"; one group is never in both
+        "text": pl.String,  # what stood in the hole; null for noise
+        "input_ids": pl.List(pl.Int32),
+        "next_token_id": pl.Int32,  # first token of the true text; null for noise
+        "searched": pl.Boolean,  # proposed by a survey, so that it says nothing of base rates
+        "predicted_id": pl.Int32,
+        "correct": pl.Boolean,  # null for noise
+        "next_token_probability": pl.Float32,  # of next_token_id
+        "max_probability": pl.Float32,
+        "margin": pl.Float32,  # largest minus second largest probability
+        "entropy": pl.Float32,  # of the next-token distribution, nats
+    },
+)
+TASKS = Table(
+    "tasks.parquet",
+    {
+        "task": pl.String,
+        "evaluated": pl.Int32,  # candidates, taken as they came, that the target ran on
+        "evaluated_correct": pl.Int32,
+        "base_rate": pl.Float64,  # evaluated_correct / evaluated; NaN for noise
+        "searched": pl.Int32,  # further ones that a survey proposed
+        "kept_correct": pl.Int32,
+        "kept_incorrect": pl.Int32,
+    },
+)
+CLUSTERS = Table(
+    "clusters.parquet",
+    {  # sorted by layer, head, prompt_id; every head has every study prompt
+        "prompt_id": pl.Int32,
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
+        "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
+        "random_cluster": pl.Int16,  # the same two of `random_cls`; null without it
+        "random_cluster_held_out": pl.Int16,
+    },
+)
+TRAINING_HISTORY = Table(
+    "encoder/training/history.parquet",
+    {
+        "step": pl.Int64,
+        "loss": pl.Float64,  # of the step's batch, before its update
+        "validation_loss": pl.Float64,  # after its update; null on most rows
+        "learning_rate": pl.Float64,
+        "gradient_norm": pl.Float64,
+    },
+)
+PREDICTIONS = Table(
+    "predictions.parquet",
+    {
+        "prompt_id": pl.Int32,
+        "task": pl.String,
+        "protocol": pl.String,  # "cross_validation", "grouped_cross_validation", "held_out"
+        "features": pl.String,  # feature set, see prediction
+        "fold": pl.Int16,  # 0 for held_out
+        "probability": pl.Float32,  # predicted probability that the completion is correct
+    },
+)
+METRICS = Table(
+    "metrics.parquet",
+    {
+        "task": pl.String,
+        "protocol": pl.String,
+        "features": pl.String,
+        "metric": pl.String,  # see prediction.metrics; `<metric>_at_base_rate` is at the base rate
+        "value": pl.Float64,
+        "low": pl.Float64,  # 95% interval, bootstrap over groups
+        "high": pl.Float64,
+        "difference": pl.Float64,  # value minus that of the feature set `confidence`
+        "difference_low": pl.Float64,  # 95% interval of the difference, the same resamples for both
+        "difference_high": pl.Float64,
+        "prompts": pl.Int32,  # prompts the value is over
+    },
+)
+IMPORTANCE = Table(
+    "importance.parquet",
+    {  # of models fitted on the training split
+        "task": pl.String,
+        "features": pl.String,  # what the model sees: "clusters" (the paper's), "row_statistics", ...
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
+        "mean_positive": pl.Float64,  # mean of the positive SHAP values; 0 if there is none
+        "mean_negative": pl.Float64,  # mean of the negative ones
+        "mean_absolute": pl.Float64,  # mean of |SHAP|
+        "mean_shap": pl.Float64,
+        "top_fraction": pl.Float64,  # of the folds, those in which the head is among the ten foremost
+        "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
+    },
+)
+CALIBRATION = Table(
+    "calibration.parquet",
+    {  # of the task's predictor; a task without one has no row
+        "task": pl.String,
+        "features": pl.String,  # feature set that it sees
+        "slope": pl.Float64,  # slope * log-odds + offset are calibrated, at the base rate
+        "offset": pl.Float64,
+        "base_rate": pl.Float64,
+        "prompts": pl.Int32,  # training prompts that slope and offset are fitted on
+    },
+)
+CONDITIONS = Table(
+    "conditions.parquet",
+    {
+        "condition": pl.Int32,  # row number
+        "task": pl.String,
+        "importance": pl.String,  # `features` of importance.parquet; of random and greedy heads the first
+        "selection": pl.String,  # "positive", "negative", "neutral", "random", "greedy"
+        "operation": pl.String,  # "zero", "mean", "scale"
+        "factor": pl.Float32,  # what is left of a head's output; 0 unless the operation is "scale"
+        "seed": pl.Int16,  # number of the random selection's seed; 0 for the others
+        "heads": pl.List(pl.List(pl.Int16)),  # (layer, head) each
+    },
+)
+INTERVENTIONS = Table(
+    "interventions.parquet",
+    {  # one row per prompt and condition
+        "condition": pl.Int32,
+        "task": pl.String,
+        "importance": pl.String,
+        "selection": pl.String,
+        "operation": pl.String,
+        "factor": pl.Float32,
+        "n_heads": pl.Int32,
+        "seed": pl.Int16,
+        "split": pl.String,  # "train": prompts that choices are made on, without "random"; "test": held out
+        "prompt_id": pl.Int32,
+        "correct_before": pl.Boolean,
+        "correct_after": pl.Boolean,
+        "predicted_id": pl.Int32,  # after the intervention
+        "gate_probability": pl.Float32,  # predicted probability that the plain completion is correct
+    },
+)
+CHOICES = Table(
+    "choices.parquet",
+    {  # per task and method, what does best on the tuning prompts; a method that helps none has no row
+        "task": pl.String,
+        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated"
+        "condition": pl.Int32,
+        "threshold": pl.Float32,  # gated: only completions of at most this gate_probability are changed
+        "tuning_prompts": pl.Int32,
+        "tuning_net_change": pl.Float64,  # fraction of the tuning prompts
+    },
+)
+SIDE_EFFECTS = Table(
+    "side_effects.parquet",
+    {  # of the best intervention of `task`, one row per prompt
+        "task": pl.String,
+        "measured_on": pl.String,  # another task, or "random code"
+        "prompt_id": pl.Int32,
+        "before": pl.Float32,  # 1 for a correct completion, else 0; of random code: nats per token
+        "after": pl.Float32,
+    },
+)
+EVALUATION = Table(
+    "evaluation/evaluation.parquet",
+    {  # one row per encoder and target; every measure is a mean over patterns, `_std` their spread
+        "encoder": pl.String,
+        "target": pl.String,
+        "own_target": pl.Boolean,  # the encoder's study has this target
+        "held_out": pl.Boolean,  # the prompts are known to be held out from the encoder's training
+        "scaling": pl.String,  # of the encoder
+        "row_tokens": pl.Boolean,  # whether it has them, and its loss counts them
+        "prompts": pl.Int32,
+        "patterns": pl.Int64,
+        "loss": pl.Float64,  # in the space of `scaling` and `row_tokens`
+        "loss_std": pl.Float64,
+        "log_error_nats": pl.Float64,  # see reconstruction.ReconstructionErrors
+        "log_error_nats_std": pl.Float64,
+        "mass_error": pl.Float64,  # see there
+        "mass_error_std": pl.Float64,
+        "uniform_log_error_nats": pl.Float64,  # of equal attention to all keys, for comparison
+        "uniform_log_error_nats_std": pl.Float64,
+        "uniform_mass_error": pl.Float64,
+        "uniform_mass_error_std": pl.Float64,
+    },
+)

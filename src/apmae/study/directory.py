@@ -1,0 +1,250 @@
+"""A study's directory: what is there, what a stage finished, and what made it.
+
+The directory is a study's only state. Every file is written under a temporary name and renamed,
+so a file that is there is whole. A stage is done only when `markers/<stage>.json` says so; unfinished
+work lies in `work/<stage>/` and belongs to one key, the hash of all that the stage depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import yaml
+from pydantic import ValidationError
+
+from apmae.common.atomic import TEMPORARY, replacing, write_parquet
+from apmae.common.errors import ApmaeError
+from apmae.study.artifacts import (
+    CALIBRATION,
+    CHOICES,
+    CLUSTERS,
+    CONDITIONS,
+    CONFIG,
+    ENCODINGS,
+    EXEMPLARS,
+    FORMAT,
+    IMPORTANCE,
+    INTERVENTIONS,
+    METRICS,
+    PREDICTIONS,
+    PROMPTS,
+    PROVENANCE,
+    SIDE_EFFECTS,
+    TASKS,
+    Table,
+)
+from apmae.study.config import StudyConfig
+from apmae.study.provenance import provenance
+from apmae.study.study_file import dump_config
+
+if TYPE_CHECKING:
+    import zarr
+
+
+class TableReader:
+    """An attribute of a study that reads one of its tables."""
+
+    def __init__(self, table: Table, about: str) -> None:
+        self._table = table
+        self.__doc__ = f"{about} Columns: {', '.join(table.columns)}."
+
+    def __get__(self, study: Study, _: type[Study]) -> pl.DataFrame:
+        return study.read(self._table)
+
+
+class Study:
+    """A study's config and directory, with its artifacts as attributes.
+
+    A finished study is read with `Study.open(directory)`; the pipeline makes one with
+    `Study.create(config)`.
+    """
+
+    prompts = TableReader(PROMPTS, "Every prompt.")
+    tasks = TableReader(TASKS, "What the target did on each task.")
+    clusters = TableReader(CLUSTERS, "Cluster of every head on every prompt.")
+    predictions = TableReader(PREDICTIONS, "Predicted correctness.")
+    metrics = TableReader(METRICS, "How well correctness is predicted.")
+    importance = TableReader(IMPORTANCE, "SHAP importance of every head.")
+    calibration = TableReader(CALIBRATION, "From the predictors' log-odds to frequencies.")
+    conditions = TableReader(CONDITIONS, "What every intervention did to which heads.")
+    interventions = TableReader(INTERVENTIONS, "Outcome of every intervention.")
+    choices = TableReader(CHOICES, "The best condition of every task and method.")
+    side_effects = TableReader(SIDE_EFFECTS, "What the best intervention of a task does elsewhere.")
+
+    def __init__(self, config: StudyConfig, directory: Path) -> None:
+        self.config = config
+        self.directory = directory
+
+    @classmethod
+    def create(cls, config: StudyConfig) -> Study:
+        """Make or take up the study's directory and write its config there.
+
+        Raises:
+            ApmaeError: the directory holds something else, or another study.
+        """
+        directory = config.study_directory
+        if directory.exists():
+            cls(config, directory)._refuse_foreign_directory()
+        study = cls.of(config)
+        directory.mkdir(parents=True, exist_ok=True)
+        with study.writing(CONFIG) as path:
+            path.write_text(dump_config(study.config), encoding="utf-8")
+        return study
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Study:
+        """The study of a config, there or not; every `auto` precision is resolved, and nothing is written.
+
+        A precision that the directory records stays, so that a study goes on elsewhere with the same numbers.
+        """
+        from apmae.study.precision import with_precisions
+
+        directory = config.study_directory
+        recorded = _read_config(directory) if (directory / CONFIG).exists() else None
+        return cls(with_precisions(config, recorded), directory)
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Study:
+        """Read the study that lives in `directory`.
+
+        Raises:
+            ApmaeError: there is none.
+        """
+        directory = Path(directory)
+        return cls(_read_config(directory), directory)
+
+    def __repr__(self) -> str:
+        return f"Study({self.config.name!r}, {str(self.directory)!r})"
+
+    def path(self, artifact: str | Table) -> Path:
+        """Where an artifact (a constant of `apmae.study.artifacts`) lies."""
+        return self.directory / (artifact.name if isinstance(artifact, Table) else artifact)
+
+    @property
+    def study_prompts(self) -> pl.DataFrame:
+        """The prompts that are encoded and analysed: prompt_id 0, 1, ... without a gap."""
+        return self.prompts.filter(pl.col("purpose") == "study")
+
+    @property
+    def encodings(self) -> zarr.Group:
+        """Arrays `cls`, `row`, `row_statistics` and more, see `apmae.study.artifacts`."""
+        return self._arrays(ENCODINGS)
+
+    @property
+    def exemplars(self) -> zarr.Group:
+        """Patterns that stand for clusters, see `apmae.study.artifacts`."""
+        return self._arrays(EXEMPLARS)
+
+    def read(self, table: Table) -> pl.DataFrame:
+        """Read a table.
+
+        Raises:
+            ApmaeError: it is not there, or another version of apmae wrote it.
+        """
+        return self.scan(table).collect()
+
+    def read_if_there(self, table: Table) -> pl.DataFrame | None:
+        """Read a table that not every study has; raises as `read` does where it is of another version."""
+        return self.read(table) if self.path(table).exists() else None
+
+    def scan(self, table: Table) -> pl.LazyFrame:
+        """A table to be read in part; raises as `read` does."""
+        path = self._existing(table)
+        found = pl.scan_parquet(path)
+        if found.collect_schema().names() != list(table.columns):
+            raise ApmaeError(
+                f"{path} was written by another version of apmae: run `apmae run` on the study again"
+            )
+        return found
+
+    def write(self, table: Table, rows: pl.DataFrame) -> None:
+        """Write a table, its columns cast to and ordered as the table has them."""
+        write_parquet(self.path(table), table.cast(rows))
+
+    @contextmanager
+    def writing(self, artifact: str | Table) -> Iterator[Path]:
+        """A temporary path for an artifact; renamed to it when the block ends well."""
+        with replacing(self.path(artifact)) as path:
+            yield path
+
+    def work_directory(self, stage: str, key: str) -> Path:
+        """Where a stage keeps unfinished work; emptied when it belongs to another key."""
+        directory = self.path("work") / stage
+        owner = directory / "key"
+        if not owner.exists() or owner.read_text() != key:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            owner.write_text(key)
+        return directory
+
+    def marker(self, stage: str) -> dict[str, Any] | None:
+        """What a finished stage recorded of itself, or None while it is not done."""
+        path = self.path("markers") / f"{stage}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def mark_done(self, stage: str, record: dict[str, Any]) -> None:
+        """Declare a stage done and drop unfinished work, also what a killed write left."""
+        with self.writing(f"markers/{stage}.json") as path:
+            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for left in (self.path("work") / stage, *self.directory.glob(f"{TEMPORARY}*")):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def unmark(self, stage: str) -> None:
+        """Declare a stage not done."""
+        (self.path("markers") / f"{stage}.json").unlink(missing_ok=True)
+
+    def write_provenance(self) -> None:
+        """Record what made this study: versions, machine, commit and seed."""
+        with self.writing(PROVENANCE) as path:
+            path.write_text(json.dumps(provenance(self.config), indent=2) + "\n", encoding="utf-8")
+
+    def _arrays(self, name: str) -> zarr.Group:
+        import zarr
+
+        return zarr.open_group(self._existing(name), mode="r")
+
+    def _existing(self, artifact: str | Table) -> Path:
+        path = self.path(artifact)
+        if not path.exists():
+            raise ApmaeError(f"{path} is not there: run `apmae run` on the study first")
+        return path
+
+    def _refuse_foreign_directory(self) -> None:
+        if not self.directory.is_dir():
+            raise ApmaeError(f"{self.directory} is a file; set `directory` to a study's directory")
+        if not self.path(CONFIG).exists():
+            if any(not path.name.startswith(TEMPORARY) for path in self.directory.iterdir()):
+                raise ApmaeError(
+                    f"{self.directory} holds other files and no {CONFIG}; set `directory` to a new one"
+                )
+            return
+        name = _read_config(self.directory).name
+        if name != self.config.name:
+            raise ApmaeError(
+                f"{self.directory} belongs to the study {name!r}, not {self.config.name!r}; "
+                "set `directory` to another one"
+            )
+
+
+def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[str, str]) -> str:
+    """Hash of the seed, the named config sections, the keys of what a stage reads, and `FORMAT`."""
+    values = {name: getattr(config, name).result_values() for name in sections}
+    text = json.dumps([FORMAT, config.seed, values, inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_config(directory: Path) -> StudyConfig:
+    path = directory / CONFIG
+    try:
+        return StudyConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ApmaeError(f"{directory} holds no study (no {CONFIG})") from None
+    except (ValidationError, yaml.YAMLError):
+        raise ApmaeError(f"{path} is not this version's; set `directory` to a new one") from None

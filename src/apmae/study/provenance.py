@@ -1,0 +1,40 @@
+"""What made a study: versions, machine, commit and seed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from apmae.languages import language_named
+from apmae.study.config import StudyConfig
+
+
+def provenance(config: StudyConfig) -> dict[str, Any]:
+    """Versions, machine and commit of this run."""
+    grammar = language_named(config.corpus.language).grammar_package
+    packages = ("apmae", "torch", "transformers", "tree-sitter", grammar, "catboost", "umap-learn")
+    return {
+        "seed": config.seed,
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Answer of git about the checkout that this package lies in; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,405 @@
+"""The language model under study: run it, capture its patterns, scale its heads."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from apmae.autoencoder.patterns import scale
+from apmae.common.errors import ApmaeError
+from apmae.study.config import TargetConfig
+from apmae.target_model.adapters import route_attention
+from apmae.target_model.attention import activated, active_scaling
+from apmae.target_model.capture import Capture, Reduce
+from apmae.target_model.head_scaling import HeadScaling
+from apmae.target_model.hidden_states import layer_of, recording_layer_input
+from apmae.target_model.loading import load_model_and_tokenizer
+from apmae.target_model.probe import probe
+from apmae.target_model.restart import LayerInputs, recording, restarted
+from apmae.vocabulary import Scaling
+
+Head = tuple[int, int]
+"""(layer, head), both from 0."""
+
+TokenIds = Tensor | np.ndarray[Any, Any] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class TargetOutput:
+    """What one forward pass gave.
+
+    Attributes:
+        logits: (B, V) float32, of the last position.
+        patterns: (B, L, H, T, T) float32 in [0, 1]; with chosen heads (B, len(heads), T, T) in
+            their order.
+    """
+
+    logits: Tensor
+    patterns: Tensor
+
+
+class Target:
+    """A causal language model whose heads can be captured and scaled.
+
+    Attributes:
+        name: what it was loaded as.
+        n_layers, n_heads: layers, and query heads per layer.
+        tokenizer: its Hugging Face tokenizer.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        """Wrap a model, and lead its attention to the one attention function.
+
+        Raises:
+            ApmaeError: the model's attention cannot be captured exactly.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        route_attention(model)
+        found = probe(model, name)
+        self._layers = found.layers
+        self._head_sizes = found.head_sizes
+        self.n_layers = len(found.layers)
+        self.n_heads = found.heads
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        dtype: str = "auto",
+        device: str = "auto",
+        trust_remote_code: bool = False,
+    ) -> Target:
+        """Load a hub id, a directory, a `.gguf` file or an alias.
+
+        Raises:
+            ApmaeError: no such model, or one whose attention cannot be captured.
+        """
+        return cls(*load_model_and_tokenizer(model, dtype, device, trust_remote_code), name=model)
+
+    @classmethod
+    def from_config(cls, config: TargetConfig) -> Target:
+        """Load the target that a study names."""
+        return cls.load(config.model, config.dtype, config.device, config.trust_remote_code)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        dtype = self.model.dtype
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        device = self.model.device
+        assert isinstance(device, torch.device)
+        return device
+
+    @cached_property
+    def heads(self) -> list[Head]:
+        """Every (layer, head), by layer, then head."""
+        return [(layer, head) for layer in range(self.n_layers) for head in range(self.n_heads)]
+
+    def logits(self, input_ids: TokenIds, attention_mask: Tensor | None = None) -> Tensor:
+        """Next-token logits (B, V), float32, of a plain forward pass.
+
+        Args:
+            input_ids: (B, T) token ids.
+            attention_mask: (B, T), 0 at padding on the left; None where there is none.
+
+        Raises:
+            ApmaeError: the prompts are longer than what the model was made for.
+        """
+        with torch.inference_mode():
+            return self._last_logits(input_ids, attention_mask)
+
+    def logits_at(self, input_ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Next-token logits (len(positions), V), float32, at some positions of one sequence.
+
+        Raises:
+            ApmaeError: the sequence is longer than what the model was made for.
+        """
+        with torch.inference_mode():
+            return self._logits([input_ids], None, torch.as_tensor(positions))[0]
+
+    def capture(
+        self,
+        input_ids: TokenIds,
+        reduce: Reduce,
+        heads: Iterable[Head] | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, dict[int, Any]]:
+        """Run the model and reduce the patterns layer by layer.
+
+        Args:
+            reduce: called with (layer, log_probs (B, S, T, T) float32, -inf where masked). S are the
+                layer's heads in ascending order.
+            heads: which heads; every one by default.
+
+        Returns:
+            Logits (B, V), and what `reduce` returned, by layer.
+        """
+        logits, results = self._capture(input_ids, reduce, heads, attention_mask, None)
+        return logits, {layer: result for layer, (result,) in results.items()}
+
+    def capture_patches(
+        self,
+        input_ids: TokenIds,
+        patch_size: int,
+        reduce: Reduce,
+        heads: Iterable[Head] | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Tensor, dict[int, list[Any]]]:
+        """Run the model and reduce the patterns' lower-triangle patches; what is above is never made.
+
+        Args:
+            patch_size: P; divides the number of tokens.
+            reduce: called with (layer, log_patches (b, S, K, P * P) float32, as `patchify` cuts them,
+                -inf where masked) for a few prompts at a time, in order.
+            heads: which heads; every one by default.
+
+        Returns:
+            Logits (B, V), and by layer what `reduce` returned, call by call.
+        """
+        return self._capture(input_ids, reduce, heads, attention_mask, patch_size)
+
+    def run(
+        self,
+        input_ids: TokenIds,
+        heads: Sequence[Head] | None = None,
+        scaling: Scaling = "min_normalized",
+        attention_mask: Tensor | None = None,
+    ) -> TargetOutput:
+        """Logits and scaled patterns of a few prompts, all in memory.
+
+        For many prompts use `capture`, which keeps only what its `reduce` returns.
+        """
+        logits, by_layer = self.capture(
+            input_ids,
+            lambda _layer, log_probs: scale(log_probs, scaling).to(self.device),  # from the layer's own
+            heads,
+            attention_mask,
+        )
+        if heads is None:
+            return TargetOutput(logits, torch.stack([by_layer[layer] for layer in range(self.n_layers)], 1))
+        chosen = self._by_layer(heads)
+        patterns = [by_layer[layer][:, chosen[layer].index(head)] for layer, head in heads]
+        return TargetOutput(logits, torch.stack(patterns, 1))
+
+    @contextmanager
+    def recording_hidden_states(self, layer: int) -> Iterator[list[Tensor]]:
+        """Collect, within the block, the hidden state that enters a layer at the last position.
+
+        Yields:
+            A list to which every forward pass adds a tensor, (B, D) float32.
+        """
+        attention = next(module for module, number in self._layers.items() if number == layer)
+        with recording_layer_input(self.model, attention) as recorded:
+            yield recorded
+
+    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
+        """What enters the given layers in a plain pass, to start from with `logits_from`."""
+        with recording(self._blocks, set(layers)) as inputs:
+            self.logits(input_ids)
+        return inputs
+
+    def logits_from(self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds) -> Tensor:
+        """Next-token logits (B, V) of a pass that begins at `layer`; exact where nothing before it changes.
+
+        Args:
+            inputs: of prompts without padding, with this layer among them.
+            rows: (B,) which of these prompts are run; one may be run several times.
+            input_ids: (B, T), theirs.
+        """
+        with restarted(self._blocks, layer, inputs.hidden[layer][rows], inputs.rest):
+            return self.logits(input_ids)
+
+    @contextmanager
+    def scale_heads(
+        self, factors: Mapping[Head, float] | Tensor, replacement: Tensor | None = None
+    ) -> Iterator[None]:
+        """Scale or replace what heads hand to the output projection, at every position, in the block.
+
+        A head hands on `factor * output + (1 - factor) * replacement`. A factor of 0 removes the head
+        (paper section 7), or puts its replacement in its place; `mean_head_outputs` gives one. In
+        nested blocks the outer one comes first.
+
+        Args:
+            factors: by (layer, head), or a tensor (L, H), or (B, L, H) to give every row of the
+                batch its own.
+            replacement: (L, H, D), or (B, L, H, D) to give every row its own; zeros by default.
+
+        Raises:
+            ApmaeError: a head that the model does not have, or a tensor of another shape.
+        """
+        scaling = HeadScaling(self._factor_tensor(factors))
+        if replacement is not None:
+            replacement = self._replacement_tensor(replacement)
+            scaling = HeadScaling(scaling.factors, (1 - scaling.factors[..., None]) * replacement)
+        outer = active_scaling(self._layers)
+        with activated(self._layers, scaling=scaling if outer is None else scaling.after(outer)):
+            yield
+
+    def factor_gradients(
+        self, input_ids: TokenIds, next_ids: Tensor, factors: Mapping[Head, float] | Tensor
+    ) -> Tensor:
+        """What a little more of each head does to the next token, all heads in one backward pass.
+
+        Args:
+            input_ids: (B, T) without padding.
+            next_ids: (B,) tokens whose probability it is.
+            factors: as of `scale_heads`, where the derivative is taken.
+
+        Returns:
+            (B, L, H) float32 on the CPU: derivative of the log probability by each factor, nats.
+
+        Raises:
+            ApmaeError: as `scale_heads` and `logits` do.
+        """
+        at_BLH = self._factor_tensor(factors).expand(len(next_ids), -1, -1).clone().requires_grad_()
+        with self.scale_heads(at_BLH):
+            log_probs = self._last_logits(input_ids).log_softmax(-1)
+        (gradients,) = torch.autograd.grad(
+            log_probs.gather(1, next_ids[:, None].to(log_probs.device)).sum(), at_BLH
+        )
+        return gradients
+
+    def mean_head_outputs(self, batches: Iterable[TokenIds]) -> Tensor:
+        """What every head hands to the output projection, on average over prompts and positions.
+
+        Args:
+            batches: token ids (B, T) without padding; B and T may differ between batches.
+
+        Returns:
+            (L, H, D) float32 on the CPU, a `replacement` for `scale_heads`.
+
+        Raises:
+            ApmaeError: there is no prompt, or the layers differ in the size of their heads.
+        """
+        if len(set(self._head_sizes)) != 1:
+            raise ApmaeError(
+                f"{self.name}: its layers differ in the size of their heads, so no mean fits all"
+            )
+        total = torch.zeros(self.n_layers, self.n_heads, self._head_sizes[0], dtype=torch.float64)
+        count = 0
+
+        def observe(layer: int, output_BTHD: Tensor) -> None:
+            total[layer] += output_BTHD.sum((0, 1), dtype=torch.float64).cpu()
+
+        for input_ids in batches:
+            with activated(self._layers, observe=observe):
+                self.logits(input_ids)
+            count += np.shape(input_ids)[0] * np.shape(input_ids)[1]
+        if not count:
+            raise ApmaeError("the mean of head outputs needs at least one prompt")
+        return (total / count).float()
+
+    def _last_logits(self, input_ids: TokenIds, attention_mask: Tensor | None = None) -> Tensor:
+        # As an index, not as the number 1: a slice of the hidden states is not contiguous, and for each
+        # prompt of one the vocabulary's projection is copied, a fifth of the time of SmolLM2-135M.
+        return self._logits(input_ids, attention_mask, torch.tensor([np.shape(input_ids)[1] - 1]))[:, 0]
+
+    def _logits(self, input_ids: TokenIds, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
+        """(B, len(positions), V) float32."""
+        ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
+        if ids.shape[1] > self.max_tokens:
+            raise ApmaeError(
+                f"{self.name} reads at most {self.max_tokens:.0f} tokens, the prompts have {ids.shape[1]}"
+            )
+        positions = positions.to(self.device)
+        options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
+        output = self.model(
+            input_ids=ids.long().to(self.device),
+            attention_mask=None if attention_mask is None else attention_mask.to(self.device),
+            use_cache=False,
+            **options,
+        )
+        logits: Tensor = output.logits if options else output.logits[:, positions]
+        return logits.float()
+
+    def _capture(
+        self,
+        input_ids: TokenIds,
+        reduce: Reduce,
+        heads: Iterable[Head] | None,
+        attention_mask: Tensor | None,
+        patch_size: int | None,
+    ) -> tuple[Tensor, dict[int, list[Any]]]:
+        capture = Capture(reduce, None if heads is None else self._by_layer(heads), patch_size)
+        with activated(self._layers, capture=capture):
+            logits = self.logits(input_ids, attention_mask)
+        expected = self.n_layers if capture.heads is None else len(capture.heads)
+        assert len(capture.results) == expected, "a layer that was asked for did not run"
+        return logits, capture.results
+
+    @cached_property
+    def _blocks(self) -> list[nn.Module]:
+        """The model's layers, attention and all, in order."""
+        return [layer_of(self.model, attention) for attention in self._layers]
+
+    @cached_property
+    def _keeps_some_logits(self) -> bool:
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    @cached_property
+    def max_tokens(self) -> float:
+        """The longest prompt that the model was made for."""
+        config = self.model.config.get_text_config()
+        limits = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        return next((float(limit) for limit in limits if limit), math.inf)
+
+    def _factor_tensor(self, factors: Mapping[Head, float] | Tensor) -> Tensor:
+        if isinstance(factors, Tensor):
+            if factors.shape[-2:] != (self.n_layers, self.n_heads) or factors.dim() not in (2, 3):
+                raise ApmaeError(
+                    f"head factors of shape {tuple(factors.shape)} do not fit {self.name}: "
+                    f"give (L, H) or (B, L, H) with L = {self.n_layers}, H = {self.n_heads}"
+                )
+            return factors.reshape(-1, self.n_layers, self.n_heads).float()
+        self._check_heads(factors)
+        tensor = torch.ones(1, self.n_layers, self.n_heads)
+        for (layer, head), factor in factors.items():
+            tensor[0, layer, head] = factor
+        return tensor
+
+    def _replacement_tensor(self, replacement: Tensor) -> Tensor:
+        expected = (self.n_layers, self.n_heads, self._head_sizes[0])
+        if replacement.shape[-3:] != expected or replacement.dim() not in (3, 4):
+            raise ApmaeError(
+                f"a replacement of shape {tuple(replacement.shape)} does not fit {self.name}: "
+                f"give (L, H, D) or (B, L, H, D) with (L, H, D) = {expected}"
+            )
+        return replacement.reshape(-1, *expected).float()
+
+    def _by_layer(self, heads: Iterable[Head]) -> dict[int, list[int]]:
+        heads = list(heads)
+        self._check_heads(heads)
+        by_layer: dict[int, list[int]] = {}
+        for layer, head in sorted(set(heads)):
+            by_layer.setdefault(layer, []).append(head)
+        return by_layer
+
+    def _check_heads(self, heads: Collection[Head]) -> None:
+        for layer, head in heads:
+            if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
+                raise ApmaeError(
+                    f"{self.name} has no head ({layer}, {head}): "
+                    f"{self.n_layers} layers of {self.n_heads} heads, both counted from 0"
+                )

@@ -1,0 +1,43 @@
+"""What a target makes of one prompt, for the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from apmae.figures.labels import label, written
+from apmae.viewer.looks import Look
+
+SHOWN_CHARACTERS = 160
+SHOWN_LINES = 2
+
+
+def summary(look: Look) -> Group:
+    """The end of the prompt, what came and what should have come, and the most probable tokens."""
+    verdict = "correct" if look.correct else "incorrect"
+    colour = "green" if look.correct else "red"
+    predicted = look.candidates[0]
+    lines = [
+        Text.assemble((_end_of(look.prompt.tokens), "dim"), (written(look.continuation), "underline")),
+        Text(""),
+        Text.assemble("true       ", (label(look.truth.text), "bold"), f"  {look.truth.probability:.1%}"),
+        Text.assemble(
+            "predicted  ",
+            (label(predicted.text), "bold"),
+            f"  {predicted.probability:.1%}  ",
+            (verdict, colour),
+        ),
+        Text(f"entropy    {look.entropy_nats:.2f} nats"),
+    ]
+    table = Table("next token", "probability", box=SIMPLE_HEAD)
+    table.columns[1].justify = "right"
+    for candidate in look.candidates:
+        table.add_row(Text(label(candidate.text)), f"{candidate.probability:.1%}")
+    return Group(*lines, table)
+
+
+def _end_of(tokens: tuple[str, ...]) -> str:
+    lines = "".join(tokens).replace("\r\n", "\n").split("\n")[-SHOWN_LINES:]
+    return "\n".join(written(line[-SHOWN_CHARACTERS:]) if line else "" for line in lines)

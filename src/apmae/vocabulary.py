@@ -1,0 +1,76 @@
+"""The words that a study file can use, each spelled once. This module imports nothing of apmae.
+
+`apmae.study.config` says in which key a word is used; the rooms that do what a word says import it here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+TargetPrecision = Literal["auto", "float32", "bfloat16", "float16"]
+"""Of the target's weights; `auto`: bfloat16 where the device computes it natively, else float32."""
+
+PromptFormat = Literal["auto", "causal", "fim"]
+"""`auto`: `fim` where the tokenizer has the sentinels, else `causal`."""
+
+EncoderSize = Literal["paper", "small", "tiny"]
+Scaling = Literal["min_normalized", "absolute", "probability"]
+"""How log probabilities become the values of a pattern, see `apmae.autoencoder.patterns.scale`."""
+
+TokenValues = Literal["normalized", "with_level"]
+"""What is embedded of a token: the LayerNorm of its values, or that with their mean and deviation."""
+
+DecoderContext = Literal["visible", "cls"]
+EncodePatches = Literal["causal", "all"]
+
+Readout = Literal["cls", "row", "mean", "row_ends", "row_concat"]
+"""What of the encoder's output is a head's encoding, see `apmae.autoencoder.APMAEModel.encode`."""
+
+ClusteringMethod = Literal["kmeans", "umap_hdbscan"]
+WorkerBackend = Literal["loky", "dask", "ray"]
+Protocol = Literal["cross_validation", "grouped_cross_validation", "held_out"]
+"""Which prompts a classifier is fitted on, and which it is tested on."""
+
+Selection = Literal["positive", "negative", "neutral", "random", "greedy"]
+"""How heads are chosen for an intervention, see `apmae.intervention.selections`."""
+
+OperationName = Literal["zero", "mean", "scale"]
+"""What is done to a head's output, see `apmae.intervention.operations`."""
+
+
+class Block(NamedTuple):
+    """Columns that correctness can be predicted from; `apmae.prediction.features` says how they are read.
+
+    Attributes:
+        per_head: its columns belong to heads, the same number to each, so that heads have an importance.
+        in_one_pass: one forward pass of the target, and of the encoder, gives it.
+        is_baseline: every study measures it.
+    """
+
+    name: str
+    per_head: bool = False
+    in_one_pass: bool = True
+    is_baseline: bool = False
+
+
+BLOCKS = {
+    block.name: block
+    for block in (
+        Block("prior", in_one_pass=False, is_baseline=True),
+        Block("position", in_one_pass=False, is_baseline=True),
+        Block("max_probability", is_baseline=True),
+        Block("margin", is_baseline=True),
+        Block("entropy", is_baseline=True),
+        Block("confidence", is_baseline=True),
+        Block("hidden_state", is_baseline=True),
+        Block("clusters", per_head=True, in_one_pass=False),
+        Block("row_statistics", per_head=True),
+        Block("cls_encodings", per_head=True),
+        Block("row_encodings", per_head=True),
+        Block("mean_encodings", per_head=True),
+        Block("row_ends_encodings", per_head=True),
+        Block("row_concat_encodings", per_head=True),
+        Block("random_clusters", in_one_pass=False),
+    )
+}
+"""By name, in the order in which tables show them."""

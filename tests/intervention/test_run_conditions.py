@@ -1,0 +1,67 @@
+"""Many conditions in one batch, from the middle of the model, against one prompt and condition at a time."""
+
+import polars as pl
+import pytest
+import torch
+from helpers.studies import random_prompts
+
+from apmae.intervention import Intervention, Mean, Scale, Zero
+from apmae.intervention.run_conditions import run_conditions, split_into_batches
+
+PROMPTS = random_prompts().filter(task="eol").head(5)
+
+
+def interventions(operation):
+    heads = [((2, 1),), ((0, 0), (1, 2), (2, 3)), ((1, 3), (2, 0)), ((2, 2),), ()]
+    return [Intervention(chosen, operation) for chosen in heads]
+
+
+@pytest.mark.parametrize("operation", [Zero(), Mean(), Scale(0.5)], ids=lambda operation: operation.name)
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_conditions_together_equal_one_prompt_and_condition_at_a_time(llama, operation, batch_size):
+    means = llama.mean_head_outputs([PROMPTS["input_ids"].to_list()])
+    chosen = interventions(operation)
+    results = run_conditions(llama, chosen, PROMPTS, means, batch_size)
+    for row, intervention in enumerate(chosen):
+        replacement = means if operation.uses_means else None
+        with llama.scale_heads(dict.fromkeys(intervention.heads, operation.factor), replacement):
+            logits = torch.cat([llama.logits([ids]) for ids in PROMPTS["input_ids"].to_list()])
+        assert results.predicted[row].tolist() == logits.argmax(-1).tolist()
+        expected = logits.log_softmax(-1)[torch.arange(5), PROMPTS["next_token_id"].to_list()]
+        torch.testing.assert_close(results.log_probability[row], expected)
+
+
+def test_layers_before_the_first_head_are_run_once_for_all_conditions(llama):
+    runs = []
+    for number, layer in enumerate(llama.model.model.layers):
+        # On what only a layer that really runs calls.
+        layer.mlp.register_forward_hook(lambda *_, number=number: runs.append(number))
+    late = [Intervention(((2, head),)) for head in range(4)]
+    run_conditions(llama, late, PROMPTS, None, batch_size=5)
+    assert [runs.count(layer) for layer in range(3)] == [1, 1, 1 + 4]
+
+
+def test_plain_passes_that_save_nothing_are_not_made(llama):
+    runs = []
+    llama.model.model.layers[0].mlp.register_forward_hook(lambda *_: runs.append(0))
+    late = [Intervention(((1, 0),))]
+    run_conditions(llama, late, PROMPTS, None, batch_size=5)
+    assert len(runs) == 1
+
+
+def test_batches_hold_every_row_once_and_begin_at_their_first_layer():
+    starts = torch.tensor([2, 0, 1, 2])
+    batches = list(split_into_batches(starts, n_prompts=3, batch_size=4))
+    rows = [pair for b in batches for pair in zip(b.conditions.tolist(), b.prompts.tolist(), strict=True)]
+    assert sorted(rows) == [(condition, prompt) for condition in range(4) for prompt in range(3)]
+    assert [batch.start for batch in batches] == [0, 1, 2]
+    assert [batch.conditions.tolist() for batch in batches] == [[1, 1, 1, 2], [2, 2, 0, 0], [0, 3, 3, 3]]
+
+
+def test_prompts_keep_their_places_over_several_chunks(llama):
+    chosen = interventions(Zero())[:2]
+    whole = run_conditions(llama, chosen, PROMPTS, None, batch_size=16)
+    order = [4, 2, 0, 3, 1]
+    shuffled = PROMPTS.select(pl.all().gather(order))
+    parts = run_conditions(llama, chosen, shuffled, None, batch_size=2)
+    assert torch.equal(parts.predicted, whole.predicted[:, order])

@@ -1,0 +1,29 @@
+"""What is checked when a target is loaded, beyond what the families show."""
+
+import pytest
+from helpers.models import tiny_llama
+from transformers import BertConfig, BertLMHeadModel
+from transformers.models.llama import modeling_llama
+
+from apmae.common.errors import ApmaeError
+from apmae.target_model import Target
+
+
+def test_a_model_whose_own_attention_does_something_else_is_refused(monkeypatch):
+    own = modeling_llama.eager_attention_forward
+
+    def hotter(*arguments, scaling, **options):
+        return own(*arguments, scaling=100 * scaling, **options)
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", hotter)
+    message = r"'tiny' \(llama\) cannot be captured: in layer 0 its patterns differ .* by 0\.\d$"
+    with pytest.raises(ApmaeError, match=message):
+        Target(tiny_llama(), None, "tiny")
+
+
+def test_a_model_that_sees_what_comes_later_is_refused():
+    config = BertConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    with pytest.raises(ApmaeError, match=r"\(bert\) cannot be captured: layer 0 is not causal"):
+        Target(BertLMHeadModel(config).eval(), None, "tiny")
