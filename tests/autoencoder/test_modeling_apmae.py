@@ -46,6 +46,25 @@ def test_gradient_reaches_every_parameter(patterns, noise, decoder_context, row_
     assert without == []
 
 
+def test_gradients_are_the_same_on_several_threads_each_time():
+    """On CPUs, threads add up the gradient of an index in the order in which they come."""
+    draw = torch.Generator().manual_seed(3)
+    model = build(pattern_size=128, patch_size=16, row_tokens=True)
+    patterns, noise = torch.rand(64, 128, 128, generator=draw), torch.rand(64, 36, generator=draw)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        gradients = set()
+        for _ in range(8):
+            model.zero_grad()
+            model(patterns, noise).loss.backward()
+            positions = (model.encoder.positions.grad, model.encoder.row_positions.grad)
+            gradients.add(tuple(grad.numpy().tobytes() for grad in positions))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(gradients) == 1
+
+
 @pytest.mark.parametrize("token_values", ["normalized", "with_level"])
 @pytest.mark.parametrize("row_tokens", [False, True])
 def test_gradients_of_constant_patches_are_bounded(noise, row_tokens, token_values):

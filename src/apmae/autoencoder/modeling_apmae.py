@@ -97,12 +97,13 @@ class Encoder(nn.Module):
         count = tokens.patches.shape[1]
         patches = masking.visible[:, : masking.visible_patches]
         places = causal_patch_indices(self.grid_size, patches.device)
-        positions = self.positions[0, 1:][places[patches]]
+        positions = nn.functional.embedding(places[patches], self.positions[0, 1:])
         embedded = self.embed_patches(gather(tokens.patches, patches)) + positions
         if tokens.rows is None:
             return embedded  # type: ignore[no-any-return]
         rows = masking.visible[:, masking.visible_patches :] - count
-        of_rows = self.embed_rows(gather(tokens.rows, rows)) + self.row_positions[0, rows]
+        row_positions = nn.functional.embedding(rows, self.row_positions[0])
+        of_rows = self.embed_rows(gather(tokens.rows, rows)) + row_positions
         return torch.cat([embedded, of_rows], dim=1)
 
     def forward(self, embedded_NVD: Tensor) -> Tensor:
