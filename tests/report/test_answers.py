@@ -4,8 +4,9 @@ import polars as pl
 from helpers.finished_study import condition, interventions, metrics
 
 from apmae.intervention.choices import choose
-from apmae.report.answers import answers, shuffled_labels, versus_zeroing
 from apmae.report.chosen import chosen_effects
+from apmae.report.sections.answers import answers, shuffled_labels
+from apmae.report.sections.interventions import versus_zero_ablation
 from apmae.report.summaries import best_interventions, metrics_table
 
 TOP = pl.DataFrame(
@@ -86,7 +87,7 @@ def test_what_is_left_on_new_prompts_is_told_with_its_interval() -> None:
     )
 
 
-def test_where_a_method_beats_plain_zeroing_is_counted() -> None:
+def test_where_a_method_beats_zero_ablation_is_counted() -> None:
     rows = [
         ("eol", "zero", 0.0, 0.0),
         ("eol", "mean", 0.1, 0.05),
@@ -96,14 +97,14 @@ def test_where_a_method_beats_plain_zeroing_is_counted() -> None:
         ("all tasks", "mean", 0.5, 0.4),
     ]
     chosen = pl.DataFrame(rows, schema=["task", "method", "difference", "difference_low"], orient="row")
-    assert versus_zeroing(chosen) == (
-        "Better than plain zeroing on held-out prompts: mean in 1 of 2 tasks, clearly in 1; "
+    assert versus_zero_ablation(chosen) == (
+        "Better than zero ablation on held-out prompts: mean in 1 of 2 tasks, clearly in 1; "
         "gated in 1 of 2 tasks, clearly in none. In random none is."
     )
-    assert versus_zeroing(chosen.filter(pl.col("task") == "eol")).endswith(
+    assert versus_zero_ablation(chosen.filter(pl.col("task") == "eol")).endswith(
         "gated in the one task, clearly in none."
     )
-    assert versus_zeroing(chosen.clear()) == ""
+    assert versus_zero_ablation(chosen.clear()) == ""
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -13,17 +13,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from apmae.figures import style
-from apmae.report import maps
-from apmae.report.drawings import drawings
-from apmae.report.maps import Reconstruction
-from apmae.report.material import Material, read_material
+from apmae.autoencoder.reconstruction import Reconstruction
+from apmae.figures import head_maps, style
+from apmae.report.data import ReportData
+from apmae.report.section import Drawing
+from apmae.report.sections import SECTIONS, clusters, importance, reconstruction
 from apmae.study import Study
+from apmae.study.artifacts import EVALUATION
 
 
 @pytest.fixture(scope="module")
-def material(made_up_study: Study) -> Material:
-    return replace(read_material(made_up_study), evaluation=evaluation())
+def data(made_up_study: Study) -> Iterator[ReportData]:
+    made_up_study.write(EVALUATION, evaluation())
+    yield ReportData(made_up_study, make_reconstructions(2), "key")
+    made_up_study.path(EVALUATION).unlink()
+
+
+def drawings(data: ReportData) -> list[Drawing]:
+    sections = [section(data) for section in SECTIONS]
+    return [drawing for section in sections if section for drawing in section.figures]
 
 
 def drawn(figure: Figure) -> RendererAgg:
@@ -42,8 +50,8 @@ def tick_labels_overlap(axes: Axes, renderer: RendererAgg) -> bool:
     return False
 
 
-def test_every_figure_has_a_title_axis_names_and_room_for_its_ticks(material: Material) -> None:
-    for drawing in drawings(material, make_reconstructions(2)):
+def test_every_figure_has_a_title_axis_names_and_room_for_its_ticks(data: ReportData) -> None:
+    for drawing in drawings(data):
         figure = drawing.draw()
         renderer = drawn(figure)
         assert figure.get_suptitle(), drawing.name
@@ -60,8 +68,8 @@ def test_every_figure_has_a_title_axis_names_and_room_for_its_ticks(material: Ma
                 assert axes.get_xlabel() or named_once["x"], drawing.name
 
 
-def test_no_text_is_cut_off_or_lies_on_other_text(material: Material) -> None:
-    for drawing in drawings(material, make_reconstructions(2)):
+def test_no_text_is_cut_off_or_lies_on_other_text(data: ReportData) -> None:
+    for drawing in drawings(data):
         figure = drawing.draw()
         renderer = drawn(figure)
         texts = figure.findobj(Text, include_self=False)
@@ -76,8 +84,8 @@ def test_no_text_is_cut_off_or_lies_on_other_text(material: Material) -> None:
         assert not any(a.overlaps(b) for a, b in combinations(boxes, 2)), drawing.name
 
 
-def test_every_caption_names_a_paper_figure_or_says_that_there_is_none(material: Material) -> None:
-    for drawing in drawings(material, make_reconstructions(1)):
+def test_every_caption_names_a_paper_figure_or_says_that_there_is_none(data: ReportData) -> None:
+    for drawing in drawings(data):
         assert "aper" in drawing.caption, drawing.name
         assert drawing.alt.endswith("."), drawing.name
 
@@ -86,7 +94,7 @@ def test_every_caption_names_a_paper_figure_or_says_that_there_is_none(material:
 def test_ticks_of_a_head_map_are_whole_numbers_that_do_not_overlap(shape: tuple[int, int]) -> None:
     layers, heads = np.indices(shape).reshape(2, -1)
     counts = pl.DataFrame({"layer": layers, "head": heads, "n_clusters": layers % 5})
-    figure = maps.clusters_per_head(counts, shape)
+    figure = clusters.clusters_per_head(counts, shape)
     renderer = drawn(figure)
     for axes in figure.axes:
         assert not tick_labels_overlap(axes, renderer)
@@ -96,29 +104,28 @@ def test_ticks_of_a_head_map_are_whole_numbers_that_do_not_overlap(shape: tuple[
 
 def test_heads_without_a_value_are_nan_in_the_grid() -> None:
     table = pl.DataFrame({"layer": [0, 1], "head": [1, 0], "max_difference": [0.5, None]})
-    grid = maps.head_grid(table, "max_difference", (2, 2))
+    grid = head_maps.head_grid(table, "max_difference", (2, 2))
     np.testing.assert_array_equal(grid, [[np.nan, 0.5], [np.nan, np.nan]])
 
 
-def test_importance_tasks_share_one_colour_scale(material: Material) -> None:
-    figure = maps.importance(material.importance, material.top_heads, material.shape)
+def test_importance_tasks_share_one_colour_scale(data: ReportData) -> None:
+    figure = importance.importance(data.importance, data.top_heads, data.shape)
     limits = {axes.images[0].get_clim() for axes in figure.axes if axes.images}
-    assert limits == {(0.0, material.importance["max_difference"].max())}
+    assert limits == {(0.0, data.importance["max_difference"].max())}
 
 
 def test_masked_patches_are_grey_and_what_is_never_attended_is_white() -> None:
     pattern = np.array([[0.0, 0.0], [np.nan, 1.0]], dtype=np.float32)
     item = Reconstruction(0, 0, 0, 0.1, pattern, pattern, pattern)
-    (row,) = [maps.reconstructions([item]).axes[:3]]
+    (row,) = [reconstruction.reconstructions([item]).axes[:3]]
     shown = np.asarray(row[1].images[0].get_array())
     np.testing.assert_allclose(shown[0, 1], [1, 1, 1, 1])
     np.testing.assert_allclose(shown[1, 0][:3], [0xAA / 255, 0xB2 / 255, 0xBB / 255])
     np.testing.assert_allclose(shown[1, 1][:3], [0.993248, 0.906157, 0.143936], atol=1e-5)
 
 
-def test_a_figure_is_saved_as_the_same_bytes_twice(material: Material) -> None:
+def test_a_figure_is_saved_as_the_same_bytes_twice(data: ReportData) -> None:
     first, second = (
-        {kind: style.encode(drawings(material, None)[0].draw(), kind) for kind in ("svg", "png")}
-        for _ in range(2)
+        {kind: style.encode(drawings(data)[0].draw(), kind) for kind in ("svg", "png")} for _ in range(2)
     )
     assert first == second

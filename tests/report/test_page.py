@@ -156,7 +156,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 12, "gallery_clusters": 5, "reconstructions": 0}
+    assert counts == {"figures": 12, "sections": 9, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -190,7 +190,7 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
     study.write(files.METRICS, study.metrics.clear())
     study.write(files.PREDICTIONS, study.predictions.clear())
     counts, page, _ = make(study)
-    assert counts == {"figures": 5, "gallery_clusters": 5, "reconstructions": 1}
+    assert counts == {"figures": 5, "sections": 9, "reconstructions": 1}
     assert "Nothing was predicted." in page.text
     assert "No intervention was run." in page.text
 
@@ -209,7 +209,7 @@ def test_an_evaluation_in_the_studys_directory_is_shown(small_study: Callable[..
     assert counts["figures"] == len(FIGURES) + 1
     assert {"evaluation.svg", "evaluation.png"} <= figures
     assert "made/target-1: 64 prompts, 92,160 patterns" in page.text
-    assert {"href": "#evaluation"} in page.attributes("a")
+    assert {"href": "#cross_evaluation"} in page.attributes("a")
     assert "†" in page.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -111,3 +112,8 @@ def encode(figure: Figure, file_format: str) -> bytes:
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(buffer, format=file_format, dpi=RASTER_DPI, metadata=metadata, facecolor="white")
     return buffer.getvalue()
+
+
+def svg_uri(figure: Figure) -> str:
+    """The figure as a data URI, for a page that loads nothing."""
+    return "data:image/svg+xml;base64," + base64.b64encode(encode(figure, "svg")).decode("ascii")

@@ -74,3 +74,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def clearly(tasks: int) -> str:
+    """In how many tasks a difference's interval excludes zero."""
+    return f"clearly in {tasks or 'none'}"

@@ -12,9 +12,9 @@ from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator, torch_generator
 from apmae.encoding.encoders import load_encoder
 from apmae.pipeline import Context
-from apmae.report.drawings import drawings
-from apmae.report.material import read_material
-from apmae.report.page import picture, render
+from apmae.report.data import ReportData
+from apmae.report.page import draw_figures, render
+from apmae.report.sections import SECTIONS
 from apmae.study import Study
 from apmae.study.artifacts import REPORT
 from apmae.target_model import Target
@@ -41,20 +41,19 @@ def write_report(
         key: identifies what the report was made from; shown on the page.
 
     Returns:
-        `figures`, `gallery_clusters` and `reconstructions`: how many the report has.
+        `figures`, `sections` and `reconstructions`: how many the report has.
     """
-    material = read_material(study)
-    planned = drawings(material, reconstructed)
+    data = ReportData(study, reconstructed, key)
+    sections = [made for section in SECTIONS if (made := section(data)) is not None]
     with study.writing(REPORT) as directory:
         folder = directory / "figures"
         folder.mkdir(parents=True)
-        numbered = enumerate(progress(planned, "Drawing figures", len(planned)), start=1)
-        pictures = {drawing.name: picture(drawing, number, folder) for number, drawing in numbered}
-        page = render(material, pictures, key, datetime.now(UTC))
+        pictures = draw_figures(sections, folder, progress)
+        page = render(data, sections, pictures, datetime.now(UTC))
         (directory / "index.html").write_text(page, encoding="utf-8")
     return {
         "figures": len(pictures),
-        "gallery_clusters": len(material.tiles),
+        "sections": len(sections),
         "reconstructions": len(reconstructed),
     }
 

@@ -41,7 +41,7 @@ from apmae.study.artifacts import (
     Table,
 )
 from apmae.study.config import StudyConfig
-from apmae.study.provenance import provenance
+from apmae.study.provenance import provenance_of
 from apmae.study.study_file import dump_config
 
 if TYPE_CHECKING:
@@ -200,10 +200,16 @@ class Study:
         """Declare a stage not done."""
         (self.path("markers") / f"{stage}.json").unlink(missing_ok=True)
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What made this study: versions, machine, commit and seed."""
+        found: dict[str, Any] = json.loads(self._existing(PROVENANCE).read_text(encoding="utf-8"))
+        return found
+
     def write_provenance(self) -> None:
         """Record what made this study: versions, machine, commit and seed."""
         with self.writing(PROVENANCE) as path:
-            path.write_text(json.dumps(provenance(self.config), indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(provenance_of(self.config), indent=2) + "\n", encoding="utf-8")
 
     def _arrays(self, name: str) -> zarr.Group:
         import zarr

@@ -13,7 +13,7 @@ from apmae.languages import language_named
 from apmae.study.config import StudyConfig
 
 
-def provenance(config: StudyConfig) -> dict[str, Any]:
+def provenance_of(config: StudyConfig) -> dict[str, Any]:
     """Versions, machine and commit of this run."""
     grammar = language_named(config.corpus.language).grammar_package
     packages = ("apmae", "torch", "transformers", "tree-sitter", grammar, "catboost", "umap-learn")

@@ -1,27 +1,43 @@
-"""The three answers that the report opens with, in sentences made from the tables."""
+"""The answers that the report opens with, and the tables behind them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from apmae.figures.wording import (
-    count,
-    head_name,
-    listed,
-    out_of,
-    points,
-    points_interval,
-    readable,
-)
+from apmae.figures.wording import clearly, count, head_name, listed, out_of, points, points_interval, readable
 from apmae.intervention.operations import operation_of
 from apmae.prediction.features import CONFIDENCE, SHUFFLED
-from apmae.report.chosen import ALL_TASKS, REFERENCE
+from apmae.report import summaries
+from apmae.report.chosen import ALL_TASKS
+from apmae.report.data import CLUSTERS, ReportData, by_task
+from apmae.report.section import Section
 from apmae.report.summaries import Comparison, compare_with_confidence
 
-CLUSTERS = "clusters"
+METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
+MORE_METRICS = {
+    "balanced_accuracy": "Balanced accuracy",
+    "auprc": "Average precision",
+    "brier_skill_at_base_rate": "Brier skill at the base rate",
+    "ece_at_base_rate": "Expected calibration error at the base rate, smaller is better",
+    "aurc_at_base_rate": "Area under the risk-coverage curve at the base rate, smaller is better",
+}
 MOST_NAMED = 5
+
+
+def section(data: ReportData) -> Section:
+    """The answers first."""
+    content = {
+        "answers": answers(data.top_heads, data.held_out, data.best_interventions, data.chosen),
+        "top_heads": by_task(data.top_heads),
+        "metric_tables": _metric_tables(data),
+        "shuffled": shuffled_labels(data.held_out),
+        "best": list(data.best_interventions.iter_rows(named=True)),
+    }
+    return Section("answers", "The answers first", (), content)
 
 
 @dataclass(frozen=True)
@@ -45,28 +61,6 @@ def answers(
         chosen: `chosen.chosen_effects`.
     """
     return [_which_heads(top), _how_predictable(held_out), _what_changing_did(best, chosen)]
-
-
-def versus_zeroing(chosen: pl.DataFrame) -> str:
-    """In which tasks other methods do better on held-out prompts than plain zeroing, and in which none does.
-
-    Args:
-        chosen: `chosen.chosen_effects`.
-    """
-    others = chosen.filter(pl.col("task") != ALL_TASKS, pl.col("method") != REFERENCE).drop_nulls(
-        "difference"
-    )
-    if others.is_empty():
-        return ""
-    sentences = []
-    for (method,), rows in others.group_by("method", maintain_order=True):
-        better = rows.filter(pl.col("difference") > 0).height
-        clearly = rows.filter(pl.col("difference_low") > 0).height
-        sentences.append(f"{method} in {out_of(better, rows.height, 'task')}, {_clearly(clearly)}")
-    none = others.group_by("task", maintain_order=True).agg(pl.col("difference").max())
-    left = [readable(task) for task in none.filter(pl.col("difference") <= 0)["task"]]
-    said = f"Better than plain zeroing on held-out prompts: {'; '.join(sentences)}."
-    return f"{said} In {listed(left)} none is." if left else said
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:
@@ -147,11 +141,11 @@ def _versus(comparison: Comparison | None) -> str:
     if comparison.higher > comparison.lower:
         return (
             f"They beat the target's own confidence in {out_of(comparison.higher, total, 'task')}, "
-            f"{_clearly(comparison.clearly_higher)}."
+            f"{clearly(comparison.clearly_higher)}."
         )
     return (
         f"They do not beat the target's own confidence, which does better in "
-        f"{out_of(comparison.lower, total, 'task')}, {_clearly(comparison.clearly_lower)}."
+        f"{out_of(comparison.lower, total, 'task')}, {clearly(comparison.clearly_lower)}."
     )
 
 
@@ -160,12 +154,8 @@ def _added(comparison: Comparison | None) -> str:
         return ""
     return (
         f"Adding them to confidence raises AUROC in {out_of(comparison.higher, comparison.tasks, 'task')}, "
-        f"{_clearly(comparison.clearly_higher)}."
+        f"{clearly(comparison.clearly_higher)}."
     )
-
-
-def _clearly(tasks: int) -> str:
-    return f"clearly in {tasks or 'none'}"
 
 
 def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
@@ -210,3 +200,71 @@ def _values(table: pl.DataFrame, features: str) -> list[float]:
     if "auroc" not in table.columns:
         return []
     return table.filter(pl.col("features") == features)["auroc"].drop_nulls().to_list()
+
+
+def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
+    """Tables with tasks down and feature sets across, by where they stand on the page."""
+    held_out, crossed = data.held_out, summaries.metrics_table(data.metrics, "cross_validation")
+    grouped = summaries.metrics_table(data.metrics, "grouped_cross_validation")
+    own = data.feature_sets
+    others = [name for name in held_out["features"].unique(maintain_order=True) if name not in own]
+    return {
+        "main": [_metric_table(held_out, metric, name, own) for metric, name in METRICS.items()],
+        "difference": [_difference_table(held_out, "auroc", own[1:])],
+        "baselines": [_metric_table(held_out, "auroc", "AUROC of the baselines", others)],
+        "more": [_metric_table(held_out, metric, name, own) for metric, name in MORE_METRICS.items()],
+        "grouped_cross_validation": [
+            *[_metric_table(grouped, metric, name, own) for metric, name in METRICS.items()],
+            _difference_table(grouped, "auroc", own[1:]),
+        ],
+        "cross_validation": [_metric_table(crossed, metric, name, own) for metric, name in METRICS.items()],
+    }
+
+
+def _metric_table(table: pl.DataFrame, metric: str, name: str, features: list[str]) -> dict[str, Any]:
+    title = f"{name}, with 95% interval; the best of a task in bold"
+    return _table(table, metric, title, features, lambda row: bool(row[f"{metric}_best"]))
+
+
+def _difference_table(table: pl.DataFrame, metric: str, features: list[str]) -> dict[str, Any]:
+    title = "AUROC minus that of confidence, with paired 95% interval; in bold where it does not hold zero"
+
+    def certain(row: dict[str, Any]) -> bool:
+        low, high = row[f"{metric}_difference_low"], row[f"{metric}_difference_high"]
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+    return {**_table(table, f"{metric}_difference", title, features, certain), "signed": True}
+
+
+def _table(
+    table: pl.DataFrame,
+    column: str,
+    title: str,
+    features: list[str],
+    bold: Callable[[dict[str, Any]], bool],
+) -> dict[str, Any]:
+    shown = [name for name in features if name in set(table["features"])] if column in table.columns else []
+    cells = {(row["task"], row["features"]): row for row in table.iter_rows(named=True)}
+    prompts = table.group_by("task", maintain_order=True).agg(pl.col("prompts").max())
+    return {
+        "title": title,
+        "features": shown,
+        "rows": [
+            (task, number, [_cell(cells.get((task, name)), column, bold) for name in shown])
+            for task, number in prompts.iter_rows()
+        ],
+        "signed": False,
+    }
+
+
+def _cell(
+    row: dict[str, Any] | None, column: str, bold: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
+    if row is None or row[column] is None:
+        return None
+    return {
+        "value": row[column],
+        "low": row[f"{column}_low"],
+        "high": row[f"{column}_high"],
+        "bold": bold(row),
+    }

@@ -1,0 +1,42 @@
+"""A section of the report: its title, its figures, and what its part of the page is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure yet to be drawn.
+
+    Attributes:
+        name: of its files.
+        alt: what it shows, for those who cannot see it.
+        legible_pixels: its least useful width.
+    """
+
+    name: str
+    draw: Callable[[], Figure]
+    alt: str
+    caption: str
+    legible_pixels: int = 640
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report.
+
+    Attributes:
+        name: its anchor, and the name of its template in `sections/`.
+        figures: in the order of the page.
+        content: what its template is given, beside `pictures`, the drawn figures by name.
+    """
+
+    name: str
+    title: str
+    figures: tuple[Drawing, ...] = ()
+    content: Mapping[str, Any] = field(default_factory=dict)

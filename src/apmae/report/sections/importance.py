@@ -1,0 +1,76 @@
+"""Which heads the classifiers go by (paper figures 5, 6 and 8 to 17)."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from apmae.figures import style
+from apmae.figures.head_maps import task_maps
+from apmae.report import summaries
+from apmae.report.data import CLUSTERS, TOP_HEADS, ReportData, by_task
+from apmae.report.section import Drawing, Section
+
+
+def section(data: ReportData) -> Section:
+    """Importance of every head."""
+    figures = () if data.importance.is_empty() else (_importance(data), _mean_shap(data))
+    others = {
+        name: by_task(summaries.top_heads(rows, TOP_HEADS))
+        for name, rows in data.importance_of.items()
+        if name != CLUSTERS
+    }
+    return Section("importance", "Importance per head", figures, {"top_heads_of": others})
+
+
+def _importance(data: ReportData) -> Drawing:
+    return Drawing(
+        "importance",
+        lambda: importance(data.importance, data.top_heads, data.shape),
+        alt="Heat maps of head importance by layer and head, one for each task.",
+        caption="One cell a head: the largest difference between the mean SHAP values of its clusters, that "
+        "is, how far knowing the head's pattern can move the predicted log-odds of a correct completion. One "
+        f"colour scale for all tasks; the top {TOP_HEADS} heads "
+        "of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
+        legible_pixels=760,
+    )
+
+
+def _mean_shap(data: ReportData) -> Drawing:
+    return Drawing(
+        "mean_shap",
+        lambda: mean_shap(data.importance, data.shape),
+        alt="Heat maps of the mean SHAP value by layer and head, one for each task.",
+        caption="One cell a head: blue where its patterns speak for a correct completion, averaged over the "
+        "training prompts, red where they speak for an incorrect one. One colour scale for all tasks. Paper "
+        "figures 8 to 17.",
+        legible_pixels=760,
+    )
+
+
+@style.styled
+def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -> Figure:
+    """Largest difference of mean SHAP values between a head's clusters, per task (figures 5, 6).
+
+    Args:
+        table: the importance table.
+        top: the heads to ring, from `summaries.top_heads`.
+        shape: (layers, heads) of the target.
+    """
+    label = "Largest difference of mean\nSHAP values (log-odds)"
+    figure, panels = task_maps(table, "max_difference", shape, label)
+    for task, axes in panels.items():
+        marked = top.filter(pl.col("task") == task)
+        axes.plot(
+            marked["head"], marked["layer"], "o", markersize=6.5, fillstyle="none", color=style.PALETTE[1]
+        )
+    style.title(figure, "Which heads tell correct from incorrect completions")
+    return figure
+
+
+@style.styled
+def mean_shap(table: pl.DataFrame, shape: tuple[int, int]) -> Figure:
+    """Mean SHAP value of every head, per task (figures 8 to 17); arguments as of `importance`."""
+    figure, _ = task_maps(table, "mean_shap", shape, "Mean SHAP value\n(log-odds)")
+    style.title(figure, "Towards which outcome a head speaks on average")
+    return figure

@@ -1,0 +1,178 @@
+"""What changing heads does, chosen on tuning prompts and measured on held-out ones (paper figure 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from apmae.figures import style
+from apmae.figures.panels import legend, panel_grid, plain_number
+from apmae.figures.wording import clearly, listed, out_of, readable
+from apmae.intervention.operations import operation_of
+from apmae.report import summaries
+from apmae.report.chosen import ALL_TASKS, REFERENCE, side_effect_table
+from apmae.report.data import ReportData, by_task
+from apmae.report.section import Drawing, Section
+from apmae.report.summaries import VARIANT
+
+
+def section(data: ReportData) -> Section:
+    """Interventions."""
+    effects = summaries.intervention_effects(data.interventions)
+    pooled = summaries.intervention_effects(data.interventions, pooled=True)
+    figures = []
+    if not paper_variant(effects).is_empty():
+        figures += [_intervention_overview(pooled), _intervention_tasks(effects)]
+    if effects.select(VARIANT).n_unique() > 1:
+        figures.append(_intervention_variants(pooled))
+    side_effects = side_effect_table(
+        data.in_task_order(data.study.side_effects), data.study.choices, data.chosen
+    )
+    content = {
+        "gate": data.config.intervention.gate,
+        "flips": by_task(effects),
+        "chosen": by_task(data.chosen),
+        "versus_zero_ablation": versus_zero_ablation(data.chosen),
+        "side_effects": list(side_effects.iter_rows(named=True)),
+    }
+    return Section("interventions", "Interventions", tuple(figures), content)
+
+
+def paper_variant(effects: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are like the paper's: the study's first importance, heads zeroed."""
+    first = effects.filter(operation="zero").head(1).select("importance", "operation")
+    return effects.join(first, on=["importance", "operation"], how="semi", maintain_order="left")
+
+
+def versus_zero_ablation(chosen: pl.DataFrame) -> str:
+    """In which tasks other methods do better on held-out prompts than zero ablation, and in which none does.
+
+    Args:
+        chosen: `chosen.chosen_effects`.
+    """
+    others = chosen.filter(pl.col("task") != ALL_TASKS, pl.col("method") != REFERENCE).drop_nulls(
+        "difference"
+    )
+    if others.is_empty():
+        return ""
+    sentences = []
+    for (method,), rows in others.group_by("method", maintain_order=True):
+        better = rows.filter(pl.col("difference") > 0).height
+        certain = rows.filter(pl.col("difference_low") > 0).height
+        sentences.append(f"{method} in {out_of(better, rows.height, 'task')}, {clearly(certain)}")
+    none = others.group_by("task", maintain_order=True).agg(pl.col("difference").max())
+    left = [readable(task) for task in none.filter(pl.col("difference") <= 0)["task"]]
+    said = f"Better than zero ablation on held-out prompts: {'; '.join(sentences)}."
+    return f"{said} In {listed(left)} none is." if left else said
+
+
+def _intervention_overview(pooled: pl.DataFrame) -> Drawing:
+    return Drawing(
+        "intervention_overview",
+        lambda: intervention_overview(paper_variant(pooled)),
+        alt="Net change in accuracy over all tasks against the number of heads zeroed, by selection.",
+        caption="Prompts that became correct minus prompts that became incorrect, in percent of the "
+        "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
+        "(towards correct), negative (towards incorrect), neutral (nearest to zero), random (mean over the "
+        "draws), greedy (one after the other, by what zeroing does to training prompts, at most so "
+        "many). Lines are 95% intervals over prompts; above zero the "
+        "model got better. Paper figure 7 (a).",
+    )
+
+
+def _intervention_tasks(effects: pl.DataFrame) -> Drawing:
+    return Drawing(
+        "intervention_tasks",
+        lambda: intervention_tasks(paper_variant(effects)),
+        alt="Net change in accuracy against the number of heads zeroed, one panel for each task.",
+        caption="The same, task by task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
+        legible_pixels=760,
+    )
+
+
+def _intervention_variants(pooled: pl.DataFrame) -> Drawing:
+    return Drawing(
+        "intervention_variants",
+        lambda: intervention_variants(pooled),
+        alt="Net change over all tasks against the number of heads, one panel for each operation.",
+        caption="Held-out prompts of all tasks, on shared axes: the same heads zeroed, replaced by their "
+        "mean output over training prompts, or multiplied by a factor; and heads chosen by the importance of "
+        "other models, where the study has them. Greedy: at most so many. Not in the paper.",
+        legible_pixels=760,
+    )
+
+
+@style.styled
+def intervention_overview(effects: pl.DataFrame) -> Figure:
+    """Net change over all tasks against the number of heads zeroed (`intervention_effects`)."""
+    figure = Figure(figsize=(style.WIDTH_INCHES, 3.9))
+    axes = figure.subplots()
+    _curves(axes, effects, effects["selection"].unique(maintain_order=True).to_list())
+    axes.set_xlabel("Heads zeroed (number, log scale)")
+    axes.set_ylabel("Net change in accuracy\n(percentage points)")
+    figure.legend(loc="outside lower left", ncols=6)
+    style.title(figure, "Zeroing heads: net change over all tasks")
+    return figure
+
+
+@style.styled
+def intervention_tasks(effects: pl.DataFrame) -> Figure:
+    """Net change of every task, one panel each, axes shared (`intervention_effects`)."""
+    panels = {readable(name): rows for (name,), rows in effects.group_by("task", maintain_order=True)}
+    return _curve_panels(panels, "Heads zeroed", "Zeroing heads: net change per task")
+
+
+@style.styled
+def intervention_variants(effects: pl.DataFrame) -> Figure:
+    """Net change over all tasks, a panel for each of `VARIANT` (pooled `intervention_effects`)."""
+    several = effects["importance"].n_unique() > 1
+    panels = {
+        operation_of(operation, factor).words + (f", by {readable(importance)}" if several else ""): rows
+        for (importance, operation, factor), rows in effects.group_by(VARIANT, maintain_order=True)
+    }
+    return _curve_panels(panels, "Heads changed", "Changing heads: net change over all tasks")
+
+
+def _curve_panels(panels_of: dict[str, pl.DataFrame], heads: str, title: str) -> Figure:
+    """Net change against the number of heads, a panel for each table, axes shared."""
+    selections = pl.concat(list(panels_of.values()))["selection"].unique(maintain_order=True).to_list()
+    change = "Net change in accuracy\n(percentage points)"
+    figure, panels = panel_grid(len(panels_of), 3, 0.9, 2.2, f"{heads} (number, log scale)", change)
+    for axes, (name, effects) in zip(panels, panels_of.items(), strict=True):
+        _curves(axes, effects, selections)
+        axes.set_title(name)
+    legend(figure, panels, 6)
+    style.title(figure, title)
+    return figure
+
+
+def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> None:
+    colour, marker = style.colours(selections), style.markers(selections)
+    counts = effects["n_heads"].to_list()
+    left, right = min(counts) / 1.2, max(counts) * 1.2
+    axes.axhline(0, color=style.MUTED, linewidth=0.8)
+    for index, name in enumerate(selections):
+        rows = effects.filter(pl.col("selection") == name).sort("n_heads")
+        if rows.is_empty():
+            continue
+        # Curves lie side by side, 1% of the axis apart, so that no interval hides another.
+        heads = rows["n_heads"].to_numpy() * (right / left) ** (0.01 * (index - (len(selections) - 1) / 2))
+        change, low, high = (
+            100 * rows[column].fill_null(np.nan).to_numpy() for column in ("net_change", "low", "high")
+        )
+        axes.vlines(heads, low, high, color=colour[name], linewidth=1, alpha=0.75)
+        axes.plot(
+            heads, change, color=colour[name], marker=marker[name], markersize=4, linewidth=1.4, label=name
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(plain_number))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    axes.grid(axis="y")

@@ -1,0 +1,177 @@
+"""Is the completion correct? Feature sets compared (paper figure 4 II), and how far to trust them."""
+
+from __future__ import annotations
+
+import math
+from textwrap import fill
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from apmae.figures import style
+from apmae.figures.panels import legend, panel_grid
+from apmae.figures.wording import readable
+from apmae.report import selective, summaries
+from apmae.report.data import ReportData
+from apmae.report.section import Drawing, Section
+
+PROTOCOLS = {"held_out": "held-out groups", "cross_validation": "cross-validation"}
+METRIC_NAMES = {"accuracy": "Accuracy (fraction of prompts)", "auroc": "AUROC (0.5 is chance)"}
+PANEL_CHARACTERS = 26
+"""Longest line of a title over one of four panels."""
+
+
+def section(data: ReportData) -> Section:
+    """Prediction of correctness."""
+    tables = {protocol: summaries.metrics_table(data.metrics, protocol) for protocol in PROTOCOLS}
+    held_out, crossed = (_prediction(data, tables[name], name, words) for name, words in PROTOCOLS.items())
+    predictions = _held_out_predictions(data)
+    trusted = [] if predictions.is_empty() else [_reliability(predictions), _risk_coverage(data, predictions)]
+    return Section("prediction", "Prediction", (*held_out, *trusted, *crossed))
+
+
+def _prediction(data: ReportData, table: pl.DataFrame, protocol: str, protocol_name: str) -> list[Drawing]:
+    if table.is_empty():
+        return []
+    fitted = {
+        "held_out": "Fitted on the training groups, measured on prompts of groups never seen; clusters, too, "
+        "are fitted on the training groups only. Intervals resample whole groups.",
+        "cross_validation": "The paper's protocol: folds that may cut through groups, over all of which "
+        "prompts are counted together. Clusters are fitted on all prompts, the tested ones included. "
+        "Intervals resample whole groups.",
+    }[protocol]
+    shown = table.filter(pl.col("features").is_in(data.feature_sets))
+    drawing = Drawing(
+        f"prediction_{protocol}",
+        lambda: prediction(shown, protocol_name),
+        alt=f"Accuracy and AUROC with 95% intervals per task and feature set, {protocol_name}.",
+        caption=f"{fitted} Each mark is one feature set, the line its 95% interval; further right is better, "
+        "and the dashed line at 0.5 is what guessing reaches on balanced prompts. Compare clusters with "
+        "confidence, which costs nothing. Paper figure 4 (II).",
+        legible_pixels=720,
+    )
+    return [drawing]
+
+
+def _reliability(predictions: pl.DataFrame) -> Drawing:
+    return Drawing(
+        "reliability",
+        lambda: reliability(selective.reliability(predictions)),
+        alt="Share of correct completions against the predicted probability, one panel for each feature set.",
+        caption="Held-out prompts of all tasks, gathered by predicted probability in bins of a tenth. On the "
+        "dashed line, predictions are true; below it they promise too much. The size of a dot is the share "
+        "of prompts in its bin, the line the 95% Wilson interval. Not in the paper.",
+        legible_pixels=720,
+    )
+
+
+def _risk_coverage(data: ReportData, predictions: pl.DataFrame) -> Drawing:
+    curves = selective.risk_coverage(predictions, data.study.tasks)
+    return Drawing(
+        "risk_coverage",
+        lambda: risk_coverage(curves.filter(pl.col("features").is_in(_headline_sets(data)))),
+        alt="Fraction of incorrect completions against the fraction trusted, one panel for each task.",
+        caption="Held-out prompts, weighted to how often the target is right before balancing. From left to "
+        "right ever less sure completions are trusted; the lower the curve, the fewer mistakes among them. "
+        "At the right end all are trusted, and the mistakes are the target's own. Not in the paper.",
+        legible_pixels=760,
+    )
+
+
+def _headline_sets(data: ReportData) -> list[str]:
+    """Confidence, every single block, and the union of most blocks."""
+    unions = [name for name in data.feature_sets if "+" in name]
+    largest = max(unions, key=lambda name: name.count("+"), default=None)
+    return [name for name in data.feature_sets if "+" not in name or name == largest]
+
+
+def _held_out_predictions(data: ReportData) -> pl.DataFrame:
+    """Rows (task, features, probability, correct), confidence first; without shuffled labels."""
+    order = pl.DataFrame({"features": data.feature_sets}).with_row_index("rank")
+    outcomes = data.prompts.select("prompt_id", "correct")
+    held_out = data.study.predictions.filter(protocol="held_out")
+    held_out = held_out.join(order, on="features", maintain_order="left")
+    table = data.in_task_order(held_out).sort("rank", maintain_order=True)
+    return table.join(outcomes, on="prompt_id", maintain_order="left").select(
+        "task", "features", "probability", "correct"
+    )
+
+
+@style.styled
+def prediction(table: pl.DataFrame, protocol_name: str) -> Figure:
+    """Accuracy and AUROC of every feature set with 95% intervals (a `summaries.metrics_table`)."""
+    tasks = table["task"].unique(maintain_order=True).to_list()
+    features = table["features"].unique(maintain_order=True).to_list()
+    legend_rows = math.ceil(len(features) / 4)
+    height = 1.1 + 0.22 * legend_rows + len(tasks) * (0.14 * len(features) + 0.16)
+    figure = Figure(figsize=(style.WIDTH_INCHES, height))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, metric in zip(panels, METRIC_NAMES, strict=True):
+        _dots(axes, table, metric, tasks, features)
+    panels[0].set_yticks(range(len(tasks)), [readable(task) for task in tasks])
+    panels[0].set_ylim(len(tasks) - 0.5, -0.5)
+    panels[0].set_ylabel("Task")
+    legend(figure, panels[:1], 4)
+    style.title(figure, f"Predicting whether a completion is correct ({protocol_name})")
+    return figure
+
+
+def _dots(axes: Axes, table: pl.DataFrame, metric: str, tasks: list[str], features: list[str]) -> None:
+    colour, marker = style.colours(features), style.markers(features)
+    step = 0.8 / len(features)
+    axes.axvline(0.5, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    for index, name in enumerate(features):
+        rows = table.filter(pl.col("features") == name)
+        places = [tasks.index(task) + (index - (len(features) - 1) / 2) * step for task in rows["task"]]
+        value = rows[metric].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        low = rows[f"{metric}_low"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        high = rows[f"{metric}_high"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        axes.hlines(places, low, high, color=colour[name], linewidth=1.3)
+        axes.plot(
+            value, places, marker[name], color=colour[name], markersize=4.2, label=readable(name), zorder=3
+        )
+    for boundary in np.arange(0.5, len(tasks) - 0.5):
+        axes.axhline(boundary, color=style.RULE, linewidth=0.7)
+    axes.grid(axis="x")
+    axes.set_xlabel(METRIC_NAMES[metric])
+
+
+@style.styled
+def reliability(table: pl.DataFrame) -> Figure:
+    """Observed against predicted frequency, a panel for each feature set (`selective.reliability`)."""
+    sets = table["features"].unique(maintain_order=True).to_list()
+    predicted, right = "Predicted probability", "Correct completions\n(fraction)"
+    figure, panels = panel_grid(len(sets), 4, 0.7, 2.5, predicted, right)
+    for axes, name in zip(panels, sets, strict=True):
+        bins = table.filter(pl.col("features") == name)
+        axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.vlines(bins["probability"], bins["low"], bins["high"], color=style.PALETTE[0], linewidth=1.2)
+        sizes = 90 * bins["prompts"] / bins["prompts"].sum() + 8
+        axes.scatter(bins["probability"], bins["frequency"], s=sizes, color=style.PALETTE[0], zorder=3)
+        axes.set_title(fill(readable(name), PANEL_CHARACTERS))
+        axes.grid()
+    style.title(figure, "Are predicted probabilities true?")
+    return figure
+
+
+@style.styled
+def risk_coverage(curves: pl.DataFrame) -> Figure:
+    """Incorrect completions among the surest ones, a panel for each task (`selective.risk_coverage`)."""
+    tasks = curves["task"].unique(maintain_order=True).to_list()
+    features = curves["features"].unique(maintain_order=True).to_list()
+    colour = style.colours(features)
+    trusted, wrong = "Completions trusted (fraction, surest first)", "Incorrect among them\n(fraction)"
+    figure, panels = panel_grid(len(tasks), 3, 1.1, 2.2, trusted, wrong)
+    for axes, task in zip(panels, tasks, strict=True):
+        for name in features:
+            curve = curves.filter(pl.col("task") == task, pl.col("features") == name)
+            axes.plot(
+                curve["coverage"], curve["risk"], color=colour[name], linewidth=1.3, label=readable(name)
+            )
+        axes.set_title(readable(task))
+        axes.grid()
+    legend(figure, panels, 4)
+    style.title(figure, "How many mistakes remain when only the surest completions are trusted")
+    return figure
