@@ -71,7 +71,7 @@ table2: $(INSTALLED)  ## an encoder on each of three targets, and each on the pa
 	for target in $(TARGETS); do for stage in prompts train; do \
 	  $(BIN)/apmae $$stage studies/table2.yaml --set name=table2-$$target --set target.model=$$target || exit 1; \
 	done; done
-	$(BIN)/apmae evaluate --encoder $(TARGETS:%=runs/table2-%) --target $(TARGETS) --output runs/table2
+	$(BIN)/apmae evaluate $(TARGETS:%=--encoder runs/table2-%) $(TARGETS:%=--target %) --output runs/table2
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

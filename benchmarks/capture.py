@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from alternate import machine, parser_of, timed
+from timing import machine, parser_of, timed
 from torch import Tensor
 
 from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale

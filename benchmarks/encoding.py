@@ -1,6 +1,6 @@
 """What encoding with an AP-MAE of the paper's size costs, as ratios in one run.
 
-- plain: float32, attention in separate operations, all 65 tokens (benchmarks/plain.py);
+- plain: float32, attention in separate operations, all 65 tokens (benchmarks/plain_apmae.py);
 - float32: ours, the lower triangle's 37 tokens, PyTorch's fused attention;
 - bfloat16, where the device has it: the same, as the encode stage then runs it;
 - all patches: what a released checkpoint (`encode_patches: all`) costs, in the device's native precision.
@@ -13,14 +13,15 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from alternate import fastest, parser_of, print_table
-from plain import PATTERN_SIZE, PlainAutoencoder
+from plain_apmae import PATTERN_SIZE, PlainAutoencoder
+from timing import fastest, parser_of, print_table
 from torch import Tensor
 
 from apmae.autoencoder import APMAEConfig, APMAEModel, autocasting
 from apmae.common.devices import native_precision, torch_device
+from apmae.vocabulary import Readout
 
-READOUTS = ("cls", "row")
+READOUTS: tuple[Readout, ...] = ("cls", "row")
 PLAIN = "plain"
 
 

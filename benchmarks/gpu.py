@@ -33,9 +33,9 @@ from typing import Literal, NamedTuple
 
 import torch
 import transformers
-from alternate import device_name, fastest
 from capture import LENGTH_TOKENS, PATCH_SIZE, quarter_of_heads
 from projection import flop_of, keep_scaled, random_starcoder2
+from timing import device_name, fastest
 from torch import Tensor
 from training import update
 

@@ -18,8 +18,9 @@ import argparse
 
 import polars as pl
 import torch
-from alternate import fastest, parser_of, print_table
+from timing import fastest, parser_of, print_table
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from apmae.intervention.apply import apply
 from apmae.intervention.intervention import Intervention
@@ -83,7 +84,7 @@ def _whole_passes(target: Target, conditions: list[Intervention], ids: Tensor) -
                 target.logits(batch).argmax(-1)
 
 
-def _one_by_one(model: torch.nn.Module, conditions: list[Intervention], prompt: Tensor) -> None:
+def _one_by_one(model: PreTrainedModel, conditions: list[Intervention], prompt: Tensor) -> None:
     for condition in conditions:
         with torch.inference_mode(), apply(model, condition):
             model(prompt[None].to(model.device)).logits[:, -1].argmax(-1)

@@ -16,8 +16,8 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from alternate import fastest, machine, parser_of
 from capture import LENGTH_TOKENS, PATCH_SIZE, quarter_of_heads
+from timing import fastest, machine, parser_of
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from training import step

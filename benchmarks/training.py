@@ -3,7 +3,7 @@
 Forward, backward and AdamW, on patterns that lie in memory (capture: benchmarks/capture.py):
 
 - plain: float32, attention in separate operations, all 65 tokens through encoder and decoder, AdamW
-  without options (benchmarks/plain.py);
+  without options (benchmarks/plain_apmae.py);
 - plain, visible only: the same, but the encoder leaves masked patches out, as the release does;
 - float32, bfloat16: ours, 19 tokens through the encoder, 37 through the decoder, fused AdamW; in the native
   one of the device as the train stage runs it, and without bfloat16 where the device emulates it.
@@ -16,8 +16,8 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from alternate import fastest, parser_of, print_table
-from plain import PATTERN_SIZE, PlainAutoencoder
+from plain_apmae import PATTERN_SIZE, PlainAutoencoder
+from timing import fastest, parser_of, print_table
 from torch import Tensor
 
 from apmae.autoencoder import APMAEConfig, APMAEModel, PatternTokens, autocasting

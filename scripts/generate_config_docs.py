@@ -74,8 +74,9 @@ def _type(annotation: Any) -> str:
         return (
             " or ".join(_type(argument) for argument in arguments if argument is not type(None)) + ", or null"
         )
+    name: str = annotation.__name__
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}.get(
-        annotation.__name__, annotation.__name__.lower()
+        name, name.lower()
     )
 
 

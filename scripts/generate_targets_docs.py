@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from families import page  # noqa: E402
+from helpers.families import page  # noqa: E402
 
-(ROOT / "docs" / "targets.md").write_text(page())
+if __name__ == "__main__":
+    (ROOT / "docs" / "targets.md").write_text(page())

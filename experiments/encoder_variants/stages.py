@@ -9,7 +9,7 @@ from itertools import groupby
 from apmae import pipeline
 from apmae.common.progress import Progress
 from apmae.encoding import stage as encoding
-from apmae.pipeline import StageName
+from apmae.stages import StageName
 from apmae.study import Study
 from apmae.study.artifacts import ENCODER, PROMPTS, TASKS, Table
 from apmae.study.config import StudyConfig

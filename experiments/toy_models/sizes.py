@@ -63,7 +63,7 @@ TOY_MODELS = {
 
 
 def toy_model_named(name: str) -> ToyModel:
-    """Look a toy model up.
+    """PromptView a toy model up.
 
     Raises:
         ApmaeError: there is none of that name.

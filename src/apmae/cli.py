@@ -6,18 +6,17 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from apmae.common.command import one_line_errors
+from apmae.stages import STAGE_NAMES, STAGES, Stage, StageName
 from apmae.vocabulary import PromptFormat, Scaling, TargetPrecision
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from apmae.pipeline import StageName
     from apmae.study import Study
 
 app = typer.Typer(
@@ -43,88 +42,40 @@ def main() -> None:
 
 @app.command()
 def run(study: StudyFile, overrides: Overrides = None) -> None:
-    """Run every stage that is not done, and print what came out."""
+    """Run every stage that is not done, and print a summary table."""
     finished = _run(study, overrides, None)
     _print_summary(finished)
 
 
-@app.command()
-def prompts(study: StudyFile, overrides: Overrides = None) -> None:
-    """Mine completion prompts from source code and run the target on them."""
-    _run(study, overrides, "prompts")
+def _add_stage(stage: Stage) -> None:
+    def command(study: StudyFile, overrides: Overrides = None) -> None:
+        _run(study, overrides, stage.name)
+
+    app.command(stage.name, help=stage.about)(command)
+
+
+for _stage in STAGES:
+    _add_stage(_stage)
 
 
 @app.command()
-def train(study: StudyFile, overrides: Overrides = None) -> None:
-    """Train the AP-MAE on the target's attention patterns."""
-    _run(study, overrides, "train")
-
-
-@app.command()
-def encode(study: StudyFile, overrides: Overrides = None) -> None:
-    """Encode every head's pattern on every prompt."""
-    _run(study, overrides, "encode")
-
-
-@app.command()
-def cluster(study: StudyFile, overrides: Overrides = None) -> None:
-    """Cluster each head's encodings."""
-    _run(study, overrides, "cluster")
-
-
-@app.command()
-def predict(study: StudyFile, overrides: Overrides = None) -> None:
-    """Predict from the clusters whether a completion is correct, beside the baselines."""
-    _run(study, overrides, "predict")
-
-
-@app.command()
-def intervene(study: StudyFile, overrides: Overrides = None) -> None:
-    """Change the heads that SHAP points at and measure what that does."""
-    _run(study, overrides, "intervene")
-
-
-@app.command()
-def report(study: StudyFile, overrides: Overrides = None) -> None:
-    """Write the report, a page that opens from disk."""
-    _run(study, overrides, "report")
-
-
-class _ListsOfNames(TyperCommand):
-    """Lets `--encoder A B` stand for `--encoder A --encoder B`, and so for `--target`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, each further name given its option."""
-        spelled: list[str] = []
-        option, names = "", 0
-        for word in args:
-            if word.startswith("--"):
-                option, names = word, 0
-            elif option in ("--encoder", "--target"):
-                spelled += [option] if names else []
-                names += 1
-            spelled.append(word)
-        return super().parse_args(ctx, spelled)
-
-
-@app.command(cls=_ListsOfNames)
 def evaluate(
     encoder: Annotated[
         list[str],
-        typer.Option(metavar="RUN...", help="Studies' directories, encoders' directories or hub ids."),
+        typer.Option(metavar="RUN", help="A study's or encoder's directory, or a hub id; may be repeated."),
     ],
     target: Annotated[
         list[str],
-        typer.Option(metavar="MODEL...", help="Models as in `target.model`, or studies' directories."),
+        typer.Option(metavar="MODEL", help="As target.model, or a study's directory; may be repeated."),
     ],
     study: Annotated[
         Path | None,
         typer.Option(
             metavar="STUDY.yaml",
-            help="Mines the prompts of targets that no RUN has; by default the first RUN's study does.",
+            help="Study whose config mines prompts for targets without a RUN (default: the first RUN's).",
         ),
     ] = None,
-    prompts: Annotated[int, typer.Option(min=1, help="Held-out prompts of a target, at most.")] = 64,
+    prompts: Annotated[int, typer.Option(min=1, help="At most this many held-out prompts per target.")] = 64,
     mask_ratio: Annotated[
         float | None, typer.Option(help="Fraction of the patches to mask; the encoders' own by default.")
     ] = None,
@@ -159,7 +110,7 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from apmae.pipeline import STAGE_NAMES, Inputs, stage_keys, state
+    from apmae.pipeline import Inputs, stage_keys, state
     from apmae.study import Study
     from apmae.study.study_file import load_config
 
@@ -198,8 +149,7 @@ def show(
         str | None,
         typer.Option(
             metavar="L5H6,...",
-            help="Heads to draw with their tokens; by default the four whose last token stands out most "
-            "by where it looks.",
+            help="Heads to draw with their tokens; by default four whose last token attends unusually.",
         ),
     ] = None,
     scaling: Annotated[
@@ -208,7 +158,7 @@ def show(
     ] = "absolute",
     dtype: Annotated[
         TargetPrecision,
-        typer.Option(help="Precision of the weights; auto: what the device is fast in."),
+        typer.Option(help="Precision of the weights; auto: bfloat16 where it is native, else float32."),
     ] = "auto",
     device: Annotated[str, typer.Option(help="Torch device, auto or balanced.")] = "auto",
     trust_remote_code: Annotated[
@@ -219,7 +169,7 @@ def show(
         typer.Option(metavar="DIR", help="Where the page goes; show/<file>-<line> by default."),
     ] = None,
 ) -> None:
-    """Show one prompt: what comes next, and where every head looks."""
+    """Write a page about one prompt: the predicted token, and every head's attention pattern."""
     _quiet_libraries()
     from rich.console import Console
 
@@ -231,10 +181,10 @@ def show(
     hole = viewer.read_hole(place)
     target = Target.load(model, dtype, device, trust_remote_code)
     prompt = viewer.hole_prompt(hole, target.tokenizer, prompt_format, length_tokens)
-    seen = viewer.look(target, prompt)
+    seen = viewer.view_prompt(target, prompt)
     Console().print(viewer.summary(seen))
     directory = output or Path("show") / f"{hole.path.stem}-{hole.line}"
-    chosen = viewer.telling_heads(seen.log_probs, 4) if wanted is None else wanted
+    chosen = viewer.standout_heads(seen.log_probs, 4) if wanted is None else wanted
     page = viewer.write_page(seen, chosen, scaling, directory)
     typer.echo(f"page: {page}")
 
@@ -248,11 +198,11 @@ def score(
         typer.Option("--task", help="A task of the study, may be repeated; all of them by default."),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="Holes of a task in a file, at most, spread over the file.")
+        int, typer.Option(min=1, help="At most this many holes per task and file, spread over the file.")
     ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Predict where in source files the target's completion is correct, and by which heads."""
+    """Score the holes of source files: how likely the target is correct, and which heads say so."""
     _quiet_libraries()
     from apmae import scoring
     from apmae.common.progress import console

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 TargetPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 """Of the target's weights; `auto`: bfloat16 where the device computes it natively, else float32."""
@@ -65,11 +65,7 @@ BLOCKS = {
         Block("hidden_state", is_baseline=True),
         Block("clusters", per_head=True, in_one_pass=False),
         Block("row_statistics", per_head=True),
-        Block("cls_encodings", per_head=True),
-        Block("row_encodings", per_head=True),
-        Block("mean_encodings", per_head=True),
-        Block("row_ends_encodings", per_head=True),
-        Block("row_concat_encodings", per_head=True),
+        *(Block(f"{readout}_encodings", per_head=True) for readout in get_args(Readout)),
         Block("random_clusters", in_one_pass=False),
     )
 }

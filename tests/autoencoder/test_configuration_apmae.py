@@ -77,3 +77,8 @@ def test_a_config_changed_afterwards_is_checked_by_the_model():
     config.patch_size = 48
     with pytest.raises(ApmaeError, match="patch_size 48 does not divide"):
         on_meta(config)
+
+
+def test_a_key_of_an_earlier_version_is_read():
+    config = APMAEConfig.from_dict({"row_loss_share": 0.75})
+    assert config.row_loss_fraction == 0.75

@@ -203,13 +203,19 @@ def test_a_study_without_held_out_prompts_is_refused(studies, tmp_path):
 
 
 def test_prompts_of_a_new_target_are_mined(tmp_path, monkeypatch, capsys):
-    """Through the command line, with a target on disk, `--encoder A B`, and a second run."""
+    """Through the command line, with a target on disk, two encoders, and a second run."""
     monkeypatch.undo()
     write_corpus(tmp_path / "corpus")
     write_target(tmp_path / "target", tmp_path / "corpus")
     base = write_study(tmp_path / "s.yaml", tmp_path / "target", tmp_path / "corpus", tmp_path / "unused")
     runs = [save_encoder(tmp_path / name, pattern_size=64, patch_size=16) for name in ("one", "two")]
-    arguments = ["--encoder", *runs, "--target", str(tmp_path / "target"), "--study", str(base)]
+    arguments = [
+        *(part for run in runs for part in ("--encoder", run)),
+        "--target",
+        str(tmp_path / "target"),
+        "--study",
+        str(base),
+    ]
     for _ in range(2):
         monkeypatch.setattr("sys.argv", ["apmae", "evaluate", *arguments, "--output", str(tmp_path / "out")])
         with pytest.raises(SystemExit) as ended:

@@ -21,7 +21,7 @@ def chromium():
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        pytest.fail("no Chromium found; install it with `apt-get install chromium`")
+        pytest.skip("no Chromium found; install it with `apt-get install chromium`")
     return found
 
 

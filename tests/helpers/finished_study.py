@@ -110,7 +110,8 @@ def causal_pattern(generator: np.random.Generator, tokens: int) -> np.ndarray:
     values = 0.55 * np.exp(-distance / generator.uniform(2, 40)) + 0.3 * (distance % period == 0)
     values[:, 0] = 0.9
     values[:, generator.integers(1, tokens, 5)] += 0.2
-    return np.tril(np.clip(values + 0.08 * generator.random((tokens, tokens)), 0, 1)).astype(np.float32)
+    noisy = np.clip(values + 0.08 * generator.random((tokens, tokens)), 0, 1)
+    return np.asarray(np.tril(noisy), dtype=np.float32)
 
 
 def make_reconstructions(count: int = 4, tokens: int = 256, patch: int = 32) -> list[Reconstruction]:
@@ -174,7 +175,7 @@ def interventions(rows: list[tuple[str, str, int, int, int, bool, bool]]) -> pl.
 
 def condition(
     task: str, selection: str, n_heads: int, outcomes: str, *, seed: int = 0, first: int = 0
-) -> list:
+) -> list[tuple[object, ...]]:
     """One row per letter: g(ained), l(ost), r(ight before and after), w(rong before and after)."""
     flips = {"g": (False, True), "l": (True, False), "r": (True, True), "w": (False, False)}
     return [
@@ -343,7 +344,7 @@ def _interventions(
     """Heads zeroed, or replaced by their mean, which does half of the damage."""
     selections = [(name, 0) for name in ("positive", "negative", "neutral", "greedy")]
     selections += [("random", draw) for draw in range(3)]
-    frames = []
+    frames: list[pl.DataFrame] = []
     for task, (operation, harm) in product(tasks, (("zero", 1.0), ("mean", 0.5))):
         of_task = prompts.filter(pl.col("task") == task)
         before = of_task["correct"].to_numpy().astype(bool)

@@ -18,6 +18,7 @@ from apmae import pipeline
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.common.errors import ApmaeError
 from apmae.corpus import open_corpus
+from apmae.stages import STAGE_NAMES
 from apmae.study import Study
 from apmae.study.artifacts import EVALUATION, Table
 from apmae.study.study_file import load_config
@@ -138,7 +139,7 @@ def test_a_second_run_does_nothing_and_says_so(finished):
     before = {file: file.stat().st_mtime_ns for file in study.directory.rglob("*.parquet")}
     lines = []
     pipeline.run(load_config(path), announce=lines.append)
-    assert lines == [f"{name}: already done" for name in pipeline.STAGE_NAMES]
+    assert lines == [f"{name}: already done" for name in STAGE_NAMES]
     assert before == {file: file.stat().st_mtime_ns for file in study.directory.rglob("*.parquet")}
 
 
@@ -150,14 +151,14 @@ def test_a_second_run_does_nothing_and_says_so(finished):
         ("prediction.depth=3", {"predict", "intervene", "report"}),
         ("clustering.processes=2", set()),
         ("training.steps=14", {"train", "encode", "cluster", "predict", "intervene", "report"}),
-        ("seed=1", set(pipeline.STAGE_NAMES)),
+        ("seed=1", set(STAGE_NAMES)),
     ],
 )
 def test_a_changed_config_makes_stale_what_depends_on_it(finished, override, stale):
     path, study = finished
     changed = Study(load_config(path, [override]), study.directory)
     keys = pipeline.stage_keys(changed, pipeline.Inputs(changed.config))
-    assert {name for name in pipeline.STAGE_NAMES if pipeline.state(changed, name, keys) == "stale"} == stale
+    assert {name for name in STAGE_NAMES if pipeline.state(changed, name, keys) == "stale"} == stale
 
 
 def test_an_evaluation_in_the_studys_directory_makes_its_report_stale(parts, tmp_path):

@@ -226,3 +226,17 @@ def test_the_papers_studies_have_the_papers_numbers():
 def test_the_page_about_the_configuration_is_up_to_date():
     script = ROOT / "scripts" / "generate_config_docs.py"
     subprocess.run([sys.executable, script, "--check"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "new"),
+    [
+        ("encoder.row_loss_share", "row_loss_fraction"),
+        ("training.accumulate", "gradient_accumulation_steps"),
+        ("intervention.random_draws", "random_seeds"),
+    ],
+)
+def test_a_key_of_an_earlier_version_names_the_new_one(study_file, key, new):
+    with pytest.raises(ApmaeError, match=rf"{key.rpartition('.')[2]} is called {new} now") as raised:
+        load_config(study_file, [f"{key}=1"])
+    assert "\n" not in str(raised.value)

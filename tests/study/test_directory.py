@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from helpers.studies import tiny_config
 
+from apmae.common.atomic import write_parquet
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import TASKS
@@ -73,6 +74,12 @@ def test_an_open_study_has_the_config_it_was_made_with(study):
 def test_a_missing_artifact_says_what_to_run(study):
     with pytest.raises(ApmaeError, match=r"metrics\.parquet is not there: run `apmae run`"):
         _ = study.metrics
+
+
+def test_a_table_of_another_version_says_what_to_do(study):
+    write_parquet(study.path(TASKS), pl.DataFrame({"task": ["eol"], "natural_rate": [0.5]}))
+    with pytest.raises(ApmaeError, match=r"tasks\.parquet was written by another version .* run `apmae run`"):
+        _ = study.tasks
 
 
 def test_no_study_to_open(tmp_path):

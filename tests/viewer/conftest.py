@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from apmae.prompts import Span
-from apmae.viewer import Hole, HolePrompt, Look
-from apmae.viewer.looks import Candidate
+from apmae.viewer import Hole, HolePrompt, PromptView
+from apmae.viewer.prompt_view import Candidate
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 TOKENS = (HOSTILE, "\n    ", "if", " (", "$a$", "_{", "中", "", "\x1b[0m", "\t", " foo", "&amp;") * 2
 
 
 @pytest.fixture
-def made_up_look():
+def made_up_view():
     """2 layers of 3 heads on 24 tokens that try to write markup; head 1.2 sees four tokens back only."""
     tokens = len(TOKENS)
     scores = 8 * torch.randn(2, 3, tokens, tokens, generator=torch.Generator().manual_seed(0))
@@ -23,6 +23,6 @@ def made_up_look():
     hole = Hole(Path("a") / f"{HOSTILE[2:8]}.java", 2, 3, source, Span("line", 4, len(source) - 1))
     prompt = HolePrompt(hole, "causal", tuple(range(tokens)), 7, TOKENS)
     candidates = tuple(Candidate(index, text, 0.5**index) for index, text in enumerate(TOKENS[:5], start=1))
-    return Look(
+    return PromptView(
         f"{HOSTILE}/model", prompt, Candidate(7, " " + HOSTILE, 0.01), candidates, 1.5, scores.log_softmax(-1)
     )

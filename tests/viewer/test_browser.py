@@ -61,9 +61,9 @@ addEventListener("load", () => {
 
 
 @pytest.fixture
-def seen(made_up_look, tmp_path):
+def seen(made_up_view, tmp_path):
     def use(scaling):
-        html = render(made_up_look, [(1, 0)], scaling)
+        html = render(made_up_view, [(1, 0)], scaling)
         digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
         copy = html.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
         copy = copy.replace("<title>", f"<script>{PROBE}</script><title>", 1)
@@ -73,11 +73,11 @@ def seen(made_up_look, tmp_path):
     return use
 
 
-def test_page_fits_and_answers(made_up_look, seen):
+def test_page_fits_and_answers(made_up_view, seen):
     results = seen("absolute")
     assert set(results) == set(WIDTHS)
-    weights = made_up_look.log_probs[1, 2].exp().numpy()
-    tokens = made_up_look.prompt.tokens
+    weights = made_up_view.log_probs[1, 2].exp().numpy()
+    tokens = made_up_view.prompt.tokens
     for width, result in results.items():
         assert (result["wide"], result["scroll"] <= width) == ([], True)
         assert (result["loaded"], result["stopped"]) == ([], [])
@@ -105,8 +105,8 @@ def test_page_fits_and_answers(made_up_look, seen):
 
 
 @pytest.mark.parametrize("scaling", ["absolute", "min_normalized", "probability"])
-def test_thumbnails_have_the_colours_of_the_scaled_patterns(made_up_look, seen, scaling):
-    patterns = scale(made_up_look.log_probs, scaling).flatten(0, 1).numpy()
+def test_thumbnails_have_the_colours_of_the_scaled_patterns(made_up_view, seen, scaling):
+    patterns = scale(made_up_view.log_probs, scaling).flatten(0, 1).numpy()
     colours = matplotlib.colormaps["viridis"](patterns)[..., :3]
     colours[:, np.triu(np.ones(patterns.shape[1:], bool), 1)] = 1
     for result in seen(scaling).values():

@@ -33,8 +33,8 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_codes_decode_to_attention_within_a_percent(made_up_look):
-    log_probs = made_up_look.log_probs
+def test_codes_decode_to_attention_within_a_percent(made_up_view):
+    log_probs = made_up_view.log_probs
     log_probs[0, 0, 5, 2] = -700.0
     codes, floors = encode_log_probs(log_probs)
     rows, columns = np.tril_indices(log_probs.shape[-1])
@@ -51,10 +51,10 @@ def test_codes_of_a_head_without_any_choice():
     assert (codes.tolist(), floors.tolist()) == ([[65_535]], [-1.0])
 
 
-def test_the_page_writes_and_names_its_pictures(made_up_look, tmp_path):
+def test_the_page_writes_and_names_its_pictures(made_up_view, tmp_path):
     (tmp_path / "L7H7.png").touch()
     (tmp_path / "L7-notes.png").touch()
-    index = write_page(made_up_look, [(1, 2), (0, 1)], "absolute", tmp_path)
+    index = write_page(made_up_view, [(1, 2), (0, 1)], "absolute", tmp_path)
     pictures = {"heads.png", "L1H2.png", "L0H1.png"}
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "L7-notes.png"} | pictures
     links = {tag[1]["href"] for tag in Page(index.read_text(encoding="utf-8")).tags if tag[0] == "a"}
@@ -62,26 +62,26 @@ def test_the_page_writes_and_names_its_pictures(made_up_look, tmp_path):
 
 
 @pytest.mark.parametrize("head", [(2, 0), (0, 3), (-1, 0)])
-def test_a_head_that_is_not_there(made_up_look, tmp_path, head):
+def test_a_head_that_is_not_there(made_up_view, tmp_path, head):
     with pytest.raises(ApmaeError, match=r"has no head .*: 2 layers of 3 heads, both from 0"):
-        write_page(made_up_look, [head], "absolute", tmp_path / "out")
+        write_page(made_up_view, [head], "absolute", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_every_text_is_escaped(made_up_look):
-    html = render(made_up_look, [(0, 0)], "absolute")
+def test_every_text_is_escaped(made_up_view):
+    html = render(made_up_view, [(0, 0)], "absolute")
     page = Page(html)
     assert not [tag for tag, attributes in page.tags if tag == "img" or "onerror" in attributes]
     assert html.count("<script") == 2
     spans = re.findall(r'<span class="token"[^>]*>(.*?)</span>', html, re.DOTALL)
-    tokens = made_up_look.prompt.tokens
+    tokens = made_up_view.prompt.tokens
     assert [unescape(span).replace("\n", "") for span in spans[2:6]] == ["if", " (", "$a$", "_{"]
     assert len(spans) == len(tokens)
     assert "\x1b" not in html
 
 
-def test_the_policy_lets_in_the_pages_own_script_and_style_alone(made_up_look):
-    html = render(made_up_look, [], "probability")
+def test_the_policy_lets_in_the_pages_own_script_and_style_alone(made_up_view):
+    html = render(made_up_view, [], "probability")
     policy = next(a["content"] for tag, a in Page(html).tags if a.get("http-equiv"))
     sources = dict(part.split(" ", 1) for part in policy.split("; "))
     assert sources.pop("default-src") == "'none'"
@@ -93,12 +93,12 @@ def test_the_policy_lets_in_the_pages_own_script_and_style_alone(made_up_look):
     assert not [attributes for _, attributes in Page(html).tags if "style" in attributes]
 
 
-def test_colours_start_where_the_scaling_has_zero(made_up_look):
-    floors = page_data(made_up_look, [(1, 0)], "absolute")["floors"]
-    assert page_data(made_up_look, [(1, 0)], "absolute")["ranges"] == [-16.0] * 6
-    assert page_data(made_up_look, [], "min_normalized")["ranges"] == floors
-    assert page_data(made_up_look, [], "probability")["ranges"] is None
-    assert page_data(made_up_look, [(1, 0)], "absolute")["first"] == 3
+def test_colours_start_where_the_scaling_has_zero(made_up_view):
+    floors = page_data(made_up_view, [(1, 0)], "absolute")["floors"]
+    assert page_data(made_up_view, [(1, 0)], "absolute")["ranges"] == [-16.0] * 6
+    assert page_data(made_up_view, [], "min_normalized")["ranges"] == floors
+    assert page_data(made_up_view, [], "probability")["ranges"] is None
+    assert page_data(made_up_view, [(1, 0)], "absolute")["first"] == 3
 
 
 @pytest.mark.filterwarnings("error")
@@ -123,9 +123,9 @@ def test_a_pixel_of_the_contact_sheet_is_a_weight(tmp_path, tokens, side):
 
 
 @pytest.mark.filterwarnings("error")
-def test_one_head_with_every_kind_of_label(made_up_look):
-    labels = [label(text) for text in made_up_look.prompt.tokens]
-    pattern = scale(made_up_look.log_probs, "absolute")[0, 1].numpy()
+def test_one_head_with_every_kind_of_label(made_up_view):
+    labels = [label(text) for text in made_up_view.prompt.tokens]
+    pattern = scale(made_up_view.log_probs, "absolute")[0, 1].numpy()
     labels[0] = HARD_TO_DRAW
     figure = one_head(pattern, labels, HARD_TO_DRAW, "scale")
     style.encode(figure, "png")

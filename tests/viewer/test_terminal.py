@@ -19,9 +19,9 @@ def learned(tmp_path_factory):
     return directory / "target", directory / "corpus" / "p0" / "C0.java"
 
 
-def test_summary_says_what_came_and_what_should_have(made_up_look):
+def test_summary_says_what_came_and_what_should_have(made_up_view):
     stream = io.StringIO()
-    Console(file=stream, width=200).print(summary(made_up_look))
+    Console(file=stream, width=200).print(summary(made_up_view))
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     assert lines[1] == "    if ($a$_{中\\x1b[0m⇥ foo&amp; </script><img src=x onerror=alert(1)>"
     assert "true       ·</script><im…  1.0%" in lines

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.utils import cached_file
 
 from apmae.autoencoder.configuration_apmae import APMAEConfig
-from apmae.autoencoder.released import translate_tensor_name
+from apmae.autoencoder.paper_release import translate_tensor_name
 from apmae.common.errors import ApmaeError
 
 WEIGHTS = "model.safetensors"

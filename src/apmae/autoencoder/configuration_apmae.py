@@ -7,10 +7,13 @@ from typing import Any, get_args
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from apmae.autoencoder.paper_release import is_released_config, translate_config
 from apmae.autoencoder.patterns import causal_patch_count
-from apmae.autoencoder.released import is_released_config, translate_config
 from apmae.common.errors import ApmaeError
 from apmae.vocabulary import DecoderContext, EncodePatches, Readout, Scaling, TokenValues
+
+RENAMED = {"row_loss_share": "row_loss_fraction"}
+"""Keys of earlier versions."""
 
 _CHOICES = {
     "decoder_context": get_args(DecoderContext),
@@ -104,9 +107,10 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> Any:
-        """As in Transformers; a released model's keys are translated, see `apmae.autoencoder.released`."""
+        """As in Transformers; keys of the paper's release, and of earlier versions, are translated."""
         if is_released_config(config_dict):
             config_dict = translate_config(config_dict)
+        config_dict = {RENAMED.get(name, name): value for name, value in config_dict.items()}
         return super().from_dict(config_dict, **kwargs)
 
     @property

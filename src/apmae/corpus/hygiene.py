@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from apmae.common.seeding import derive_seed
+from apmae.corpus.content_checks import header, is_generated, is_minified
 from apmae.corpus.duplicates import DuplicateIndex, Fingerprint, fingerprint
 from apmae.corpus.files import SkippedFile, SkipReason, SourceFile
-from apmae.corpus.unfit import header, is_generated, is_minified
 from apmae.languages import language_named
 from apmae.study.config import CorpusConfig
 

@@ -48,7 +48,7 @@ def find_encoders(names: Sequence[str]) -> list[Encoder]:
         ApmaeError: one cannot be read, or two have one name.
     """
     rows = [_open_encoder(name) for name in names]
-    _refuse_twins("encoders", [row.name for row in rows])
+    _require_unique_names("encoders", [row.name for row in rows])
     return rows
 
 
@@ -70,7 +70,7 @@ def find_studies(
         study = _study_at(target)
         with_target = (study for study in studies if study.config.target.model == target)
         found.append(study or next(with_target, None) or _study_to_mine(target, base, mined))
-    _refuse_twins("targets", [study.config.target.model for study in found])
+    _require_unique_names("targets", [study.config.target.model for study in found])
     return found
 
 
@@ -161,6 +161,6 @@ def _study_to_mine(target: str, base: StudyConfig | None, directory: Path) -> St
     return Study(base.model_copy(update=changes), directory / name)
 
 
-def _refuse_twins(kind: str, names: Sequence[str]) -> None:
+def _require_unique_names(kind: str, names: Sequence[str]) -> None:
     if twins := [name for name, count in Counter(names).items() if count > 1]:
         raise ApmaeError(f"two {kind} are called {twins[0]!r}: name each once")

@@ -1,12 +1,13 @@
-"""The stage intervene: change the heads that SHAP points at (paper section 7), and use what helps.
+"""Interventions: change heads that were found to matter (paper section 7), and keep what helps.
 
-1. Per task, heads are chosen on the training part: by their SHAP values most positive, most negative,
-   nearest to zero; at random; and greedily, by what zeroing them does to tuning prompts.
-2. Their outputs are zeroed (the paper's), replaced by their means, or scaled where they enter the output
-   projection, on tuning prompts of the training part and on held-out prompts.
-3. Tuning prompts decide which condition is best per method, and from which predicted probability on
-   completions are left alone (gated). Held-out prompts say what that is worth.
-4. The best intervention of each task is tried on the other tasks and on random code, and saved.
+1. For each task, heads are chosen on the training groups: by their SHAP values (positive, negative, neutral),
+   at random, or greedily (`selections`, `greedy`).
+2. An operation changes their outputs where they enter the output projection (`operations`): zero ablation
+   (the paper's), mean ablation or scaling. Conditions run on tuning prompts and on held-out prompts
+   (`conditions`, `run_conditions`).
+3. The tuning prompts decide which condition each method takes, and at which predicted probability a gated
+   method stops changing completions (`choices`, `gating`). The held-out prompts measure it.
+4. The best intervention of each task is saved, and run on the other tasks and random code (`side_effects`).
 """
 
 from apmae.intervention.apply import apply

@@ -1,9 +1,10 @@
-"""Greedy selection: add the head whose zeroing helps most, until nothing helps.
+"""Greedy selection: add the head whose zero ablation helps most, until nothing helps.
 
-The paper zeroes heads in the order of their SHAP values, each judged by itself; here every head is
-judged together with those before it, by what zeroing them does to prompts of the training part. Which
-heads are worth that is told by gradients, for all of them at once: derivatives by a head's factor, as
-Michel et al. (2019, section 4.1) rank heads to prune, but with their sign.
+The paper ablates heads in the order of their SHAP values, each judged alone. Greedy selection judges every
+head together with those chosen before it, on tuning prompts of the training groups. At each step the
+candidates are the heads whose scaling factor has the most negative gradient of the true token's log
+probability, averaged over the tuning prompts. One backward pass gives the gradients of all heads: Michel et
+al. (2019, section 4.1) rank heads to prune by them, without their sign.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def language_names() -> list[str]:
 
 @lru_cache
 def language_named(name: str) -> Language:
-    """Look a language up.
+    """PromptView a language up.
 
     Raises:
         ApmaeError: there is none of that name, its grammar is not installed, or its file is wrong.

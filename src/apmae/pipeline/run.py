@@ -12,63 +12,20 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from apmae.common import distributed
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import Progress, silent
 from apmae.pipeline.context import Context, Inputs
+from apmae.stages import STAGES, Stage, StageName
 from apmae.study import Study
 from apmae.study.artifacts import EVALUATION
 from apmae.study.config import StudyConfig
 from apmae.study.directory import stage_key
 
-StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
-STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
-
 State = Literal["done", "stale", "unfinished", "missing"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a study.
-
-    Attributes:
-        sections: the config sections that it depends on itself.
-        needs: the stages whose artifacts it reads.
-        module: has `run(context)`, which does the stage and returns counts for its marker, of which
-            `notes` are lines that the user should read. It is imported when the stage runs.
-        shared: whether several processes can do it together.
-    """
-
-    name: StageName
-    sections: tuple[str, ...]
-    needs: tuple[StageName, ...]
-    module: str
-    shared: bool = False
-
-
-STAGES = (
-    Stage("prompts", ("target", "corpus", "prompts"), (), "apmae.prompts.stage"),
-    Stage("train", ("encoder", "training"), ("prompts",), "apmae.training.stage", shared=True),
-    Stage("encode", ("encoding",), ("prompts", "train"), "apmae.encoding.stage", shared=True),
-    Stage("cluster", ("clustering",), ("encode",), "apmae.clustering.stage"),
-    Stage("predict", ("prediction",), ("prompts", "encode", "cluster"), "apmae.prediction.stage"),
-    Stage(
-        "intervene",
-        ("intervention",),
-        ("prompts", "encode", "cluster", "predict"),
-        "apmae.intervention.stage",
-    ),
-    Stage(
-        "report",
-        ("report",),
-        ("prompts", "train", "encode", "cluster", "predict", "intervene"),
-        "apmae.report.stage",
-    ),
-)
 
 
 def run(

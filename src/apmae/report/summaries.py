@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import polars as pl
+from scipy import stats
 
 from apmae.prediction.features import SHUFFLED
 
@@ -38,14 +39,11 @@ class Comparison:
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's score interval of a proportion; NaN without trials."""
+    """Wilson's score interval of a proportion, 95%; NaN without trials."""
     if trials == 0:
         return math.nan, math.nan
-    rate, z2 = successes / trials, Z_95**2
-    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    spread = rate * (1 - rate) / trials + z2 / (4 * trials**2)
-    half = Z_95 * math.sqrt(spread) / (1 + z2 / trials)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    low, high = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)
 
 
 def target_accuracy(tasks: pl.DataFrame) -> pl.DataFrame:

@@ -398,11 +398,11 @@ class InterventionConfig(Section):
         "random",
         "greedy",
     )
-    """How heads are chosen: by their SHAP values (the paper's), at random, or `greedy`: one after the other,
-    each time the head whose zeroing helps most on the tuning prompts, whatever its SHAP values."""
+    """How heads are chosen. `positive`, `negative`, `neutral`: by SHAP values (the paper's). `random`: the
+    control. `greedy`: one by one, each time the head whose zero ablation helps tuning prompts most."""
     operations: tuple[OperationName, ...] = ("zero", "mean", "scale")
-    """What is done to a head's output: set to zero (the paper's), replaced by its mean over tuning
-    prompts, or multiplied by a factor. Greedy selection zeroes."""
+    """What is done to a head's output: zero ablation (the paper's), mean ablation (its mean over tuning
+    prompts), or scaling by a factor. Greedy selection uses zero ablation."""
     factors: tuple[float, ...] = (0.5,)
     """scale: the factors."""
     head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)

@@ -21,11 +21,11 @@ from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
 from apmae.target_model.capture import Capture, Reduce
+from apmae.target_model.from_layer import LayerInputs, recording, restarted
 from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.hidden_states import layer_of, recording_layer_input
 from apmae.target_model.loading import load_model_and_tokenizer
 from apmae.target_model.probe import probe
-from apmae.target_model.restart import LayerInputs, recording, restarted
 from apmae.vocabulary import Scaling
 
 Head = tuple[int, int]

@@ -29,7 +29,7 @@ from apmae.figures.labels import label, written
 from apmae.figures.wording import head_name
 from apmae.target_model import Head
 from apmae.viewer.drawings import contact_sheet, one_head
-from apmae.viewer.looks import Look
+from apmae.viewer.prompt_view import PromptView
 from apmae.vocabulary import Scaling
 
 INDEX = "index.html"
@@ -45,7 +45,7 @@ SCALE_NAMES: dict[Scaling, str] = {
 }
 
 
-def write_page(look: Look, chosen: Sequence[Head], scaling: Scaling, directory: Path) -> Path:
+def write_page(view: PromptView, chosen: Sequence[Head], scaling: Scaling, directory: Path) -> Path:
     """Write the page, the contact sheet and a picture of every chosen head; return the page's path.
 
     Pictures of heads that lie there from an earlier call are removed: they may be another prompt's.
@@ -53,20 +53,20 @@ def write_page(look: Look, chosen: Sequence[Head], scaling: Scaling, directory: 
     Raises:
         ApmaeError: the target does not have a chosen head.
     """
-    _refuse_unknown(look, chosen)
-    patterns = scale(look.log_probs, scaling)
-    labels = [label(text) for text in look.prompt.tokens]
+    _refuse_unknown(view, chosen)
+    patterns = scale(view.log_probs, scaling)
+    labels = [label(text) for text in view.prompt.tokens]
     directory.mkdir(parents=True, exist_ok=True)
     for earlier in directory.iterdir():
         if HEAD_PICTURE.fullmatch(earlier.name):
             earlier.unlink()
-    _write_picture(directory / SHEET, contact_sheet(patterns, _name(look)))
+    _write_picture(directory / SHEET, contact_sheet(patterns, _name(view)))
     for layer, head in chosen:
-        name = f"Head {head_name(layer, head)}, {_name(look)}"
+        name = f"Head {head_name(layer, head)}, {_name(view)}"
         figure = one_head(patterns[layer, head].numpy(), labels, name, SCALE_NAMES[scaling])
         _write_picture(directory / head_picture((layer, head)), figure)
     with replacing(directory / INDEX) as path:
-        path.write_text(render(look, chosen, scaling), encoding="utf-8")
+        path.write_text(render(view, chosen, scaling), encoding="utf-8")
     return directory / INDEX
 
 
@@ -75,7 +75,7 @@ def head_picture(head: Head) -> str:
     return f"{head_name(*head)}.png"
 
 
-def render(look: Look, chosen: Sequence[Head], scaling: Scaling) -> str:
+def render(view: PromptView, chosen: Sequence[Head], scaling: Scaling) -> str:
     """The page as HTML; every text in it is escaped, and only its own script and style are let in."""
     here = Path(__file__).parent
     environment = Environment(
@@ -86,11 +86,11 @@ def render(look: Look, chosen: Sequence[Head], scaling: Scaling) -> str:
     base_style = (here.parent / "figures" / "page.css").read_text(encoding="utf-8")
     page_style = base_style + (here / "page.css").read_text(encoding="utf-8")
     return environment.get_template("template.html").render(
-        look=look,
-        chosen=[(head_name(*head), head_picture(head), _index(look, head)) for head in chosen],
+        view=view,
+        chosen=[(head_name(*head), head_picture(head), _index(view, head)) for head in chosen],
         sheet=SHEET,
         scale_name=SCALE_NAMES[scaling],
-        data=page_data(look, chosen, scaling),
+        data=page_data(view, chosen, scaling),
         script=Markup(script),
         style=Markup(page_style),
         script_hash=_hash(script),
@@ -98,20 +98,20 @@ def render(look: Look, chosen: Sequence[Head], scaling: Scaling) -> str:
     )
 
 
-def page_data(look: Look, chosen: Sequence[Head], scaling: Scaling) -> dict[str, Any]:
+def page_data(view: PromptView, chosen: Sequence[Head], scaling: Scaling) -> dict[str, Any]:
     """What the page's script needs.
 
     `codes` are uint16, little-endian: for each head, its lower triangle in row-major order. `floors` are
     the log probabilities of code 1, `ranges` those that the colours take as 0; both by head.
     """
-    codes, floors = encode_log_probs(look.log_probs)
+    codes, floors = encode_log_probs(view.log_probs)
     ranges = {"absolute": np.full(len(floors), ABSOLUTE_FLOOR), "min_normalized": floors}
     colours = matplotlib.colormaps[style.PATTERN_COLOURS](np.arange(256), bytes=True)[:, :3]
     first = chosen[0] if chosen else (0, 0)
     return {
-        "labels": [label(text) for text in look.prompt.tokens],
-        "heads": look.log_probs.shape[1],
-        "first": _index(look, first),
+        "labels": [label(text) for text in view.prompt.tokens],
+        "heads": view.log_probs.shape[1],
+        "first": _index(view, first),
         "codes": _base64(codes.astype("<u2")),
         "floors": [float(floor) for floor in floors],
         "ranges": None if scaling == "probability" else [float(low) for low in ranges[scaling]],
@@ -131,23 +131,23 @@ def encode_log_probs(log_probs_LHTT: Tensor) -> tuple[np.ndarray[Any, Any], np.n
     return codes.masked_fill(~allowed, 0).to(torch.int32).numpy().astype(np.uint16), floors[:, 0].numpy()
 
 
-def _refuse_unknown(look: Look, chosen: Sequence[Head]) -> None:
-    layers, heads = look.log_probs.shape[:2]
+def _refuse_unknown(view: PromptView, chosen: Sequence[Head]) -> None:
+    layers, heads = view.log_probs.shape[:2]
     for layer, head in chosen:
         if not (0 <= layer < layers and 0 <= head < heads):
             raise ApmaeError(
-                f"{look.target} has no head {head_name(layer, head)}: "
+                f"{view.target} has no head {head_name(layer, head)}: "
                 f"{layers} layers of {heads} heads, both from 0"
             )
 
 
-def _name(look: Look) -> str:
-    hole = look.prompt.hole
-    return f"{look.target} at {hole.path.name}:{hole.line}"
+def _name(view: PromptView) -> str:
+    hole = view.prompt.hole
+    return f"{view.target} at {hole.path.name}:{hole.line}"
 
 
-def _index(look: Look, head: Head) -> int:
-    return head[0] * look.log_probs.shape[1] + head[1]
+def _index(view: PromptView, head: Head) -> int:
+    return head[0] * view.log_probs.shape[1] + head[1]
 
 
 def _write_picture(path: Path, figure: Figure) -> None:

@@ -8,32 +8,32 @@ from rich.table import Table
 from rich.text import Text
 
 from apmae.figures.labels import label, written
-from apmae.viewer.looks import Look
+from apmae.viewer.prompt_view import PromptView
 
 SHOWN_CHARACTERS = 160
 SHOWN_LINES = 2
 
 
-def summary(look: Look) -> Group:
+def summary(view: PromptView) -> Group:
     """The end of the prompt, what came and what should have come, and the most probable tokens."""
-    verdict = "correct" if look.correct else "incorrect"
-    colour = "green" if look.correct else "red"
-    predicted = look.candidates[0]
+    verdict = "correct" if view.correct else "incorrect"
+    colour = "green" if view.correct else "red"
+    predicted = view.candidates[0]
     lines = [
-        Text.assemble((_end_of(look.prompt.tokens), "dim"), (written(look.continuation), "underline")),
+        Text.assemble((_end_of(view.prompt.tokens), "dim"), (written(view.continuation), "underline")),
         Text(""),
-        Text.assemble("true       ", (label(look.truth.text), "bold"), f"  {look.truth.probability:.1%}"),
+        Text.assemble("true       ", (label(view.truth.text), "bold"), f"  {view.truth.probability:.1%}"),
         Text.assemble(
             "predicted  ",
             (label(predicted.text), "bold"),
             f"  {predicted.probability:.1%}  ",
             (verdict, colour),
         ),
-        Text(f"entropy    {look.entropy_nats:.2f} nats"),
+        Text(f"entropy    {view.entropy_nats:.2f} nats"),
     ]
     table = Table("next token", "probability", box=SIMPLE_HEAD)
     table.columns[1].justify = "right"
-    for candidate in look.candidates:
+    for candidate in view.candidates:
         table.add_row(Text(label(candidate.text)), f"{candidate.probability:.1%}")
     return Group(*lines, table)
 

@@ -222,12 +222,12 @@ def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
 
 
 def _metric_table(table: pl.DataFrame, metric: str, name: str, features: list[str]) -> dict[str, Any]:
-    title = f"{name}, with 95% interval; the best of a task in bold"
+    title = f"{name}, 95% CI; bold: best of the task"
     return _table(table, metric, title, features, lambda row: bool(row[f"{metric}_best"]))
 
 
 def _difference_table(table: pl.DataFrame, metric: str, features: list[str]) -> dict[str, Any]:
-    title = "AUROC minus that of confidence, with paired 95% interval; in bold where it does not hold zero"
+    title = "AUROC, difference from confidence (paired 95% CI; bold: the CI excludes zero)"
 
     def certain(row: dict[str, Any]) -> bool:
         low, high = row[f"{metric}_difference_low"], row[f"{metric}_difference_high"]

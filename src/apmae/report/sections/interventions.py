@@ -44,7 +44,7 @@ def section(data: ReportData) -> Section:
 
 
 def paper_variant(effects: pl.DataFrame) -> pl.DataFrame:
-    """The rows that are like the paper's: the study's first importance, heads zeroed."""
+    """The rows that are like the paper's: the study's first importance, zero ablation."""
     first = effects.filter(operation="zero").head(1).select("importance", "operation")
     return effects.join(first, on=["importance", "operation"], how="semi", maintain_order="left")
 
@@ -75,13 +75,12 @@ def _intervention_overview(pooled: pl.DataFrame) -> Drawing:
     return Drawing(
         "intervention_overview",
         lambda: intervention_overview(paper_variant(pooled)),
-        alt="Net change in accuracy over all tasks against the number of heads zeroed, by selection.",
-        caption="Prompts that became correct minus prompts that became incorrect, in percent of the "
-        "held-out prompts of all tasks. Heads are chosen by SHAP values of the training groups: positive "
-        "(towards correct), negative (towards incorrect), neutral (nearest to zero), random (mean over the "
-        "draws), greedy (one after the other, by what zeroing does to training prompts, at most so "
-        "many). Lines are 95% intervals over prompts; above zero the "
-        "model got better. Paper figure 7 (a).",
+        alt="Net change in accuracy over all tasks against the number of zero-ablated heads, by selection.",
+        caption="Net accuracy change: prompts that became correct minus prompts that became incorrect, in "
+        "percent of the held-out prompts of all tasks, with 95% CI. Positive, negative and neutral heads are "
+        "chosen by their SHAP values on the training groups (towards correct, towards incorrect, nearest to "
+        "zero). Random heads are a control (mean over seeds). Greedy adds heads one by one, at each step the "
+        "head whose zero ablation helps the tuning prompts most. Paper figure 7 (a).",
     )
 
 
@@ -89,8 +88,8 @@ def _intervention_tasks(effects: pl.DataFrame) -> Drawing:
     return Drawing(
         "intervention_tasks",
         lambda: intervention_tasks(paper_variant(effects)),
-        alt="Net change in accuracy against the number of heads zeroed, one panel for each task.",
-        caption="The same, task by task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
+        alt="Net change in accuracy against the number of zero-ablated heads, one panel for each task.",
+        caption="Net accuracy change for each task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
         legible_pixels=760,
     )
 
@@ -100,23 +99,24 @@ def _intervention_variants(pooled: pl.DataFrame) -> Drawing:
         "intervention_variants",
         lambda: intervention_variants(pooled),
         alt="Net change over all tasks against the number of heads, one panel for each operation.",
-        caption="Held-out prompts of all tasks, on shared axes: the same heads zeroed, replaced by their "
-        "mean output over training prompts, or multiplied by a factor; and heads chosen by the importance of "
-        "other models, where the study has them. Greedy: at most so many. Not in the paper.",
+        caption="Net accuracy change on the held-out prompts of all tasks, on shared axes: the same heads, "
+        "zero-ablated, mean-ablated (mean output over tuning prompts) or scaled. Where the study has "
+        "several importances, each has its panel. Greedy points have at most that many heads. Not in the "
+        "paper.",
         legible_pixels=760,
     )
 
 
 @style.styled
 def intervention_overview(effects: pl.DataFrame) -> Figure:
-    """Net change over all tasks against the number of heads zeroed (`intervention_effects`)."""
+    """Net change over all tasks against the number of zero-ablated heads (`intervention_effects`)."""
     figure = Figure(figsize=(style.WIDTH_INCHES, 3.9))
     axes = figure.subplots()
     _curves(axes, effects, effects["selection"].unique(maintain_order=True).to_list())
-    axes.set_xlabel("Heads zeroed (number, log scale)")
+    axes.set_xlabel("Zero-ablated heads (number, log scale)")
     axes.set_ylabel("Net change in accuracy\n(percentage points)")
     figure.legend(loc="outside lower left", ncols=6)
-    style.title(figure, "Zeroing heads: net change over all tasks")
+    style.title(figure, "Zero ablation: net change over all tasks")
     return figure
 
 
@@ -124,7 +124,7 @@ def intervention_overview(effects: pl.DataFrame) -> Figure:
 def intervention_tasks(effects: pl.DataFrame) -> Figure:
     """Net change of every task, one panel each, axes shared (`intervention_effects`)."""
     panels = {readable(name): rows for (name,), rows in effects.group_by("task", maintain_order=True)}
-    return _curve_panels(panels, "Heads zeroed", "Zeroing heads: net change per task")
+    return _curve_panels(panels, "Zero-ablated heads", "Zero ablation: net change per task")
 
 
 @style.styled

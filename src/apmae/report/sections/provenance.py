@@ -10,11 +10,10 @@ from apmae.figures import style
 from apmae.figures.panels import plain_number
 from apmae.report.data import ReportData
 from apmae.report.section import Drawing, Section
+from apmae.stages import STAGE_NAMES
 from apmae.study import Study
 from apmae.study.artifacts import TRAINING_HISTORY
 from apmae.study.study_file import dump_config
-
-STAGES = ("prompts", "train", "encode", "cluster", "predict", "intervene")
 
 
 def section(data: ReportData) -> Section:
@@ -35,7 +34,7 @@ def section(data: ReportData) -> Section:
 
 
 def _stage_seconds(study: Study) -> dict[str, float]:
-    records = {stage: study.marker(stage) or {} for stage in STAGES}
+    records = {stage: study.marker(stage) or {} for stage in STAGE_NAMES if stage != "report"}
     return {stage: float(record["seconds"]) for stage, record in records.items() if "seconds" in record}
 
 

@@ -8,7 +8,7 @@ from helpers.tokenizers import byte_level_tokenizer
 
 from apmae.common.errors import ApmaeError
 from apmae.prompts import Span
-from apmae.viewer import Hole, HolePrompt, look, telling_heads
+from apmae.viewer import Hole, HolePrompt, standout_heads, view_prompt
 
 TOKENIZER = byte_level_tokenizer("int total = count;\n" * 9)
 
@@ -26,7 +26,7 @@ def prompt_of(ids, next_token_id):
 
 def test_outcome_and_attention_are_the_targets(target):
     ids = list(range(40, 60))
-    seen = look(target, prompt_of(ids, 7))
+    seen = view_prompt(target, prompt_of(ids, 7))
     probabilities = target.logits([ids])[0].softmax(-1)
     order = probabilities.argsort(descending=True)[:5].tolist()
     assert [candidate.token_id for candidate in seen.candidates] == order
@@ -37,19 +37,19 @@ def test_outcome_and_attention_are_the_targets(target):
     assert seen.truth.probability == pytest.approx(float(probabilities[7]))
     assert seen.entropy_nats == pytest.approx(float(-(probabilities * probabilities.log()).sum()), rel=1e-5)
     assert not seen.correct
-    assert look(target, prompt_of(ids, order[0])).correct
+    assert view_prompt(target, prompt_of(ids, order[0])).correct
     expected = target.run([ids], scaling="probability").patterns[0]
     torch.testing.assert_close(seen.log_probs.exp(), expected)
 
 
 def test_more_than_a_page_can_hold_is_refused(target, monkeypatch):
-    monkeypatch.setattr("apmae.viewer.looks.MOST_VALUES", 12 * 230)  # 21 tokens have 231 weights
-    look(target, prompt_of(range(20), 7))
+    monkeypatch.setattr("apmae.viewer.prompt_view.MOST_VALUES", 12 * 230)  # 21 tokens have 231 weights
+    view_prompt(target, prompt_of(range(20), 7))
     with pytest.raises(ApmaeError, match=r"12 heads on 21 tokens are too much .* --length-tokens 20 or less"):
-        look(target, prompt_of(range(21), 7))
+        view_prompt(target, prompt_of(range(21), 7))
 
 
-def test_telling_heads_stand_out_by_their_last_token():
+def test_standout_heads_stand_out_by_their_last_token():
     tokens = 20
     attention = torch.ones(2, 3, tokens, tokens).tril()
     attention[0, 1, :, 0] = 1e3  # everything looks at the first token
@@ -58,24 +58,24 @@ def test_telling_heads_stand_out_by_their_last_token():
     attention[1, 1, -1, 4] = 1e3  # the last token, alone, looks at token 4
     attention[1, 2, -1, 4] = 5
     log_probs = (attention / attention.sum(-1, keepdim=True)).log()
-    assert telling_heads(log_probs, 2) == [(1, 1), (1, 2)]
-    assert len(telling_heads(log_probs, 99)) == 6
+    assert standout_heads(log_probs, 2) == [(1, 1), (1, 2)]
+    assert len(standout_heads(log_probs, 99)) == 6
 
 
-def test_telling_heads_of_a_prompt_shorter_than_what_is_near():
-    assert telling_heads(torch.zeros(1, 2, 1, 1), 1) == [(0, 0)]
+def test_standout_heads_of_a_prompt_shorter_than_what_is_near():
+    assert standout_heads(torch.zeros(1, 2, 1, 1), 1) == [(0, 0)]
 
 
 @pytest.mark.parametrize(
     ("truth", "expected"), [(" foo", " foo();"), ("foo", "foo();"), ("   ", "   foo();"), ("", "foo();")]
 )
-def test_the_hole_follows_the_blanks_of_its_first_token(made_up_look, truth, expected):
+def test_the_hole_follows_the_blanks_of_its_first_token(made_up_view, truth, expected):
     from dataclasses import replace
 
-    hole = replace(made_up_look.prompt.hole, source="foo();", span=Span("line", 0, 6))
+    hole = replace(made_up_view.prompt.hole, source="foo();", span=Span("line", 0, 6))
     seen = replace(
-        made_up_look,
-        truth=made_up_look.truth._replace(text=truth),
-        prompt=replace(made_up_look.prompt, hole=hole),
+        made_up_view,
+        truth=made_up_view.truth._replace(text=truth),
+        prompt=replace(made_up_view.prompt, hole=hole),
     )
     assert seen.continuation == expected

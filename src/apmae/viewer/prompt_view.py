@@ -34,7 +34,7 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
+class PromptView:
     """One prompt as one target sees it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Look:
         return blanks + self.prompt.hole.text
 
 
-def look(target: Target, prompt: HolePrompt) -> Look:
+def view_prompt(target: Target, prompt: HolePrompt) -> PromptView:
     """Run the target on a prompt and keep everything that there is to see.
 
     Raises:
@@ -82,10 +82,10 @@ def look(target: Target, prompt: HolePrompt) -> Look:
     texts = [token_texts(target.tokenizer, [token_id])[0] for token_id in ids]
     truth, *candidates = map(Candidate, ids, texts, probabilities)
     log_probs = torch.stack([by_layer[layer] for layer in range(target.n_layers)])
-    return Look(target.name, prompt, truth, tuple(candidates), float(outcome.entropy), log_probs)
+    return PromptView(target.name, prompt, truth, tuple(candidates), float(outcome.entropy), log_probs)
 
 
-def telling_heads(log_probs_LHTT: Tensor, count: int) -> list[Head]:
+def standout_heads(log_probs_LHTT: Tensor, count: int) -> list[Head]:
     """The heads whose last token most exceeds the other tokens in the weight that it gives to some token.
 
     A large weight alone says little: some tokens are looked at by all that follow them, and the last few

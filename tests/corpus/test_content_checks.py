@@ -1,6 +1,6 @@
 import pytest
 
-from apmae.corpus.unfit import header, is_generated, is_minified
+from apmae.corpus.content_checks import header, is_generated, is_minified
 from apmae.languages import language_named
 
 LICENCE = "/*\n * Copyright 2020 A. Uthor.\n * DO NOT ALTER OR REMOVE COPYRIGHT NOTICES.\n */\n"

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 from transformers import AutoModel
 
 from apmae.autoencoder import APMAEConfig, APMAEModel
+from apmae.autoencoder.paper_release import is_released_config, translate_config
 from apmae.autoencoder.patterns import causal_patch_indices, log_softmax_masked, patchify, scale
-from apmae.autoencoder.released import is_released_config, translate_config
 from apmae.autoencoder.tokens import mask_tokens
 from apmae.common.errors import ApmaeError
 

@@ -1,0 +1,85 @@
+"""The stages of a study, in order. This module imports nothing of apmae."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    Attributes:
+        about: what it does, in a line.
+        sections: the config sections that it depends on itself.
+        needs: the stages whose artifacts it reads.
+        module: has `run(context)`, which does the stage and returns counts for its marker, of which
+            `notes` are lines that the user should read. It is imported when the stage runs.
+        shared: whether several processes can do it together.
+    """
+
+    name: StageName
+    about: str
+    sections: tuple[str, ...]
+    needs: tuple[StageName, ...]
+    module: str
+    shared: bool = False
+
+
+STAGES = (
+    Stage(
+        "prompts",
+        "Mine completion prompts from source code, and run the target on them.",
+        ("target", "corpus", "prompts"),
+        (),
+        "apmae.prompts.stage",
+    ),
+    Stage(
+        "train",
+        "Train the AP-MAE on the target's attention patterns.",
+        ("encoder", "training"),
+        ("prompts",),
+        "apmae.training.stage",
+        shared=True,
+    ),
+    Stage(
+        "encode",
+        "Encode every head's pattern on every prompt.",
+        ("encoding",),
+        ("prompts", "train"),
+        "apmae.encoding.stage",
+        shared=True,
+    ),
+    Stage(
+        "cluster",
+        "Cluster each head's encodings.",
+        ("clustering",),
+        ("encode",),
+        "apmae.clustering.stage",
+    ),
+    Stage(
+        "predict",
+        "Predict whether completions are correct: from clusters, other features, and baselines.",
+        ("prediction",),
+        ("prompts", "encode", "cluster"),
+        "apmae.prediction.stage",
+    ),
+    Stage(
+        "intervene",
+        "Ablate or scale heads, and measure how the target's accuracy changes.",
+        ("intervention",),
+        ("prompts", "encode", "cluster", "predict"),
+        "apmae.intervention.stage",
+    ),
+    Stage(
+        "report",
+        "Write the report: one page that opens from disk.",
+        ("report",),
+        ("prompts", "train", "encode", "cluster", "predict", "intervene"),
+        "apmae.report.stage",
+    ),
+)

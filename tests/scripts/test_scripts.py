@@ -1,0 +1,36 @@
+"""The scripts that make the documents' numbers run, on small studies."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.finished_study import SMALL, build_study
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def output_of(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_print_results_prints_every_table_of_a_study(tmp_path):
+    study = build_study(tmp_path / "study", **SMALL)
+    printed = output_of("print_results.py", study.directory)
+    assert printed.count("|---") >= 8
+    for heading in ("Accuracy (95% interval)", "Net change in points", "What each task's best intervention"):
+        assert heading in printed
+
+
+def test_generate_targets_docs_finds_the_families():
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import generate_targets_docs as g; print(g.page.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPTS)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["page"]
