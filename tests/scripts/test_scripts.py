@@ -29,8 +29,5 @@ def test_print_results_prints_every_table_of_a_study(tmp_path):
 
 
 def test_generate_targets_docs_finds_the_families():
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import generate_targets_docs as g; print(g.page.__name__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(SCRIPTS)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["page"]
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import generate_targets_docs as g; assert g.page"
+    subprocess.run([sys.executable, "-c", code, str(SCRIPTS)], check=True)
