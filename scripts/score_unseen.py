@@ -23,7 +23,7 @@ from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
 from apmae.corpus import SourceFile, open_corpus
 from apmae.languages import language_named
-from apmae.prediction.evaluation import interval, resampled_weights
+from apmae.prediction.measurement import interval, resampled_weights
 from apmae.prediction.metrics import Scored, Values, auroc, brier
 from apmae.scoring import Scorer, score_files
 from apmae.study import Study

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import polars as pl
 
-from apmae.prediction.evaluation import interval, resampled_weights
-from apmae.prediction.metrics import METRICS, Scored, Values
+from apmae.prediction.measurement import interval, resampled_weights
+from apmae.prediction.metrics import METRIC_FUNCTIONS, Scored, Values
 from experiments.encoder_variants.prediction import BASELINES, group_numbers
 
 MEASURED = ("auroc", "accuracy")
@@ -71,7 +71,7 @@ def measure(
                 rows = scored.filter(task=task)
                 one = Scored(*(rows[name].to_numpy() for name in ("correct", "probability", "fold")))
                 for metric in MEASURED:
-                    values[metric].append(METRICS[metric](one, weights[:, members]))
+                    values[metric].append(METRIC_FUNCTIONS[metric](one, weights[:, members]))
             name = "" if features in BASELINES else variant
             for metric in MEASURED:
                 found[name, str(features), metric] = np.stack([*values[metric], np.mean(values[metric], 0)])

@@ -9,7 +9,7 @@ from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.autoencoder.patterns import causal_patch_count
 from apmae.autoencoder.tokens import mask_tokens
 from apmae.common.seeding import torch_generator
-from apmae.cross_evaluation import Column, cells, evaluate_cell, mask_noise
+from apmae.cross_evaluation import TargetColumn, cells, evaluate_cell, mask_noise
 from apmae.target_model import log_probs
 
 
@@ -20,7 +20,7 @@ def encoder(**overrides):
 
 def column(tmp_path, count=3, **target):
     config = tiny_config(tmp_path, target={"dtype": "float32", "batch_size": 2, **target})
-    return Column(config, random_prompts().head(count))
+    return TargetColumn(config, random_prompts().head(count))
 
 
 @pytest.mark.parametrize("row_tokens", [False, True])
@@ -53,7 +53,7 @@ def test_a_cell_does_not_depend_on_the_batches(tmp_path, llama, monkeypatch):
 
 def test_a_prompts_masks_depend_on_nothing_but_the_prompt(tmp_path, llama):
     model, three = encoder(), column(tmp_path)
-    alone = Column(three.config, three.prompts.tail(1))
+    alone = TargetColumn(three.config, three.prompts.tail(1))
     expected = evaluate_cell(llama, model, three).filter(prompt_id=2)["loss"]
     np.testing.assert_allclose(evaluate_cell(llama, model, alone)["loss"], expected, rtol=1e-4)
 

@@ -8,7 +8,7 @@ from helpers.studies import random_prompts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apmae.intervention.greedy import GRADIENT_BATCH, Score, greedy_heads, promising_heads
+from apmae.intervention.greedy import GRADIENT_BATCH, Effect, greedy_heads, promising_heads
 
 A, B, C, D = (0, 0), (0, 1), (1, 0), (1, 1)
 
@@ -20,7 +20,7 @@ def table(scores, log_probability=None):
     def evaluate(sets):
         asked.append(list(sets))
         return [
-            Score(scores.get(frozenset(heads), 0), (log_probability or {}).get(frozenset(heads), -1.0))
+            Effect(scores.get(frozenset(heads), 0), (log_probability or {}).get(frozenset(heads), -1.0))
             for heads in sets
         ]
 
@@ -81,7 +81,7 @@ def test_where_heads_add_up_greedy_finds_the_best_set(worth):
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_without_candidates_nothing_is_chosen(most):
-    assert greedy_heads(those(), most, lambda sets: [Score(0, 0.0) for _ in sets]) == ()
+    assert greedy_heads(those(), most, lambda sets: [Effect(0, 0.0) for _ in sets]) == ()
 
 
 def test_what_is_proposed_goes_by_what_is_chosen():

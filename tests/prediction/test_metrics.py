@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from apmae.prediction.metrics import (
-    METRICS,
+    METRIC_FUNCTIONS,
     Scored,
     accuracy,
     auprc,
@@ -114,7 +114,7 @@ def test_metrics_against_scikit_learn(rows):
         "brier_skill": reference.d2_brier_score(right, chances, sample_weight=weights),
     }
     for name, value in expected.items():
-        assert METRICS[name](found, weights) == pytest.approx(value), name
+        assert METRIC_FUNCTIONS[name](found, weights) == pytest.approx(value), name
 
 
 @settings(deadline=None, max_examples=60)
@@ -122,7 +122,7 @@ def test_metrics_against_scikit_learn(rows):
 def test_a_weight_is_a_number_of_copies(rows):
     found, weights = columns(rows)
     copies = Scored(*(np.repeat(column, weights.astype(int)) for column in found))
-    for name, metric in METRICS.items():
+    for name, metric in METRIC_FUNCTIONS.items():
         assert metric(found, weights) == pytest.approx(metric(copies, np.ones(len(copies.correct)))), name
 
 
@@ -131,7 +131,7 @@ def test_a_weight_is_a_number_of_copies(rows):
 def test_many_weightings_at_once_equal_one_at_a_time(rows):
     found, weights = columns(rows)
     stacked = np.stack([weights, weights[::-1], weights + 1])
-    for name, metric in METRICS.items():
+    for name, metric in METRIC_FUNCTIONS.items():
         one_by_one = [metric(found, row) for row in stacked]
         np.testing.assert_allclose(metric(found, stacked), one_by_one, err_msg=name)
 
@@ -154,7 +154,7 @@ def test_risk_coverage_and_calibration_against_their_definitions(rows):
 
 def test_no_prompts_have_no_metrics():
     nothing = scored(np.array([], dtype=bool), np.array([]))
-    for name, metric in METRICS.items():
+    for name, metric in METRIC_FUNCTIONS.items():
         assert np.isnan(metric(nothing, np.array([]))), name
 
 

@@ -17,7 +17,7 @@ from apmae.prediction import metrics, stage
 from apmae.prediction.features import SHUFFLED, PassFeatures, StoredFeatures, feature_sets, measured_sets
 from apmae.prediction.metrics import RATE_DEPENDENT, weights_at_rate
 from apmae.prediction.predictor import load_predictors
-from apmae.prediction.stage import outcomes
+from apmae.prediction.stage import labels
 from apmae.prediction.trees import as_pool
 from apmae.study import Study
 from apmae.study.artifacts import (
@@ -93,7 +93,7 @@ def test_tables_have_every_row(finished):
     grouped = measured_sets(study.config, "grouped_cross_validation")
     assert {"confidence", "row_statistics", "cls_encodings", "confidence+row_statistics"} < set(grouped)
     assert set(sets) - set(grouped) == {"clusters", "confidence+clusters", SHUFFLED}
-    n_metrics = len(metrics.METRICS) + len(RATE_DEPENDENT)
+    n_metrics = len(metrics.METRIC_FUNCTIONS) + len(RATE_DEPENDENT)
     assert study.metrics.height == (2 * len(sets) + len(grouped)) * n_metrics
     assert study.importance.select("task", "features", "layer", "head").rows() == [
         ("eol", features, layer, head)
@@ -209,7 +209,7 @@ def test_blocks_are_those_of_their_prompts(finished):
 def test_shuffled_labels_are_measured_against_themselves(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol").sort("prompt_id")
-    shuffled = outcomes(study, prompts, SHUFFLED)
+    shuffled = labels(study, prompts, SHUFFLED)
     assert (shuffled != prompts["correct"].to_numpy()).any()
     assert shuffled.sum() == prompts["correct"].sum()
     chosen = study.predictions.filter(protocol="cross_validation", features=SHUFFLED).sort("prompt_id")
@@ -223,7 +223,7 @@ def test_a_leak_shows_in_the_shuffled_labels(tmp_path):
     prompts = study.study_prompts.sort("prompt_id")
     of_task = prompts.filter(task="eol")
     known = np.zeros(prompts.height, dtype=np.float32)
-    known[of_task["prompt_id"].to_numpy()] = outcomes(study, of_task, SHUFFLED)
+    known[of_task["prompt_id"].to_numpy()] = labels(study, of_task, SHUFFLED)
     arrays = zarr.open_group(study.path(ENCODINGS), mode="r+")
     statistics = arrays["row_statistics"][:]
     statistics[0, :, 0] = 5 * known

@@ -5,7 +5,7 @@ import torch
 
 from apmae.prompts import Span
 from apmae.viewer import Hole, HolePrompt, PromptView
-from apmae.viewer.prompt_view import Candidate
+from apmae.viewer.prompt_view import NextToken
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 TOKENS = (HOSTILE, "\n    ", "if", " (", "$a$", "_{", "中", "", "\x1b[0m", "\t", " foo", "&amp;") * 2
@@ -22,7 +22,7 @@ def made_up_view():
     source = f"a\n  {HOSTILE}\n"
     hole = Hole(Path("a") / f"{HOSTILE[2:8]}.java", 2, 3, source, Span("line", 4, len(source) - 1))
     prompt = HolePrompt(hole, "causal", tuple(range(tokens)), 7, TOKENS)
-    candidates = tuple(Candidate(index, text, 0.5**index) for index, text in enumerate(TOKENS[:5], start=1))
+    candidates = tuple(NextToken(index, text, 0.5**index) for index, text in enumerate(TOKENS[:5], start=1))
     return PromptView(
-        f"{HOSTILE}/model", prompt, Candidate(7, " " + HOSTILE, 0.01), candidates, 1.5, scores.log_softmax(-1)
+        f"{HOSTILE}/model", prompt, NextToken(7, " " + HOSTILE, 0.01), candidates, 1.5, scores.log_softmax(-1)
     )

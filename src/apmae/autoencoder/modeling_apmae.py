@@ -25,10 +25,10 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from apmae.autoencoder.checkpoint import HUB_OPTIONS, load_config, load_state
 from apmae.autoencoder.configuration_apmae import APMAEConfig
 from apmae.autoencoder.layers import TokenEmbedding, Transformer, TransformerSize
 from apmae.autoencoder.patterns import causal_patch_indices, unpatchify
+from apmae.autoencoder.saved_model import HUB_OPTIONS, load_config, load_state
 from apmae.autoencoder.tokens import Masking, PatternTokens, check_tokens, gather, mask_tokens, tokenize
 from apmae.common.errors import ApmaeError
 from apmae.vocabulary import Readout

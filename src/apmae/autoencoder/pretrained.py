@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apmae.autoencoder import APMAEModel
-from apmae.autoencoder.checkpoint import load_config
+from apmae.autoencoder.saved_model import load_config
 from apmae.common.errors import ApmaeError
 from apmae.study.config import StudyConfig
 

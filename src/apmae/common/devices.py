@@ -17,7 +17,7 @@ import torch
 
 from apmae.common.errors import ApmaeError, ApmaeWarning
 
-Precision = Literal["float32", "bfloat16", "float16"]
+NativePrecision = Literal["float32", "bfloat16", "float16"]
 
 PROBE_SIDE = 256
 PROBE_ROUNDS = 5
@@ -38,7 +38,7 @@ def torch_device(name: str) -> torch.device:
         raise ApmaeError(f"target.device {name!r}: {str(error).splitlines()[0]}") from None
 
 
-def native_precision(device: torch.device) -> Precision:
+def native_precision(device: torch.device) -> NativePrecision:
     """`bfloat16` where the device has arithmetic for it, else `float32`."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
@@ -46,7 +46,7 @@ def native_precision(device: torch.device) -> Precision:
 
 
 @cache
-def product_cost(device_type: str, precision: Precision) -> float:
+def product_cost(device_type: str, precision: NativePrecision) -> float:
     """How long a matrix product in a precision takes, in float32 products of the same size."""
     device = torch.device(device_type)
     operands = {
@@ -61,7 +61,7 @@ def product_cost(device_type: str, precision: Precision) -> float:
 
 
 @cache
-def warn_if_emulated(device_type: str, precision: Precision) -> None:
+def warn_if_emulated(device_type: str, precision: NativePrecision) -> None:
     """Say once what an asked-for precision costs where the device has no arithmetic for it."""
     if device_type == "cuda" or precision == "float32":
         return

@@ -22,8 +22,8 @@ from apmae.common.atomic import replacing, write_parquet
 from apmae.common.progress import Progress, silent
 from apmae.cross_evaluation.cells import evaluate_cell, mask_noise, open_cells
 from apmae.cross_evaluation.sources import (
-    Column,
-    Encoder,
+    EncoderRow,
+    TargetColumn,
     agree_on_masks,
     check_sizes,
     find_encoders,
@@ -35,7 +35,7 @@ from apmae.report import cross_evaluation
 from apmae.study.artifacts import EVALUATION
 from apmae.study.config import StudyConfig
 
-__all__ = ["Column", "Encoder", "evaluate", "evaluate_cell", "mask_noise"]
+__all__ = ["EncoderRow", "TargetColumn", "evaluate", "evaluate_cell", "mask_noise"]
 
 CELLS = "cells"
 PROMPTS = "prompts"
@@ -81,7 +81,7 @@ def evaluate(
         if study.directory.is_relative_to(output / PROMPTS):
             announce(f"prompts of {study.config.target.model}, mined in {study.directory}")
             pipeline.run(study.config, only="prompts", progress=progress, announce=announce)
-        column = Column(study.config, held_out_prompts(study, prompts))
+        column = TargetColumn(study.config, held_out_prompts(study, prompts))
         cells = open_cells(rows, column, output / CELLS, progress, announce)
         lines += [_line(row, column, cell) for row, cell in zip(rows, cells, strict=True)]
     table = _table(lines, [row.name for row in rows])
@@ -89,7 +89,7 @@ def evaluate(
     return table
 
 
-def _line(row: Encoder, column: Column, cell: pl.DataFrame) -> dict[str, Any]:
+def _line(row: EncoderRow, column: TargetColumn, cell: pl.DataFrame) -> dict[str, Any]:
     """A line of the table, `EVALUATION`."""
     measured = cell.select(ReconstructionErrors._fields).cast(pl.Float64)
     spreads = measured.std().row(0, named=True)
@@ -107,7 +107,7 @@ def _line(row: Encoder, column: Column, cell: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _known_held_out(row: Encoder, column: Column) -> bool:
+def _known_held_out(row: EncoderRow, column: TargetColumn) -> bool:
     """Whether the encoder was trained in a study that held out the same groups."""
     if row.study is None or row.study.config.encoder.pretrained is not None:
         return False

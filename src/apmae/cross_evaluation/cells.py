@@ -23,7 +23,7 @@ from apmae.autoencoder.reconstruction import ReconstructionErrors, reconstructio
 from apmae.common.atomic import write_parquet
 from apmae.common.progress import Progress, silent
 from apmae.common.seeding import torch_generator
-from apmae.cross_evaluation.sources import Column, Encoder
+from apmae.cross_evaluation.sources import EncoderRow, TargetColumn
 from apmae.target_model import Target
 
 PATTERNS_PER_BATCH = 256
@@ -39,8 +39,8 @@ CELL_SCHEMA = pl.Schema(
 
 
 def open_cells(
-    rows: Sequence[Encoder],
-    column: Column,
+    rows: Sequence[EncoderRow],
+    column: TargetColumn,
     directory: Path,
     progress: Progress,
     announce: Callable[[str], None],
@@ -57,7 +57,7 @@ def open_cells(
 
 
 def evaluate_cell(
-    target: Target, model: APMAEModel, column: Column, progress: Progress = silent
+    target: Target, model: APMAEModel, column: TargetColumn, progress: Progress = silent
 ) -> pl.DataFrame:
     """The errors of one encoder on every head's pattern on every prompt, `CELL_SCHEMA`."""
     config = column.config
@@ -135,7 +135,7 @@ def _cell_table(prompt_ids: list[int], target: Target, errors: ReconstructionErr
     return table.with_columns(**measured).cast(CELL_SCHEMA)
 
 
-def _cell_key(model: APMAEModel, column: Column) -> str:
+def _cell_key(model: APMAEModel, column: TargetColumn) -> str:
     """Hash of the encoder, the target, and what prompts and masks depend on."""
     shape = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     prompts = column.prompts.select("prompt_id", "input_ids").to_dict(as_series=False)

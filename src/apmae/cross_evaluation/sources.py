@@ -20,7 +20,7 @@ from apmae.training.prompts import encoder_prompts
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderRow:
     """A row of the table: an AP-MAE in eval mode, and the study that it comes from, if any."""
 
     name: str
@@ -29,7 +29,7 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Column:
+class TargetColumn:
     """A column of the table: a target's held-out prompts, and the config that made them."""
 
     config: StudyConfig
@@ -41,7 +41,7 @@ class Column:
         return self.config.target.model
 
 
-def find_encoders(names: Sequence[str]) -> list[Encoder]:
+def find_encoders(names: Sequence[str]) -> list[EncoderRow]:
     """Load encoders: of studies' directories, directories of their own, or hub ids.
 
     Raises:
@@ -90,7 +90,7 @@ def held_out_prompts(study: Study, count: int) -> pl.DataFrame:
     return prompts
 
 
-def agree_on_masks(rows: Sequence[Encoder], mask_ratio: float | None) -> None:
+def agree_on_masks(rows: Sequence[EncoderRow], mask_ratio: float | None) -> None:
     """Give all encoders one mask ratio: `mask_ratio`, or the one that they have.
 
     Raises:
@@ -115,7 +115,7 @@ def agree_on_masks(rows: Sequence[Encoder], mask_ratio: float | None) -> None:
             )
 
 
-def check_sizes(rows: Sequence[Encoder], config: StudyConfig) -> None:
+def check_sizes(rows: Sequence[EncoderRow], config: StudyConfig) -> None:
     """Raise ApmaeError where the prompts of a target are not as long as the encoders' patterns."""
     size, asked = rows[0].model.config.pattern_size, config.prompts.length_tokens
     if size != asked:
@@ -125,13 +125,13 @@ def check_sizes(rows: Sequence[Encoder], config: StudyConfig) -> None:
         )
 
 
-def _open_encoder(name: str) -> Encoder:
+def _open_encoder(name: str) -> EncoderRow:
     study = _study_at(name)
     if study is None:
-        return Encoder(name.rstrip("/"), _load(name), None)
+        return EncoderRow(name.rstrip("/"), _load(name), None)
     if not study.path(ENCODER).exists():
         raise ApmaeError(f"{name} has no encoder yet: run `apmae train` on the study first")
-    return Encoder(study.config.name, _load(str(study.path(ENCODER))), study)
+    return EncoderRow(study.config.name, _load(str(study.path(ENCODER))), study)
 
 
 def _load(path: str) -> APMAEModel:

@@ -10,7 +10,7 @@ from apmae.intervention.gating import best_gate
 from apmae.intervention.operations import OPERATIONS
 from apmae.study.artifacts import CHOICES
 
-METHODS = (*OPERATIONS, "greedy", "gated")
+CHOICE_METHODS = (*OPERATIONS, "greedy", "gated")
 """Best of the conditions that zero the heads of a SHAP selection, replace them by their mean, or scale
 them; best of the greedy ones; best of all of these behind a gate. Random selections are no choice."""
 
@@ -40,7 +40,7 @@ def _of_task(tuning: pl.DataFrame, task: str) -> Iterator[tuple[object, ...]]:
     gained = conditions.agg(
         pl.col("selection", "operation").first(), gain=CHANGE.sum().cast(pl.Float64)
     ).sort("gain", descending=True, maintain_order=True)
-    for method in METHODS[:-1]:
+    for method in CHOICE_METHODS[:-1]:
         greedy = pl.col("selection") == "greedy"
         of_method = greedy if method == "greedy" else ~greedy & (pl.col("operation") == method)
         best = gained.filter(of_method, pl.col("gain") > 0).head(1)

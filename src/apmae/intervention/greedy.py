@@ -23,7 +23,7 @@ GRADIENT_BATCH = 4
 Heads = tuple[Head, ...]
 
 
-class Score(NamedTuple):
+class Effect(NamedTuple):
     """How good it is to zero some heads; compared from left to right.
 
     Attributes:
@@ -36,7 +36,7 @@ class Score(NamedTuple):
 
 
 Propose = Callable[[Heads], Sequence[Head]]
-Evaluate = Callable[[Sequence[Heads]], list[Score]]
+Evaluate = Callable[[Sequence[Heads]], list[Effect]]
 
 
 def greedy_heads(propose: Propose, most: int, evaluate: Evaluate) -> Heads:
@@ -52,7 +52,7 @@ def greedy_heads(propose: Propose, most: int, evaluate: Evaluate) -> Heads:
         The heads in the order in which they were chosen; none where none helps.
     """
     chosen: Heads = ()
-    best: Score | None = None
+    best: Effect | None = None
     while len(chosen) < most:
         sets = [(*chosen, head) for head in propose(chosen)]
         if not sets:

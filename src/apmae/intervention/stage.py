@@ -27,7 +27,7 @@ from apmae.intervention.conditions import (
     tuning_prompts,
 )
 from apmae.intervention.gating import gate_probabilities
-from apmae.intervention.greedy import Heads, Propose, Score, greedy_heads, promising_heads
+from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.operations import Zero, operations
 from apmae.intervention.run_conditions import run_conditions
@@ -167,7 +167,7 @@ def _proposer(experiment: Experiment, task: str) -> Propose:
     return propose
 
 
-def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], list[Score]]:
+def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], list[Effect]]:
     """Scores sets of heads on the task's tuning prompts; each call is a file."""
     tuning = experiment.prompts[task].tuning
     next_token_ids = torch.tensor(tuning["next_token_id"].to_list())
@@ -182,11 +182,11 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
             {"net_change": right.tolist(), "log_probability": log_probability.mean(1).tolist()}
         )
 
-    def evaluate(sets: Sequence[Heads]) -> list[Score]:
+    def evaluate(sets: Sequence[Heads]) -> list[Effect]:
         nonlocal calls
         calls += 1
         path = experiment.work / f"greedy-{task}-scored-{calls:03d}.parquet"
-        return [Score(*row) for row in _saved(path, lambda: score(sets)).iter_rows()]
+        return [Effect(*row) for row in _saved(path, lambda: score(sets)).iter_rows()]
 
     return evaluate
 

@@ -99,7 +99,7 @@ def aurc(scored: Scored, weights: Values) -> Values:
     return _ratio(np.nansum((right + wrong) * risk, -1), weights.sum(-1))
 
 
-METRICS: dict[str, Metric] = {
+METRIC_FUNCTIONS: dict[str, Metric] = {
     "accuracy": accuracy,
     "auroc": auroc,
     "balanced_accuracy": balanced_accuracy,

@@ -19,7 +19,6 @@ from apmae.common.seeding import derive_seed, numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.pipeline import Context
 from apmae.prediction.classifiers import fit_features
-from apmae.prediction.evaluation import Rates, measure
 from apmae.prediction.explanation import explain
 from apmae.prediction.features import (
     SHUFFLED,
@@ -29,6 +28,7 @@ from apmae.prediction.features import (
     measured_sets,
     take,
 )
+from apmae.prediction.measurement import Rates, measure
 from apmae.prediction.metrics import Scored
 from apmae.prediction.predictor import fit_predictor, predictor_path
 from apmae.prediction.protocols import Split, cross_validation, group_folds, held_out
@@ -88,7 +88,7 @@ def run(context: Context) -> dict[str, object]:
     return {"tasks": len(tasks), "predictions": len(predictions), "notes": notes}
 
 
-def outcomes(study: Study, prompts: pl.DataFrame, features: str) -> NDArray[np.bool_]:
+def labels(study: Study, prompts: pl.DataFrame, features: str) -> NDArray[np.bool_]:
     """(prompts,) which completions of one task are correct; permuted for `shuffled_labels`."""
     correct = prompts["correct"].to_numpy()
     if features != SHUFFLED:
@@ -100,7 +100,7 @@ def outcomes(study: Study, prompts: pl.DataFrame, features: str) -> NDArray[np.b
 def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> pl.DataFrame:
     """One task's part of `predictions.parquet` for one feature set and protocol."""
     prompts = _prompts(study, task)
-    correct = outcomes(study, prompts, features)
+    correct = labels(study, prompts, features)
     groups = _group_numbers(prompts)
     blocks = StoredFeatures(study, prompts, protocol).blocks(blocks_of(features, study.config))
     parts = [PREDICTIONS.of_rows()]
@@ -152,7 +152,7 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
     for features in measured_sets(study.config, protocol):
         chosen = predictions.filter(features=features).sort("prompt_id")
         sets[features] = Scored(
-            outcomes(study, prompts, features)[rows],
+            labels(study, prompts, features)[rows],
             chosen["probability"].to_numpy().astype(np.float64),
             chosen["fold"].to_numpy().astype(np.int64),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from apmae.intervention.choices import CHANGE, METHODS, best_ungated
+from apmae.intervention.choices import CHANGE, CHOICE_METHODS, best_ungated
 from apmae.intervention.side_effects import RANDOM_CODE
 from apmae.report.summaries import Z_95
 
@@ -94,7 +94,7 @@ def _changes(held_out: pl.DataFrame, choices: pl.DataFrame) -> pl.DataFrame:
         *choices["method"],
         "gated",
     }
-    methods = pl.DataFrame({"method": [method for method in METHODS if method in tried]})
+    methods = pl.DataFrame({"method": [method for method in CHOICE_METHODS if method in tried]})
     outcomes = held_out.select("condition", "prompt_id", change=CHANGE)
     let_through = pl.col("threshold").is_null() | (pl.col("gate_probability") <= pl.col("threshold"))
     found = (

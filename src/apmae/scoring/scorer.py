@@ -26,7 +26,7 @@ from apmae.target_model import Outcomes, Target, outcomes
 
 TOP_HEADS = 3
 
-Prompt = Sequence[int] | NDArray[Any] | Tensor
+PromptIds = Sequence[int] | NDArray[Any] | Tensor
 """(tokens,) token ids."""
 
 
@@ -100,7 +100,7 @@ class Scorer:
         """Tasks that have a predictor, in the study's order."""
         return tuple(self._predictors)
 
-    def score(self, input_ids: Prompt, task: str) -> Score:
+    def score(self, input_ids: PromptIds, task: str) -> Score:
         """Score the token that the target predicts after `input_ids`.
 
         Of a longer prompt the last `length_tokens` count, behind what the tokenizer puts first.
@@ -115,7 +115,7 @@ class Scorer:
         """
         return self.score_batch([input_ids], [task])[0]
 
-    def score_batch(self, prompts: Sequence[Prompt], tasks: Sequence[str]) -> list[Score]:
+    def score_batch(self, prompts: Sequence[PromptIds], tasks: Sequence[str]) -> list[Score]:
         """Score several prompts, each with its task, in one forward pass."""
         assert len(prompts) == len(tasks), "every prompt has a task"
         if not prompts:
@@ -157,7 +157,7 @@ class Scorer:
             return encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
         return {STATISTICS: patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)}
 
-    def _fitted(self, prompt: Prompt) -> list[int]:
+    def _fitted(self, prompt: PromptIds) -> list[int]:
         """The prompt's token ids at the study's length."""
         ids = np.asarray(prompt)
         if ids.ndim != 1:

@@ -25,7 +25,7 @@ NEAR_TOKENS = 8
 """Tokens before the hole that count as near."""
 
 
-class Candidate(NamedTuple):
+class NextToken(NamedTuple):
     """A next token and its probability."""
 
     token_id: int
@@ -47,8 +47,8 @@ class PromptView:
 
     target: str
     prompt: HolePrompt
-    truth: Candidate
-    candidates: tuple[Candidate, ...]
+    truth: NextToken
+    candidates: tuple[NextToken, ...]
     entropy_nats: float
     log_probs: Tensor
 
@@ -80,7 +80,7 @@ def view_prompt(target: Target, prompt: HolePrompt) -> PromptView:
     ids = [prompt.next_token_id, *top.indices.tolist()]
     probabilities = [float(outcome.next_token_probability), *top.values.tolist()]
     texts = [token_texts(target.tokenizer, [token_id])[0] for token_id in ids]
-    truth, *candidates = map(Candidate, ids, texts, probabilities)
+    truth, *candidates = map(NextToken, ids, texts, probabilities)
     log_probs = torch.stack([by_layer[layer] for layer in range(target.n_layers)])
     return PromptView(target.name, prompt, truth, tuple(candidates), float(outcome.entropy), log_probs)
 

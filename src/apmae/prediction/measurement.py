@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from apmae.prediction.features import CONFIDENCE, SHUFFLED
 from apmae.prediction.metrics import (
-    METRICS,
+    METRIC_FUNCTIONS,
     RATE_DEPENDENT,
     Scored,
     Values,
@@ -64,7 +64,7 @@ def measure(sets: Mapping[str, Scored], groups: NDArray[np.int64], rates: Rates,
 def _values(scored: Scored, resampled: Values, rates: Rates) -> Iterator[tuple[str, Values]]:
     """Every metric, (1 + resamples,): of the prompts themselves, then of every resample."""
     weights = np.vstack([np.ones(len(scored.correct)), resampled])
-    for name, metric in METRICS.items():
+    for name, metric in METRIC_FUNCTIONS.items():
         yield name, metric(scored, weights)
     if not (0 < rates.kept < 1 and 0 < rates.base < 1):
         yield from ((name + AT_BASE_RATE, np.full(len(weights), np.nan)) for name in RATE_DEPENDENT)
@@ -72,7 +72,7 @@ def _values(scored: Scored, resampled: Values, rates: Rates) -> Iterator[tuple[s
     reweighted = weights_at_rate(scored.correct, weights, rates.base)
     moved = probability_at_rate(scored.probability, rates.kept, rates.base)
     for name in RATE_DEPENDENT:
-        yield name + AT_BASE_RATE, METRICS[name](scored._replace(probability=moved), reweighted)
+        yield name + AT_BASE_RATE, METRIC_FUNCTIONS[name](scored._replace(probability=moved), reweighted)
 
 
 def resampled_weights(groups: NDArray[np.int64], generator: np.random.Generator) -> Values:

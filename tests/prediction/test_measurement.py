@@ -2,8 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from apmae.prediction.evaluation import Rates, measure
-from apmae.prediction.metrics import METRICS, RATE_DEPENDENT, Scored
+from apmae.prediction.measurement import Rates, measure
+from apmae.prediction.metrics import METRIC_FUNCTIONS, RATE_DEPENDENT, Scored
 
 EVEN = Rates(kept=0.5, base=0.5)
 
@@ -23,7 +23,7 @@ def row(table: pl.DataFrame, features: str, metric: str) -> dict[str, float]:
 def test_every_metric_of_every_set():
     right = np.arange(8) % 2 == 0
     table = measured({"confidence": (right, right * 0.5), "clusters": (right, right * 0.7)}, np.arange(8))
-    names = [*METRICS, *(f"{name}_at_base_rate" for name in RATE_DEPENDENT)]
+    names = [*METRIC_FUNCTIONS, *(f"{name}_at_base_rate" for name in RATE_DEPENDENT)]
     assert table.select("features", "metric").rows() == [
         (features, metric) for features in ("confidence", "clusters") for metric in names
     ]
