@@ -15,6 +15,7 @@ GRID = PATTERN_SIZE // PATCH_SIZE
 DIM = 512
 HEAD_DIM = 64
 MLP_DIM = 2048
+ENCODER_LAYERS, DECODER_LAYERS = 24, 8
 
 
 class Layer(nn.Module):
@@ -52,8 +53,8 @@ class PlainAutoencoder(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, DIM))
         self.mask_token = nn.Parameter(torch.zeros(DIM))
         self.positions = nn.Parameter(torch.randn(1, GRID**2, DIM) * 0.02)
-        self.encoder = nn.Sequential(*(Layer(heads=16) for _ in range(24)), nn.LayerNorm(DIM))
-        self.decoder = nn.Sequential(*(Layer(heads=8) for _ in range(8)), nn.LayerNorm(DIM))
+        self.encoder = nn.Sequential(*(Layer(heads=16) for _ in range(ENCODER_LAYERS)), nn.LayerNorm(DIM))
+        self.decoder = nn.Sequential(*(Layer(heads=8) for _ in range(DECODER_LAYERS)), nn.LayerNorm(DIM))
         self.head = nn.Linear(DIM, area)
 
     def encode(self, patterns: Tensor) -> Tensor:

@@ -33,6 +33,20 @@ projection.main()
 """
 
 
+TINY_AUTOENCODER = """
+import importlib, sys
+sys.path.insert(0, sys.argv.pop(1))
+import plain_apmae
+from apmae.autoencoder import APMAEConfig
+
+plain_apmae.DIM = plain_apmae.MLP_DIM = 64
+plain_apmae.ENCODER_LAYERS = plain_apmae.DECODER_LAYERS = 1
+benchmark = importlib.import_module(sys.argv.pop(1))
+benchmark.APMAEConfig = APMAEConfig.tiny
+benchmark.main()
+"""
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A corpus and a tiny target."""
@@ -75,10 +89,9 @@ def test_interventions(places):
         assert f"| {way} |" in printed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["training", "encoding"])
-def test_the_paper_size_autoencoder(name):
-    printed = output_of(BENCHMARKS / f"{name}.py", "--patterns", 1, "--rounds", 1)
+def test_the_autoencoder(name):
+    printed = output_of("-c", TINY_AUTOENCODER, BENCHMARKS, name, "--patterns", 2, "--rounds", 1)
     assert "| plain |" in printed
     assert "| float32 |" in printed
 

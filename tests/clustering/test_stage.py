@@ -1,3 +1,4 @@
+import sys
 from unittest.mock import patch
 
 import numpy as np
@@ -138,8 +139,9 @@ def test_test_prompts_do_not_leak_into_held_out_clusters(tmp_path):
     assert not before["cluster"].equals(study.clusters["cluster"])
 
 
-def test_missing_backend_names_the_extra(tmp_path):
-    for backend in ("dask", "ray"):
+def test_missing_backend_names_the_extra(tmp_path, monkeypatch):
+    for backend, module in (("dask", "dask.distributed"), ("ray", "ray.util.joblib")):
+        monkeypatch.setitem(sys.modules, module, None)
         study = synthetic_study(tmp_path / backend, config={"clustering": {"backend": backend}})
         with pytest.raises(ApmaeError, match=rf"apmae\[{backend}\]"):
             run(study)
@@ -168,3 +170,15 @@ def test_a_random_encoders_encodings_are_clustered_when_asked_for(tmp_path, aske
     told = study.clusters.filter(layer=0, head=1)["random_cluster_held_out"].to_numpy()
     correct = study.study_prompts["correct"].to_numpy()
     assert abs(np.corrcoef(told, correct)[0, 1]) == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "module"), [("dask", "dask.distributed"), ("ray", "ray")])
+def test_clusters_from_a_cluster_of_machines_are_the_same(tmp_path, backend, module):
+    pytest.importorskip(module)
+    clustering = {"n_clusters": 3, "processes": 2}
+    here = synthetic_study(tmp_path / "here", config={"clustering": clustering})
+    there = synthetic_study(tmp_path / "there", config={"clustering": clustering | {"backend": backend}})
+    for study in (here, there):
+        run(study)
+    assert_frame_equal(there.clusters, here.clusters)

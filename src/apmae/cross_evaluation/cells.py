@@ -24,7 +24,9 @@ from apmae.common.atomic import write_parquet
 from apmae.common.progress import Progress, silent
 from apmae.common.seeding import torch_generator
 from apmae.cross_evaluation.sources import EncoderRow, TargetColumn
+from apmae.study.artifacts import token_ids
 from apmae.target_model import Target
+from apmae.target_model.model import TokenIds
 
 PATTERNS_PER_BATCH = 256
 
@@ -66,7 +68,7 @@ def evaluate_cell(
     for batch in progress(batches, "evaluate"):
         ids = batch["prompt_id"].to_list()
         noise_BLHK = torch.stack([_prompt_noise(config.seed, prompt, target, model.config) for prompt in ids])
-        errors = _batch_errors(target, model, batch["input_ids"].to_list(), noise_BLHK)
+        errors = _batch_errors(target, model, token_ids(batch), noise_BLHK)
         tables.append(_cell_table(ids, target, errors))
     return pl.concat(tables)
 
@@ -101,7 +103,7 @@ def _prompt_noise(seed: int, prompt_id: int, target: Target, config: APMAEConfig
 
 
 def _batch_errors(
-    target: Target, model: APMAEModel, input_ids: list[list[int]], noise_BLHK: Tensor
+    target: Target, model: APMAEModel, input_ids: TokenIds, noise_BLHK: Tensor
 ) -> ReconstructionErrors:
     """Errors of all patterns of a few prompts, (B, L, H) each."""
     seen: Counter[int] = Counter()

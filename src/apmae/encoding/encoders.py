@@ -10,7 +10,7 @@ import torch
 from apmae.autoencoder import APMAEModel
 from apmae.common.seeding import derive_seed
 from apmae.study import Study
-from apmae.study.artifacts import ENCODER
+from apmae.study.artifacts import ENCODER, token_ids
 from apmae.target_model import Head, Target
 
 
@@ -32,11 +32,11 @@ def random_encoder(study: Study, model: APMAEModel) -> APMAEModel:
 
 def pattern_source(study: Study, target: Target) -> Callable[[int, list[Head]], np.ndarray]:
     """Re-make scaled patterns from the prompts: (prompt_id, heads) -> (heads, T, T) float16."""
-    input_ids = study.prompts["input_ids"]
+    input_ids = token_ids(study.study_prompts)
     scaling = load_encoder(study, target.device).config.scaling
 
     def patterns_of(prompt_id: int, heads: list[Head]) -> np.ndarray:
-        output = target.run([input_ids[prompt_id].to_list()], heads, scaling)
+        output = target.run(input_ids[[prompt_id]], heads, scaling)
         return output.patterns[0].half().cpu().numpy()
 
     return patterns_of

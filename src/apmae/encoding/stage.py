@@ -24,7 +24,7 @@ from apmae.encoding.encoders import load_encoder, random_encoder
 from apmae.encoding.forward import STATISTICS, encode_patches, run_batch
 from apmae.pipeline import Context
 from apmae.study import Study
-from apmae.study.artifacts import ENCODINGS, HIDDEN_STATE, RANDOM_CLS
+from apmae.study.artifacts import ENCODINGS, HIDDEN_STATE, RANDOM_CLS, token_ids
 from apmae.target_model import Target
 from apmae.vocabulary import Readout
 
@@ -115,7 +115,7 @@ def encode_prompts(
     (patch_size,) = {encoder.patch_size for encoder in encoders}
     encodes = [encoder.encode for encoder in encoders]
     batches = [
-        run_batch(target, batch["input_ids"].to_list(), patch_size, encodes)[1]
+        run_batch(target, token_ids(batch), patch_size, encodes)[1]
         for batch in prompts.iter_slices(batch_size)
     ]
     return [

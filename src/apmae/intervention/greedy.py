@@ -15,6 +15,7 @@ from typing import NamedTuple
 import polars as pl
 import torch
 
+from apmae.study.artifacts import token_ids
 from apmae.target_model import Head, Target
 
 GRADIENT_BATCH = 4
@@ -80,6 +81,6 @@ def promising_heads(target: Target, prompts: pl.DataFrame, zeroed: Heads, count:
     total_LH = torch.zeros(target.n_layers, target.n_heads)
     for some in prompts.iter_slices(GRADIENT_BATCH):
         true_ids = torch.tensor(some["next_token_id"].to_list())
-        total_LH += target.factor_gradients(some["input_ids"].to_list(), true_ids, factors).sum(0)
+        total_LH += target.factor_gradients(token_ids(some), true_ids, factors).sum(0)
     ascending = total_LH.flatten().argsort(stable=True).tolist()
     return [head for head in map(target.heads.__getitem__, ascending) if head not in zeroed][:count]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from apmae.intervention.intervention import Intervention
+from apmae.study.artifacts import token_ids
 from apmae.target_model import Target
 
 
@@ -63,7 +64,7 @@ def run_conditions(
     results = Results(torch.empty(shape, dtype=torch.int64), torch.empty(shape))
     for first in range(0, prompts.height, batch_size):
         chunk = prompts.slice(first, batch_size)
-        input_ids = torch.tensor(chunk["input_ids"].to_list())
+        input_ids = torch.from_numpy(token_ids(chunk)).long()
         true_ids = torch.tensor(chunk["next_token_id"].to_list())
         batches = list(split_into_batches(starts, chunk.height, batch_size))
         saved = sum(batch.start * len(batch.prompts) for batch in batches)

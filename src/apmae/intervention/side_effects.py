@@ -10,7 +10,7 @@ from apmae.common.seeding import numpy_generator
 from apmae.intervention.conditions import Condition, held_out_prompts
 from apmae.intervention.run_conditions import run_conditions
 from apmae.study import Study
-from apmae.study.artifacts import SIDE_EFFECTS
+from apmae.study.artifacts import SIDE_EFFECTS, token_ids
 from apmae.target_model import Target
 
 RANDOM_CODE = "random code"
@@ -76,7 +76,7 @@ def _on_code(target: Target, condition: Condition, means: Tensor | None, code: p
     factors = condition.intervention.factors(target.n_layers, target.n_heads)
     replacement = means if condition.operation.uses_means else None
     before, after = [], []
-    for batch in torch.split(torch.tensor(code["input_ids"].to_list()), TEXT_BATCH):
+    for batch in torch.split(torch.from_numpy(token_ids(code)).long(), TEXT_BATCH):
         before.append(token_losses(target, batch))
         with target.scale_heads(factors, replacement):
             after.append(token_losses(target, batch))

@@ -34,7 +34,7 @@ from apmae.intervention.run_conditions import run_conditions
 from apmae.intervention.side_effects import side_effects
 from apmae.pipeline import Context
 from apmae.study import Study
-from apmae.study.artifacts import BEST, CHOICES, CONDITIONS, INTERVENTIONS, SIDE_EFFECTS
+from apmae.study.artifacts import BEST, CHOICES, CONDITIONS, INTERVENTIONS, SIDE_EFFECTS, token_ids
 from apmae.target_model import Head, Target
 
 STAGE = "intervene"
@@ -112,7 +112,7 @@ def _means(study: Study, target: Target, prompts: dict[str, TaskPrompts], work: 
     path = work / "means.safetensors"
     if not path.exists():
         tuning = pl.concat([of_task.tuning for of_task in prompts.values()])
-        batches = tuning["input_ids"].to_list()
+        batches = token_ids(tuning)
         size = study.config.target.batch_size
         means = target.mean_head_outputs(
             batches[start : start + size] for start in range(0, len(batches), size)

@@ -16,7 +16,7 @@ from apmae.report.data import ReportData
 from apmae.report.page import draw_figures, render
 from apmae.report.sections import SECTIONS
 from apmae.study import Study
-from apmae.study.artifacts import REPORT
+from apmae.study.artifacts import REPORT, token_ids
 from apmae.target_model import Target
 
 
@@ -74,8 +74,7 @@ def reconstructions(study: Study, target: Target, encoder: APMAEModel) -> list[R
     found = []
     for row, index in zip(rows.tolist(), chosen.tolist(), strict=True):
         layer, head = target.heads[index]
-        ids = prompts["input_ids"][row].to_list()
-        pattern = target.run([ids], [(layer, head)], encoder.config.scaling).patterns[:, 0]
+        pattern = target.run(token_ids(prompts[row]), [(layer, head)], encoder.config.scaling).patterns[:, 0]
         noise = torch.rand(1, encoder.config.causal_patches, generator=noise_generator)
         loss, images = reconstruct(encoder, encoder.tokenize(pattern), noise.to(pattern.device))
         found.append(Reconstruction(layer, head, prompts["prompt_id"][row], loss, *images[0]))

@@ -23,7 +23,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -52,6 +54,12 @@ class Table:
     def cast(self, table: Frame) -> Frame:
         """The table's columns in order, cast to their types; other columns are dropped."""
         return table.select(pl.col(name).cast(dtype) for name, dtype in self.schema.items())
+
+
+def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
+    """(prompts, tokens) int32: the `input_ids` of prompts of one length."""
+    ids = prompts["input_ids"].explode().to_numpy() if len(prompts) else np.empty(0)
+    return ids.astype(np.int32, copy=False).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
 FORMAT = 2

@@ -19,8 +19,10 @@ from apmae.autoencoder import APMAEConfig, PatternTokens, tokens_of
 from apmae.autoencoder.patterns import scale
 from apmae.common.errors import ApmaeError
 from apmae.common.seeding import numpy_generator, torch_generator
+from apmae.study.artifacts import token_ids
 from apmae.study.config import StudyConfig
 from apmae.target_model import Head, Target
+from apmae.target_model.model import TokenIds
 
 LANES = 8
 
@@ -57,7 +59,7 @@ class PatternBatches:
             raise ApmaeError(f"training runs on 1, 2, 4 or 8 processes, not on {processes}")
         self.target = target
         self.device = device or target.device
-        self.input_ids = prompts["input_ids"].to_list()
+        self.input_ids = token_ids(prompts)
         self.seed = config.seed
         self.training = training
         self.target_batch = config.target.batch_size
@@ -99,7 +101,7 @@ class PatternBatches:
         """The lane's patterns of a round, mixed."""
         first = number * self.training.prompts_per_round + lane
         chosen = range(first, first + self.training.prompts_per_round, LANES)
-        input_ids = [self._prompt(place) for place in chosen]
+        input_ids = self.input_ids[[self._row(place) for place in chosen]]
         captured = []
         for start in range(0, len(input_ids), self.target_batch):
             heads = draw_heads(self.target, self.layer_heads, self._generator("heads", number, lane, start))
@@ -109,11 +111,10 @@ class PatternBatches:
         order = torch.randperm(len(tokens.patches), generator=self._generator("mix", number, lane))
         return take(tokens, order.to(tokens.patches.device))
 
-    def _prompt(self, place: int) -> list[int]:
-        """Input ids at a place in the endless order: one permutation of the prompts after another."""
+    def _row(self, place: int) -> int:
+        """The prompt at a place in the endless order: one permutation of the prompts after another."""
         epoch, index = divmod(place, len(self.input_ids))
-        ids: list[int] = self.input_ids[_permutation(self.seed, epoch, len(self.input_ids))[index]]
-        return ids
+        return int(_permutation(self.seed, epoch, len(self.input_ids))[index])
 
     def _generator(self, *name: str | int) -> torch.Generator:
         return torch_generator(self.seed, "training", *name)
@@ -130,7 +131,7 @@ def draw_heads(target: Target, per_layer: int, generator: torch.Generator) -> li
 
 def capture_tokens(
     target: Target,
-    input_ids: list[list[int]],
+    input_ids: TokenIds,
     heads: list[Head],
     config: APMAEConfig,
     device: torch.device,

@@ -21,7 +21,7 @@ from apmae.autoencoder import APMAEConfig, APMAEModel, PatternTokens, autocastin
 from apmae.common.atomic import write_parquet
 from apmae.common.errors import ApmaeError
 from apmae.common.seeding import derive_seed, torch_generator
-from apmae.study.artifacts import TRAINING_HISTORY
+from apmae.study.artifacts import TRAINING_HISTORY, token_ids
 from apmae.study.config import StudyConfig, TrainingConfig
 from apmae.target_model import Target
 from apmae.training.batches import PatternBatches, capture_tokens, concatenate, draw_heads, take
@@ -222,7 +222,7 @@ class Trainer:
             return None
         generator = torch_generator(seed, "training", "validation")
         heads = draw_heads(target, self.batches.layer_heads, generator)
-        batches = prompts["input_ids"].to_list()
+        batches = token_ids(prompts)
         size = self.batches.target_batch
         device = self.accelerator.device
         tokens = concatenate(

@@ -222,7 +222,7 @@ def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
 
 
 def _metric_table(table: pl.DataFrame, metric: str, name: str, features: list[str]) -> dict[str, Any]:
-    title = f"{name}, 95% CI; bold: best of the task"
+    title = f"{name} (95% CI; bold: best of the task)"
     return _table(table, metric, title, features, lambda row: bool(row[f"{metric}_best"]))
 
 
