@@ -112,8 +112,8 @@ def _print_stability(study: Study) -> None:
     def rows() -> Iterator[Row]:
         for (task,), of_task in study.importance.group_by("task", maintain_order=True):
             correlations = [of_task.filter(features=block)["rank_correlation"][0] for block in blocks]
-            foremost = of_task.filter(features=STABLE_BLOCK).sort("max_difference", descending=True).head(5)
-            heads = foremost.filter(pl.col("top_fraction") == 1).select("layer", "head")
+            top = of_task.filter(features=STABLE_BLOCK).sort("max_difference", descending=True).head(5)
+            heads = top.filter(pl.col("top_fraction") == 1).select("layer", "head")
             named = ", ".join(head_name(layer, head) for layer, head in heads.iter_rows())
             yield str(task), *(f"{value:.2f}" for value in correlations), named
 

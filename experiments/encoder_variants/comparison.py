@@ -29,7 +29,7 @@ COMPARISON_SCHEMA = pl.Schema(
         "features": pl.String,
         "metric": pl.String,
         "task": pl.String,
-        "minus": pl.String,  # "": the value; else it less that of: the first variant, "row_statistics", "cls"
+        "difference_from": pl.String,  # "" for the value; else whose value is taken off: the first variant's, ...
         "value": pl.Float64,
         "low": pl.Float64,  # 95% interval, bootstrap over groups
         "high": pl.Float64,
@@ -49,9 +49,11 @@ def compare(prompts: pl.DataFrame, predictions: Mapping[str, pl.DataFrame], seed
     measured = measure(prompts, tasks, predictions, seed)
     rows = []
     for (variant, features, metric), values in measured.items():
-        for minus, other in _references(measured, next(iter(predictions)), variant, features, metric):
+        for difference_from, other in _references(
+            measured, next(iter(predictions)), variant, features, metric
+        ):
             for task, of_task in zip([*tasks, MEAN], values - other, strict=True):
-                rows.append((variant, features, metric, task, minus, *interval(of_task)))
+                rows.append((variant, features, metric, task, difference_from, *interval(of_task)))
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")
 
 

@@ -36,22 +36,22 @@ def fragment(
     base = variants[0].name
     mean = comparison.filter(task=MEAN)
     auroc, accuracy = (mean.filter(metric=metric) for metric in ("auroc", "accuracy"))
-    by_task = comparison.filter(pl.col("task") != MEAN, metric="auroc", minus="")
+    by_task = comparison.filter(pl.col("task") != MEAN, metric="auroc", difference_from="")
     parts = [
         "### Variants, and how well they reconstruct held-out patterns",
         _variants_table(variants, studies, reconstruction),
         "### AUROC, mean of the tasks",
-        table_of(auroc.filter(minus="")),
+        table_of(auroc.filter(difference_from="")),
         _baselines_table(by_task, auroc),
         f"### AUROC less that of `{base}`",
         INTERVALS,
-        table_of(auroc.filter(minus=base), signed=True),
+        table_of(auroc.filter(difference_from=base), signed=True),
         "### AUROC less that of row statistics",
-        table_of(auroc.filter(minus="row_statistics"), signed=True),
+        table_of(auroc.filter(difference_from="row_statistics"), signed=True),
         "### AUROC less that of the readout `cls`",
-        table_of(auroc.filter(minus="cls"), signed=True),
+        table_of(auroc.filter(difference_from="cls"), signed=True),
         "### Accuracy, mean of the tasks",
-        table_of(accuracy.filter(minus="")),
+        table_of(accuracy.filter(difference_from="")),
         "### AUROC by task, linear model of `cls`",
         table_of(by_task.filter(features="cls_encodings"), columns="task"),
         "### AUROC by task, linear model of `row`",
@@ -103,7 +103,7 @@ def _variants_table(
 
 
 def _baselines_table(by_task: pl.DataFrame, mean: pl.DataFrame) -> str:
-    rows = pl.concat([by_task, mean.filter(minus="")]).filter(pl.col("features").is_in(BASELINES))
+    rows = pl.concat([by_task, mean.filter(difference_from="")]).filter(pl.col("features").is_in(BASELINES))
     return table_of(rows, index="features", columns="task")
 
 

@@ -63,12 +63,16 @@ def test_values_are_scikit_learns(prompts, compared):
     for task in TASKS:
         rows = given.filter(task=task)
         hits = ((rows["probability"] > 0.5) == rows["correct"]).mean()
-        found = one(table, variant="base", features="cls_encodings", task=task, minus="", metric="accuracy")
+        found = one(
+            table, variant="base", features="cls_encodings", task=task, difference_from="", metric="accuracy"
+        )
         assert found["value"] == pytest.approx(hits)
         folds = [fold for _, fold in rows.group_by("fold")]
         pairs = [fold["correct"].sum() * (~fold["correct"]).sum() for fold in folds]
         within = [roc_auc_score(fold["correct"], fold["probability"]) for fold in folds]
-        found = one(table, variant="base", features="cls_encodings", task=task, minus="", metric="auroc")
+        found = one(
+            table, variant="base", features="cls_encodings", task=task, difference_from="", metric="auroc"
+        )
         assert found["value"] == pytest.approx(np.average(within, weights=pairs))
         assert found["low"] < found["value"] < found["high"]
 
@@ -77,13 +81,13 @@ def test_the_order_of_predictions_does_not_matter(prompts, compared):
     table, by_variant = compared
     in_order = {name: rows.sort("features", "prompt_id") for name, rows in by_variant.items()}
     other = compare(prompts, in_order, 0)
-    keys = ["variant", "features", "metric", "task", "minus"]
+    keys = ["variant", "features", "metric", "task", "difference_from"]
     assert other.sort(keys).equals(table.sort(keys))
 
 
 def test_the_mean_is_that_of_the_tasks(compared):
     table, _ = compared
-    rows = table.filter(variant="other", features="row_encodings", metric="auroc", minus="")
+    rows = table.filter(variant="other", features="row_encodings", metric="auroc", difference_from="")
     of_tasks = rows.filter(pl.col("task") != "mean")["value"]
     assert one(rows, task="mean")["value"] == pytest.approx(of_tasks.mean())
 
@@ -92,17 +96,18 @@ def test_differences_are_paired(compared):
     """Equal predictions differ by exactly nothing, and better ones by what their values say."""
     table, _ = compared
     mean = table.filter(task="mean", metric="auroc")
-    same = one(mean, variant="other", features="row_encodings", minus="base")
+    same = one(mean, variant="other", features="row_encodings", difference_from="base")
     assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
-    same = one(mean, variant="base", features="row_encodings", minus="row_statistics")
+    same = one(mean, variant="base", features="row_encodings", difference_from="row_statistics")
     assert (same["value"], same["low"], same["high"]) == (0, 0, 0)
-    better = one(mean, variant="other", features="cls_encodings", minus="base")
+    better = one(mean, variant="other", features="cls_encodings", difference_from="base")
     values = [
-        one(mean, variant=name, features="cls_encodings", minus="")["value"] for name in ("other", "base")
+        one(mean, variant=name, features="cls_encodings", difference_from="")["value"]
+        for name in ("other", "base")
     ]
     assert better["value"] == pytest.approx(values[0] - values[1])
     assert better["low"] > 0
-    readout = one(mean, variant="base", features="row_encodings", minus="cls")
+    readout = one(mean, variant="base", features="row_encodings", difference_from="cls")
     assert readout["low"] > 0
 
 
@@ -110,16 +115,16 @@ def test_baselines_belong_to_no_variant_and_nothing_is_compared_with_itself(comp
     table, _ = compared
     baselines = table.filter(pl.col("features").is_in(["row_statistics", "confidence"]))
     assert set(baselines["variant"]) == {""}
-    assert set(baselines["minus"]) == {""}
-    assert "base" not in set(table.filter(variant="base")["minus"])
-    assert "cls" not in set(table.filter(features="cls_encodings")["minus"])
+    assert set(baselines["difference_from"]) == {""}
+    assert "base" not in set(table.filter(variant="base")["difference_from"])
+    assert "cls" not in set(table.filter(features="cls_encodings")["difference_from"])
 
 
 def test_tables_go_between_the_markers(tmp_path, compared):
     table, _ = compared
     path = tmp_path / "page.md"
     path.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
-    difference = table.filter(task="mean", metric="auroc", minus="base")
+    difference = table.filter(task="mean", metric="auroc", difference_from="base")
     text = page.table_of(difference, signed=True)
     page.put_into(path, text)
     lines = path.read_text().splitlines()

@@ -1,9 +1,9 @@
 """Attention patterns as images: scaling, patches and row statistics. Pure tensor functions.
 
-A head's pattern starts as `log_probs`, the log-softmax of its attention scores, with -inf where
-the mask lets nothing through. From it come (paper section 4, "Architecture"):
+A head's pattern starts as `log_probs`, the log-softmax of its attention scores, -inf where masked. From it
+come (paper section 4, "Architecture"):
 
-1. `scale`: values in [0, 1], 0 where the mask lets nothing through;
+1. `scale`: values in [0, 1], 0 where masked;
 2. `patchify`: the lower-triangle patches, in row-major order of the patch grid;
 3. `row_statistics`: what the predicting position (the last row) attends to.
 
@@ -34,7 +34,7 @@ ROW_STATISTICS = (
 
 
 def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor | None = None) -> Tensor:
-    """Log-softmax over the last axis, -inf where nothing is let through.
+    """Log-softmax over the last axis, -inf where masked.
 
     Taken from the scores, never as the log of a softmax that may have underflowed. A row in which
     nothing is allowed (padding) is -inf throughout.
@@ -54,7 +54,7 @@ def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor | None = None) -> T
 
 
 def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
-    """Map log probabilities to [0, 1]; 0 where the mask lets nothing through.
+    """Map log probabilities to [0, 1]; 0 where masked.
 
     `min_normalized` is the paper's `(x - min) / (0 - min)` per pattern over the allowed positions;
     a pattern without spread is one where allowed. `absolute` is `1 + max(x, -16) / 16`, the same
@@ -69,7 +69,7 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     """
     if scaling == "probability":
         return log_probs_TT.exp()
-    # Where the mask lets nothing through, log_probs is -inf and so the clamp leaves 0.
+    # Masked places are -inf, so the clamp leaves 0.
     if scaling == "absolute":
         return torch.add(1, log_probs_TT.clamp(min=ABSOLUTE_FLOOR), alpha=-1 / ABSOLUTE_FLOOR)
     return (log_probs_TT / -_lowest(log_probs_TT)).add_(1).clamp_(min=0)

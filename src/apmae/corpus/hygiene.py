@@ -38,7 +38,7 @@ class Hygiene:
         self.kept.add(file)
 
     def sift(self, files: Iterable[SourceFile | SkippedFile]) -> Iterator[SourceFile | SkippedFile]:
-        """Judge files, and keep those that are fit; the others come out as skipped."""
+        """Pass files through: a file that is fit is kept, any other comes out as skipped."""
         for file in files:
             judged = file.reason if isinstance(file, SkippedFile) else self.judge(file)
             if isinstance(judged, Fingerprint):

@@ -1,7 +1,7 @@
 """Cross-model evaluation: every encoder on every target's patterns (paper section 4.1, table 2).
 
-1. `sources`: the encoders, and for every target held-out prompts of those that encoders are trained
-   on: of the study that has this target, else mined for it with a study's config.
+1. `sources`: the encoders, and the held-out encoder prompts of every target. They come from the study that
+   has this target; else they are mined with a study's config.
 2. `cells`: one encoder on one target. Every head's pattern on every prompt is masked, by masks that
    are the same for every encoder, and reconstructed; the errors of every pattern are kept, so that a
    killed evaluation goes on at the first cell that is missing.

@@ -1,7 +1,7 @@
 """Cells of the table: the reconstruction errors of one encoder on one target.
 
-A cell is a file named by the hash of all that it depends on, so one that is there holds for the same
-weights, target, prompts and masks, whatever the others are called or in which order they come.
+Each cell is cached in a file named by the hash of its inputs, so it is reused whatever the encoders are
+called.
 
 Shape suffixes: B prompts, L layers, H heads, N patterns, K lower-triangle patches, P patch side.
 """

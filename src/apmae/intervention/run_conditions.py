@@ -57,7 +57,7 @@ def run_conditions(
         means: (L, H, D), what takes the place of a head's output; for operations that use means.
     """
     factors = torch.stack([made.factors(target.n_layers, target.n_heads) for made in interventions])
-    (use_means,) = {made.operation.uses_means for made in interventions}  # of those that run together
+    (use_means,) = {made.operation.uses_means for made in interventions}  # equal for all that run together
     replacement = means if use_means else None
     starts = torch.tensor([min((layer for layer, _ in made.heads), default=0) for made in interventions])
     shape = (len(interventions), prompts.height)
@@ -85,7 +85,7 @@ def run_conditions(
 
 
 def split_into_batches(starts: Tensor, n_prompts: int, batch_size: int) -> Iterator[Batch]:
-    """All rows of some prompts, those that begin at the same layer side by side.
+    """All rows of some prompts; rows that begin at the same layer stand side by side.
 
     Args:
         starts: (conditions,) the layer that each begins at.

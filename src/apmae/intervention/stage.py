@@ -51,7 +51,7 @@ OUTCOMES_SCHEMA = pl.Schema(
 
 @dataclass(frozen=True)
 class TaskPrompts:
-    """A task's prompts: those that choices are made on, and those held out."""
+    """A task's prompts: tuning prompts, for choices, and held-out prompts."""
 
     tuning: pl.DataFrame
     held_out: pl.DataFrame
@@ -192,7 +192,7 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
 
 
 def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: Progress) -> pl.DataFrame:
-    """`INTERVENTIONS` of all conditions; those that do the same are run once."""
+    """`INTERVENTIONS` of all conditions; equal interventions run once."""
     first_of: dict[tuple[str, bool, Intervention], int] = {}
     run_as = [
         first_of.setdefault((made.task, made.is_control, made.intervention), number)

@@ -17,7 +17,7 @@ from scipy import stats
 from apmae.prediction.metrics import Values
 
 TOP = 10
-"""Heads that count as foremost in a fold."""
+"""Heads that count as a fold's top heads."""
 
 
 def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:

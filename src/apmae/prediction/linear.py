@@ -76,7 +76,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Rotation:
-    """A wide block's foremost principal components, by way of the Gram matrix, which is small for few rows.
+    """A wide block's top principal components, from the Gram matrix, which is small for few rows.
 
     The axes themselves, (columns, components), are never made: scores and weights need only what
     combines rows into them.
@@ -97,8 +97,8 @@ class Rotation:
         if values.shape[1] <= COMPONENTS:
             return cls(values, values, None)
         variances, vectors = np.linalg.eigh((values @ values.T).astype(np.float64))
-        foremost = np.argsort(-variances)[:COMPONENTS]
-        kept = foremost[variances[foremost] > 1e-6 * variances.max()]
+        top = np.argsort(-variances)[:COMPONENTS]
+        kept = top[variances[top] > 1e-6 * variances.max()]
         axes, lengths = vectors[:, kept], variances[kept] ** 0.5
         return cls(values, (axes * lengths).astype(np.float32), (axes / lengths).astype(np.float32))
 

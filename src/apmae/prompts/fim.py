@@ -2,7 +2,7 @@
 
 `FIM_FAMILIES` says what a prompt of each family looks like; `docs/prompt-formats.md` shows the same
 table with its sources. A tokenizer belongs to the first family whose sentinels are all among its
-*added tokens*, those that are matched whole and never merged from text. Whether they are flagged
+*added tokens*, which are matched whole and never merged from text. Whether they are flagged
 special does not matter (Qwen2.5-Coder's, DeepSeek-Coder's and CodeGemma's are not); an entry of the
 ordinary vocabulary that only has such a name is no sentinel.
 """

@@ -1,19 +1,19 @@
 """The prompts stage: mine prompts from source files and record what the target made of them.
 
-1. Files are read in the corpus's seeded order, in rounds; those that the corpus's hygiene drops are
-   counted. Every quota that still lacks prompts gets the file's candidates for it.
+1. Files are read in the corpus's seeded order, in rounds. The corpus's hygiene drops some, which are counted.
+   Every quota that still lacks prompts gets a file's candidates for it.
 2. Candidates *as they come*, the first of every file by their random keys, are run through the target in
    batches. They alone give the base rate.
-3. One outcome may be rare. Once a task has as many candidates as it shall have prompts, and to run on would
-   cost more passes, a *survey* sees the candidates of all files read (`apmae.prompts.survey`). What lacks is
-   drawn by what it saw, and every candidate drawn is run by its own exact prompt. One whose exact outcome
-   is another counts as that, and the draw is repeated.
-4. When every task has its half correct and half incorrect, the corpus ends, or `prompts.max_candidates`
-   were tried, each half is the candidates of its outcome with the smallest keys: a uniform draw over all
-   files that were read for the task.
+3. One outcome may be rare. Once a task has tried as many candidates as it needs prompts, and running on would
+   cost more passes, a *survey* sees the candidates of all files read (`apmae.prompts.survey`). It proposes
+   candidates of the missing outcome, and the target runs on each by its exact prompt. Where the exact outcome
+   differs, the candidate counts as that, and the draw is repeated.
+4. Mining ends when every task has its halves, when the corpus ends, or after `prompts.max_candidates`. Each
+   half is then the candidates of its outcome with the smallest keys: a uniform draw over all files that were
+   read for the task.
 
-What is asked of the target, and in which batches, depends on the answers before; they are kept in a
-journal, so that a killed stage asks the same again and runs the target only on what is new. Tasks and
+Which prompts run, and in which batches, depends on earlier outcomes. A journal keeps these, so a killed stage
+asks the same again and runs the target only on what is new. Tasks and
 balance: paper section 5.1; encoder prompts: section 4, "Data".
 """
 

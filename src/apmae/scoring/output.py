@@ -59,7 +59,7 @@ def table(path: Path, holes: list[HoleScore]) -> Table:
 
 
 def heads_text(heads: Iterable[HeadContribution]) -> str:
-    """Heads and what they add to the log-odds, those that add 0.00 left out: `L5.H3 +0.42, L0.H1 -0.20`."""
+    """Heads and what they add to the log-odds, without heads that add 0.00: `L5H3 +0.42, L0H1 -0.20`."""
     moving = [head for head in heads if abs(head.log_odds) >= LEAST_SHOWN]
     return ", ".join(f"{head_name(head.layer, head.head)} {head.log_odds:+.2f}" for head in moving) or "none"
 

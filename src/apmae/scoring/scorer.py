@@ -45,7 +45,7 @@ class Score(NamedTuple):
         probability: calibrated, that the predicted token is correct, at the task's base rate.
         predicted_id: the target's most probable next token.
         max_probability: what the target itself gives that token.
-        heads: the heads that moved the probability most, the foremost first.
+        heads: the heads that moved the probability most, in order.
     """
 
     probability: float
@@ -177,13 +177,11 @@ class Scorer:
 
 
 def top_heads(log_odds: Values, n_heads: int) -> tuple[HeadContribution, ...]:
-    """The three heads that add or take most, the foremost first.
+    """The three heads with the largest contributions, in order.
 
     Args:
         log_odds: (layers * heads,) what every head adds, by layer.
         n_heads: heads of a layer.
     """
-    foremost = np.argsort(-np.abs(log_odds), kind="stable")[:TOP_HEADS].tolist()
-    return tuple(
-        HeadContribution(index // n_heads, index % n_heads, float(log_odds[index])) for index in foremost
-    )
+    top = np.argsort(-np.abs(log_odds), kind="stable")[:TOP_HEADS].tolist()
+    return tuple(HeadContribution(index // n_heads, index % n_heads, float(log_odds[index])) for index in top)

@@ -172,7 +172,7 @@ IMPORTANCE = Table(
         "mean_negative": pl.Float64,  # mean of the negative ones
         "mean_absolute": pl.Float64,  # mean of |SHAP|
         "mean_shap": pl.Float64,
-        "top_fraction": pl.Float64,  # of the folds, those in which the head is among the ten foremost
+        "top_fraction": pl.Float64,  # fraction of the folds that rank the head in their top ten
         "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
     },
 )

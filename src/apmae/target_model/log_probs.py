@@ -63,7 +63,7 @@ class Attention(NamedTuple):
 
 
 def log_probs(attention: Attention) -> Tensor:
-    """Log-softmax of the scores: (B, S, Q, T) float32, -inf where nothing is let through.
+    """Log-softmax of the scores: (B, S, Q, T) float32, -inf where masked.
 
     With sinks the rows sum to less than one.
     """

@@ -42,7 +42,7 @@ class PromptView:
         truth: the true next token.
         candidates: the most probable next tokens, the predicted one first.
         entropy_nats: of the next-token distribution.
-        log_probs: (L, H, T, T) float32 on the CPU, -inf where the mask lets nothing through.
+        log_probs: (L, H, T, T) float32 on the CPU, -inf where masked.
     """
 
     target: str
