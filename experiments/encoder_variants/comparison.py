@@ -29,7 +29,7 @@ COMPARISON_SCHEMA = pl.Schema(
         "features": pl.String,
         "metric": pl.String,
         "task": pl.String,
-        "difference_from": pl.String,  # "" for the value; else whose value is taken off: the first variant's, ...
+        "difference_from": pl.String,  # what was subtracted: "" for nothing, the first variant, ...
         "value": pl.Float64,
         "low": pl.Float64,  # 95% interval, bootstrap over groups
         "high": pl.Float64,

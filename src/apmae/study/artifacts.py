@@ -59,7 +59,7 @@ class Table:
 def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     """(prompts, tokens) int32: the `input_ids` of prompts of one length."""
     ids = prompts["input_ids"].explode().to_numpy() if len(prompts) else np.empty(0)
-    return ids.astype(np.int32, copy=False).reshape(len(prompts), -1 if len(prompts) else 0)
+    return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
 FORMAT = 2
