@@ -114,6 +114,6 @@ def encode(figure: Figure, file_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def svg_uri(figure: Figure) -> str:
-    """The figure as a data URI, for a page that loads nothing."""
-    return "data:image/svg+xml;base64," + base64.b64encode(encode(figure, "svg")).decode("ascii")
+def svg_uri(vector: bytes) -> str:
+    """An encoded SVG figure as a data URI, for a page that loads nothing."""
+    return "data:image/svg+xml;base64," + base64.b64encode(vector).decode("ascii")

@@ -23,6 +23,7 @@ class Operation:
     Attributes:
         factor: what is left of the output.
         name: in configs and tables.
+        phrase: the operation in words, with `{factor:g}` where it has one.
         uses_means: whether the head's mean output over tuning prompts takes the place of the rest.
         takes_factor: whether the factor can be chosen.
 
@@ -32,6 +33,7 @@ class Operation:
 
     factor: float = 0.0
     name: ClassVar[OperationName]
+    phrase: ClassVar[str]
     uses_means: ClassVar[bool] = False
     takes_factor: ClassVar[bool] = False
 
@@ -42,12 +44,12 @@ class Operation:
     @property
     def words(self) -> str:
         """The operation in words."""
-        raise NotImplementedError
+        return self.phrase.format(factor=self.factor)
 
     @classmethod
     def variants(cls, config: InterventionConfig) -> Iterator[Operation]:
         """The operations of this kind that a study asks for."""
-        raise NotImplementedError
+        yield cls()
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,7 @@ class Zero(Operation):
     """Zero ablation, the paper's (section 7)."""
 
     name = "zero"
-
-    @property
-    def words(self) -> str:  # noqa: D102
-        return "zero-ablated"
-
-    @classmethod
-    def variants(cls, config: InterventionConfig) -> Iterator[Operation]:  # noqa: D102
-        yield cls()
+    phrase = "zero-ablated"
 
 
 @dataclass(frozen=True)
@@ -70,15 +65,8 @@ class Mean(Operation):
     """Mean ablation: the head's mean output in place of its output."""
 
     name = "mean"
+    phrase = "mean-ablated"
     uses_means = True
-
-    @property
-    def words(self) -> str:  # noqa: D102
-        return "mean-ablated"
-
-    @classmethod
-    def variants(cls, config: InterventionConfig) -> Iterator[Operation]:  # noqa: D102
-        yield cls()
 
 
 @dataclass(frozen=True)
@@ -86,11 +74,8 @@ class Scale(Operation):
     """The output times a factor."""
 
     name = "scale"
+    phrase = "scaled by {factor:g}"
     takes_factor = True
-
-    @property
-    def words(self) -> str:  # noqa: D102
-        return f"scaled by {self.factor:g}"
 
     @classmethod
     def variants(cls, config: InterventionConfig) -> Iterator[Operation]:  # noqa: D102

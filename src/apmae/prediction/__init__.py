@@ -8,7 +8,7 @@
    cross-validation by group, which tests every prompt, so that intervals are narrower. The baselines
    go through the same code, and so do shuffled labels, which must come out at chance.
 3. Metrics (`metrics`) at the balanced and at the base rate, and differences against the target's
-   own confidence, with intervals by bootstrap over groups (`evaluation`).
+   own confidence, with intervals by bootstrap over groups (`measurement`).
 4. SHAP values say which heads a predictor goes by, and folds how far to trust that (`importance`,
    `explanation`).
 5. A calibrated predictor of each task is kept for prompts to come (`predictor`, `calibration`).

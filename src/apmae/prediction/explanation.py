@@ -37,11 +37,12 @@ def explain(
     """
     heads = head_numbers(study)
     correct = train["correct"].to_numpy()
-    blocks = StoredFeatures(study, train, "held_out").blocks([name])
+    features = StoredFeatures(study, train, "held_out")
+    blocks = features.blocks([name])
     if not learnable(blocks, correct):
         importance = head_importance(np.zeros((1, len(heads))), np.zeros((1, len(heads)), dtype=np.int16))
         return pl.concat([heads, importance, stability(np.empty((0, len(heads))))], how="horizontal")
-    clusters = StoredFeatures(study, train, "held_out").blocks(["clusters"])["clusters"].astype(np.int16)
+    clusters = features.blocks(["clusters"])["clusters"].astype(np.int16)
 
     def importance_fitted_on(rows: NDArray[np.int64], save_to: Path | None = None) -> pl.DataFrame:
         shap = _head_shap(blocks, correct, groups, rows, study.config.prediction, seed, save_to)

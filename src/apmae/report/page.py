@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,7 +82,7 @@ def _picture(drawing: Drawing, number: int, folder: Path) -> Picture:
     return Picture(
         number=number,
         name=drawing.name,
-        source="data:image/svg+xml;base64," + base64.b64encode(vector).decode("ascii"),
+        source=style.svg_uri(vector),
         alt=drawing.alt,
         caption=drawing.caption,
         legible_pixels=drawing.legible_pixels,

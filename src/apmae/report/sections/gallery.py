@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from apmae.figures import style
 from apmae.figures.patterns import SCALINGS, draw_pattern, pattern, pattern_bar, pattern_scale
-from apmae.figures.style import svg_uri
+from apmae.figures.style import encode, svg_uri
 from apmae.report.data import ReportData
 from apmae.report.gallery import Tile, choose_tiles, exemplar_table
 from apmae.report.section import Drawing, Section
@@ -25,11 +25,11 @@ def section(data: ReportData) -> Section:
     tiles = choose_tiles(exemplar_table(exemplars), data.importance, data.clusters, data.prompts, count)
     patterns = _patterns(exemplars, tiles)
     pictures = [
-        {"tile": tile, "source": svg_uri(pattern(values))}
+        {"tile": tile, "source": svg_uri(encode(pattern(values), "svg"))}
         for tile, values in zip(tiles, patterns, strict=True)
     ]
     figures = (_figure(data, tiles, patterns),) if tiles else ()
-    scale = svg_uri(pattern_scale()) if tiles else None
+    scale = svg_uri(encode(pattern_scale(), "svg")) if tiles else None
     return Section("gallery", "Gallery of clusters", figures, {"tiles": pictures, "pattern_scale": scale})
 
 
