@@ -15,7 +15,8 @@ import torch
 from apmae.common.seeding import numpy_generator
 from apmae.corpus import SourceFile
 from apmae.languages import language_named
-from apmae.prompts import Document, Prompt, PromptFormatter, Span, find_spans, random_spans
+from apmae.prompts import Document, FileHoles, Prompt, PromptFormatter, Skip, Span
+from apmae.prompts.holes import RANDOM
 from apmae.target_model import Target, outcomes
 
 LENGTH_TOKENS = 256
@@ -59,13 +60,11 @@ def find_holes(
     """Holes of a task at random places, at most `PER_FILE` from one file."""
     for file in files:
         generator = numpy_generator(seed, "organisms", "holes", task, file.path)
-        document = formatters[0].tokenize(file.text)
-        if task == "random":
-            spans = list(random_spans(document, PER_FILE, generator))
-        else:
-            spans = find_spans(file.text, LANGUAGE, [task])[task]
+        holes = FileHoles(file.text, formatters[0], LANGUAGE, [task])
+        spans = holes.spans(task, generator, PER_FILE)
+        if task != RANDOM:
             spans = [spans[index] for index in generator.permutation(len(spans))]
-        yield from islice(_holes(document, spans, formatters), PER_FILE)
+        yield from islice(_holes(holes.document, spans, formatters), PER_FILE)
 
 
 def accuracy(target: Target, prompts: Sequence[Prompt]) -> float:
@@ -84,5 +83,5 @@ def _holes(
 ) -> Iterator[Hole]:
     for span in spans:
         fim, causal = (formatter.prompt(document, span) for formatter in formatters)
-        if isinstance(fim, Prompt) and isinstance(causal, Prompt):
+        if not (isinstance(fim, Skip) or isinstance(causal, Skip)):
             yield Hole(fim, causal)

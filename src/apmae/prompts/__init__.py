@@ -1,11 +1,13 @@
 """What is asked of the target model: holes in source code, and prompts made from them."""
 
-from apmae.prompts.documents import Document, Prompt, Skip, hole_token, random_spans
+from apmae.prompts.documents import Document, Prompt, Skip, hole_token
 from apmae.prompts.formats import PromptFormatter, choose_format
+from apmae.prompts.holes import FileHoles, prompts_of
 from apmae.prompts.spans import Span, find_spans, span_tasks
 
 __all__ = [
     "Document",
+    "FileHoles",
     "Prompt",
     "PromptFormatter",
     "Skip",
@@ -13,6 +15,6 @@ __all__ = [
     "choose_format",
     "find_spans",
     "hole_token",
-    "random_spans",
+    "prompts_of",
     "span_tasks",
 ]

@@ -21,7 +21,7 @@ import numpy as np
 
 from apmae.common.seeding import numpy_generator
 from apmae.corpus import SourceFile
-from apmae.prompts import Document, PromptFormatter, Skip, Span, find_spans, hole_token, random_spans
+from apmae.prompts import Document, FileHoles, PromptFormatter, Skip, Span, hole_token
 
 STUDY = "study"
 ENCODER = "encoder"
@@ -147,10 +147,9 @@ class CandidateMaker:
 
     def of_file(self, file: SourceFile, quotas: Iterable[Quota]) -> FileCandidates:
         """The file's candidates for these quotas."""
-        document = self.formatter.tokenize(file.text)
         quotas = list(quotas)
-        tasks = sorted({quota.task for quota in quotas} - {"random"})
-        spans = find_spans(file.text, self._language, tasks) if tasks else {}
+        holes = FileHoles(file.text, self.formatter, self._language, [quota.task for quota in quotas])
+        document = holes.document
         skipped: list[str] = []
         if self.formatter.format == "causal":
             tokens = self._window_tokens(document, file.path)
@@ -160,12 +159,13 @@ class CandidateMaker:
         by_quota = {}
         for quota in quotas:
             generator = numpy_generator(self._seed, "prompts", *quota, file.path)
-            keyed = self._keyed(quota, document, spans, tokens, generator)
+            spans = holes.spans(quota.task, generator, self._per_file, tokens)
+            keyed = sorted(zip(generator.random(len(spans)).tolist(), spans, strict=True))
             if window is None:
-                made = self._filling_in(quota, file, document, keyed, skipped)
+                made = self._filling_in(quota, file, holes, keyed, skipped)
                 limit = self._per_file
             else:
-                made = self._causal(quota, file, document, keyed, tokens, window, skipped)
+                made = self._causal(quota, file, holes, keyed, tokens, window, skipped)
                 limit = HOLES_PER_WINDOW
             by_quota[quota] = [candidate for candidate, _ in zip(made, range(limit), strict=False)]
         return FileCandidates(window, by_quota, skipped)
@@ -193,26 +193,11 @@ class CandidateMaker:
         token_ids = np.asarray(document.token_ids[start : max(start, tokens.stop)], np.int32)
         return Window(token_ids, tuple(self.formatter.leading_ids), context)
 
-    def _keyed(
-        self,
-        quota: Quota,
-        document: Document,
-        spans: dict[str, list[Span]],
-        tokens: range,
-        generator: np.random.Generator,
-    ) -> list[tuple[float, Span]]:
-        """The quota's holes with their keys, by ascending key."""
-        found = spans.get(quota.task, [])
-        if quota.task == "random":
-            found = list(random_spans(document, self._per_file, generator, tokens))
-        keys: list[float] = generator.random(len(found)).tolist()
-        return sorted(zip(keys, found, strict=True))
-
     def _causal(
         self,
         quota: Quota,
         file: SourceFile,
-        document: Document,
+        holes: FileHoles,
         keyed: list[tuple[float, Span]],
         tokens: range,
         window: Window,
@@ -220,30 +205,30 @@ class CandidateMaker:
     ) -> Iterator[Candidate]:
         start = tokens.start - window.context_tokens
         for key, span in keyed:
-            index = hole_token(document, span)
+            index = hole_token(holes.document, span)
             if index is None:
                 skipped.append(Skip.STRADDLES_TOKEN.value)
             elif index < window.context_tokens:
                 skipped.append(Skip.TOO_FEW_TOKENS.value)
             elif index in tokens:
-                next_id = document.token_ids[index]
-                yield _candidate(quota, file, span, key, next_id, index - start, window)
+                next_id = holes.document.token_ids[index]
+                yield _candidate(quota, file, holes, span, key, next_id, index - start, window)
 
     def _filling_in(
         self,
         quota: Quota,
         file: SourceFile,
-        document: Document,
+        holes: FileHoles,
         keyed: list[tuple[float, Span]],
         skipped: list[str],
     ) -> Iterator[Candidate]:
         for key, span in keyed:
-            prompt = self.formatter.prompt(document, span)
+            prompt = self.formatter.prompt(holes.document, span)
             if isinstance(prompt, Skip):
                 skipped.append(prompt.value)
             else:
-                made = _candidate(quota, file, span, key, prompt.next_token_id, prompt.input_ids, None)
-                short = self._short.prompt(document, span)
+                made = _candidate(quota, file, holes, span, key, prompt.next_token_id, prompt.input_ids, None)
+                short = self._short.prompt(holes.document, span)
                 made.short = None if isinstance(short, Skip) else short.input_ids
                 yield made
 
@@ -251,12 +236,12 @@ class CandidateMaker:
 def _candidate(
     quota: Quota,
     file: SourceFile,
+    holes: FileHoles,
     span: Span,
     key: float,
     next_id: int | None,
     place: int | Sequence[int],
     window: Window | None,
 ) -> Candidate:
-    line = file.text.count("\n", 0, span.start) + 1
-    text = file.text[span.start : span.end]
+    line, text = holes.line(span), holes.text(span)
     return Candidate(quota, file.path, file.group, line, text, key, next_id, place, window)

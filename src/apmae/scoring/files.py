@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import Progress, silent
 from apmae.common.seeding import numpy_generator
 from apmae.corpus.files import read_source
 from apmae.languages import language_named
-from apmae.prompts import Document, Prompt, PromptFormatter, Skip, Span, find_spans, random_spans
+from apmae.prompts import FileHoles, Prompt, PromptFormatter, prompts_of
 from apmae.prompts.tokenization import token_texts
 from apmae.scoring.scorer import Score, Scorer
 from apmae.study.config import StudyConfig
+
+T = TypeVar("T")
 
 
 class FileHole(NamedTuple):
@@ -94,21 +95,29 @@ def file_holes(
     Raises:
         ApmaeError: there is none.
     """
-    document = formatter.tokenize(source)
-    spans = find_spans(source, config.corpus.language, [task for task in tasks if task != "random"])
-    if "random" in tasks:
-        spans["random"] = _random_spans(document, config.seed, path.name, limit)
-    found: list[tuple[Span, Prompt]] = []
+    holes = FileHoles(source, formatter, config.corpus.language, tasks)
+    generator = numpy_generator(config.seed, "score", "random", path.name)
+    found: list[FileHole] = []
     for task in tasks:
-        prompts = [(span, formatter.prompt(document, span)) for span in spans[task]]
-        made = [(span, prompt) for span, prompt in prompts if not isinstance(prompt, Skip)]
-        found += [made[number * len(made) // limit] for number in range(limit)] if len(made) > limit else made
+        spans = list(dict.fromkeys(holes.spans(task, generator, limit)))
+        made = list(prompts_of(holes.document, spans, formatter))
+        found += [
+            FileHole(task, holes.line(span), holes.column(span), holes.text(span), prompt)
+            for span, prompt in _evenly_spread(made, limit)
+        ]
     if not found:
         raise ApmaeError(
             f"{path} has no hole of {', '.join(tasks)} with the {formatter.length_tokens} tokens "
             "around it that a prompt of this study needs; name a longer file"
         )
-    return [_placed(source, *pair) for pair in sorted(found, key=lambda pair: pair[0].start)]
+    return sorted(found, key=lambda hole: (hole.line, hole.column))
+
+
+def _evenly_spread(items: Sequence[T], limit: int) -> Sequence[T]:
+    """At most `limit` of the items, at even distances."""
+    if len(items) <= limit:
+        return items
+    return [items[number * len(items) // limit] for number in range(limit)]
 
 
 def _read(path: Path, config: StudyConfig) -> str:
@@ -118,19 +127,6 @@ def _read(path: Path, config: StudyConfig) -> str:
     if not language.is_source(path.name):
         raise ApmaeError(f"{path} is a file of declarations, which studies leave out: name one with code")
     return read_source(path)
-
-
-def _random_spans(document: Document, seed: int, name: str, count: int) -> list[Span]:
-    """Different holes of the task `random`, drawn for the file of this name."""
-    generator = numpy_generator(seed, "score", "random", name)
-    return list(islice(dict.fromkeys(random_spans(document, count, generator)), count))
-
-
-def _placed(source: str, span: Span, prompt: Prompt) -> FileHole:
-    line_start = source.rfind("\n", 0, span.start) + 1
-    line = source.count("\n", 0, span.start) + 1
-    text = source[span.start : span.end]
-    return FileHole(span.task, line, span.start - line_start + 1, text, prompt)
 
 
 def _score_holes(scorer: Scorer, holes: list[FileHole], progress: Progress, name: str) -> list[HoleScore]:
