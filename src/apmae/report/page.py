@@ -8,10 +8,11 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from apmae.common.progress import Progress
 from apmae.figures import style, wording
+from apmae.figures.templates import page_templates
 from apmae.intervention.operations import operation_of
 from apmae.report.data import ReportData
 from apmae.report.section import Drawing, Section
@@ -62,10 +63,7 @@ def render(
 
 def _environment() -> Environment:
     here = Path(__file__).parent
-    folders = [here, here / "sections", here.parent / "figures"]
-    environment = Environment(
-        loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = page_templates(here, here / "sections", here.parent / "figures")
     for name in ("readable", "points", "visible", "duration"):
         environment.filters[name] = getattr(wording, name)
     environment.globals["points_interval"] = wording.points_interval

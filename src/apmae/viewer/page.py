@@ -16,7 +16,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -26,6 +25,7 @@ from apmae.common.atomic import replacing
 from apmae.common.errors import ApmaeError
 from apmae.figures import style
 from apmae.figures.labels import label, written
+from apmae.figures.templates import page_templates
 from apmae.figures.wording import head_name
 from apmae.target_model import Head
 from apmae.viewer.drawings import contact_sheet, one_head
@@ -78,9 +78,7 @@ def head_picture(head: Head) -> str:
 def render(view: PromptView, chosen: Sequence[Head], scaling: Scaling) -> str:
     """The page as HTML; every text in it is escaped, and only its own script and style are let in."""
     here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = page_templates(here)
     environment.filters |= {"label": label, "written": written}
     script = (here / "page.js").read_text(encoding="utf-8")
     base_style = (here.parent / "figures" / "page.css").read_text(encoding="utf-8")
