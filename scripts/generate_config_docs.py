@@ -21,7 +21,7 @@ A study is one YAML file. Every key has a default except `name`; an unknown key 
 A key's type decides how its value is read: `no` is a word in a text and false in a true/false key, `1e3` is a
 whole number, and `2024` can be a name. A single value is accepted where a list is expected.
 
-This page is generated from `src/apmae/config.py` by `make docs`.
+This page is generated from `src/apmae/study/config.py` by `make docs`.
 """
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     """Write the page, or compare it."""
     if "--check" in sys.argv:
         if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
-            sys.exit("docs/config.md is not what src/apmae/config.py says: run `make docs`")
+            sys.exit("docs/config.md is not what src/apmae/study/config.py says: run `make docs`")
     else:
         PAGE.write_text(page(), encoding="utf-8")
 

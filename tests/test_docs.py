@@ -28,3 +28,10 @@ def test_every_page_is_reached_from_the_readme():
             reached.add(page)
             left += linked(page)
     assert {page.resolve() for page in PAGES} - reached == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    path = r"(?<!Write )`((?:src|tests|experiments|scripts|benchmarks)/[\w./-]+\.\w+)`"
+    named = re.findall(path, page.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -85,6 +85,8 @@ class Family:
 
 
 SUPPORTED = [
+    Family("Apertus", "ApertusConfig", LLAMA),
+    Family("Arcee", "ArceeConfig", LLAMA),
     Family(
         "BLOOM", "BloomConfig", {"vocab_size": 128, "hidden_size": 32, "n_layer": 2, "n_head": 4}, "dense"
     ),
@@ -93,6 +95,8 @@ SUPPORTED = [
     Family("Cohere2", "Cohere2Config", LLAMA | ALTERNATING),
     Family("DeepSeek-V2", "DeepseekV2Config", LATENT, note="latent attention"),
     Family("DeepSeek-V3", "DeepseekV3Config", LATENT, note="latent attention"),
+    Family("ERNIE 4.5", "Ernie4_5Config", HEAD_DIM),
+    Family("EXAONE 4", "Exaone4Config", LLAMA | SLIDING),
     Family("Falcon", "FalconConfig", LLAMA | {"multi_query": True}, "dense"),
     Family(
         "Falcon, new decoder",
@@ -135,6 +139,8 @@ SUPPORTED = [
         "GPT-OSS", "GptOssConfig", HEAD_DIM | ALTERNATING | {"num_local_experts": 2, "num_experts_per_tok": 1}
     ),
     Family("Granite", "GraniteConfig", LLAMA | {"attention_multiplier": 0.3}),
+    Family("Helium", "HeliumConfig", HEAD_DIM),
+    Family("Hunyuan", "HunYuanDenseV1Config", HEAD_DIM),
     Family("Llama", "LlamaConfig", LLAMA),
     Family("Mistral", "MistralConfig", LLAMA | SLIDING),
     Family("Mixtral", "MixtralConfig", LLAMA | {"num_local_experts": 2, "num_experts_per_tok": 1}),
@@ -166,6 +172,7 @@ SUPPORTED = [
     Family("Qwen2-MoE", "Qwen2MoeConfig", LLAMA | EXPERTS | {"shared_expert_intermediate_size": 8}),
     Family("Qwen3", "Qwen3Config", HEAD_DIM),
     Family("Qwen3-MoE", "Qwen3MoeConfig", HEAD_DIM | EXPERTS),
+    Family("Seed-OSS", "SeedOssConfig", HEAD_DIM),
     Family("SmolLM3", "SmolLM3Config", LLAMA),
     Family("StableLM", "StableLmConfig", LLAMA),
     Family("StarCoder2", "Starcoder2Config", LLAMA | SLIDING),
@@ -372,7 +379,7 @@ all the same.
 With *sinks* a head may attend to nothing: rows of its pattern sum to less than one. Windows, soft caps and
 position biases are part of the pattern; what padding attends to is empty.
 
-`make docs` remakes this page; `tests/target/test_families.py` compares it.
+`make docs` remakes this page; `tests/target_model/test_families.py` compares it.
 
 | family | model type | | largest difference | heads | particulars |
 |---|---|---|---|---|---|"""

@@ -1,4 +1,4 @@
-"""Capture, head scaling and replacement on one model; tests/target/test_families.py has the others."""
+"""Capture, head scaling and replacement on one model; tests/target_model/test_families.py has the others."""
 
 import threading
 import weakref
