@@ -32,6 +32,6 @@ def test_every_page_is_reached_from_the_readme():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_are_there(page):
-    path = r"(?<!Write )`((?:src|tests|experiments|scripts|benchmarks)/[\w./-]+\.\w+)`"
+    path = r"`((?:src|tests|experiments|scripts|benchmarks)/[\w./-]+\.py)`"
     named = re.findall(path, page.read_text("utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
