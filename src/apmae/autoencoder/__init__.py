@@ -1,6 +1,6 @@
 """AP-MAE: a masked autoencoder over attention patterns, as a Hugging Face model.
 
-Importing this package registers it, so that `AutoConfig` and `AutoModel` know `ap_mae`.
+Importing this package registers it, so `AutoConfig` and `AutoModel` know `ap_mae`.
 """
 
 from transformers import AutoConfig, AutoModel

@@ -1,4 +1,4 @@
-"""Configuration of AP-MAE; its defaults are Table 1 of the paper."""
+"""Configuration of AP-MAE, by default Table 1 of the paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apmae.common.errors import ApmaeError
 from apmae.vocabulary import DecoderContext, EncodePatches, Readout, Scaling, TokenValues
 
 RENAMED = {"row_loss_share": "row_loss_fraction"}
-"""Keys of earlier versions."""
+"""Keys of earlier versions and their names today."""
 
 _CHOICES = {
     "decoder_context": get_args(DecoderContext),
@@ -36,25 +36,26 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
     Args:
         pattern_size: side T of a pattern, in tokens.
         patch_size: side P of a patch, in tokens; divides `pattern_size`.
-        mask_ratio: fraction of the lower-triangle patches that is masked, rounded down.
+        mask_ratio: masked fraction of the lower-triangle patches, rounded down.
         encoder_layers, encoder_dim, encoder_heads, encoder_head_dim, encoder_mlp_dim: encoder's size;
-            attention has heads x head_dim channels inside.
+            attention has heads x head_dim inner channels.
         decoder_layers, decoder_dim, decoder_heads, decoder_head_dim, decoder_mlp_dim: decoder's size.
         hidden_act: activation of the MLPs, a name that Transformers knows.
         layer_norm_eps: epsilon of every LayerNorm.
         qkv_bias: whether queries, keys and values have a bias.
         decoder_context: `visible`: the decoder sees every encoded token; `cls`: only [CLS], as in
             the paper's released models, see `Decoder`.
-        encode_patches: `causal`: encodings are made from the lower-triangle patches; `all`: from the
-            whole grid, as in the paper's released models.
-        scaling: how patterns are scaled before they are fed, see `apmae.autoencoder.patterns.scale`. The
-            model only records it.
-        token_values: what is embedded of a token's values: `normalized`: their LayerNorm (paper);
+        encode_patches: `causal`: encode the lower-triangle patches; `all`: the whole grid, as in the
+            paper's released models.
+        scaling: scaling of the input patterns, see `apmae.autoencoder.patterns.scale`. The model only
+            records it.
+        token_values: embedding of a token's values: `normalized`: their LayerNorm (paper);
             `with_level`: their LayerNorm, mean and standard deviation.
-        row_tokens: whether the pattern's last row is fed as further tokens, cut into pieces.
-        row_token_size: width of these pieces, in tokens of the target; divides `patch_size`, which it
-            is by default.
-        row_loss_fraction: with row tokens, their part of the loss; the rest is that of the patches.
+        row_tokens: whether pieces of the pattern's last row are further tokens.
+        row_token_size: width of these pieces, in tokens of the target; divides `patch_size`, which is
+            the default.
+        row_loss_fraction: the row tokens' fraction of the loss, if there are any; the patches have the
+            rest.
 
     Raises:
         ApmaeError: a value is out of its range.
@@ -107,7 +108,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> Any:
-        """As in Transformers; keys of the paper's release, and of earlier versions, are translated."""
+        """As in Transformers. Keys of the paper's release and of earlier versions are translated."""
         if is_released_config(config_dict):
             config_dict = translate_config(config_dict)
         config_dict = {RENAMED.get(name, name): value for name, value in config_dict.items()}
@@ -115,7 +116,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @property
     def grid_size(self) -> int:
-        """Patches a side, G."""
+        """Patches per side, G."""
         return self.pattern_size // self.patch_size
 
     @property
@@ -139,7 +140,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
         return self.encoder_dim * side_by_side.get(readout, 1)
 
     def check(self) -> None:
-        """Raise ApmaeError, in one line, where a value is out of its range."""
+        """Raise ApmaeError, in one line, if a value is out of its range."""
         for name in _COUNTS:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -166,7 +167,7 @@ class APMAEConfig(PreTrainedConfig):  # type: ignore[misc]
 
 
 def _size(dim: int, *, heads: int, layers: tuple[int, int], mlp_dims: tuple[int, int]) -> dict[str, int]:
-    """Encoder and decoder of one width, with attention heads of 32."""
+    """Encoder and decoder of one width, with attention heads of 32 channels."""
     return {
         f"{part}_{name}": value
         for part, part_layers, mlp_dim in zip(("encoder", "decoder"), layers, mlp_dims, strict=True)

@@ -1,4 +1,4 @@
-"""The parts of AP-MAE: pre-norm transformer layers and token embedding, as in vit-pytorch.
+"""Parts of AP-MAE: pre-norm transformer layers and token embedding, as in vit-pytorch.
 
 Shape suffixes: N patterns, S tokens, D channels, H heads.
 """
@@ -26,7 +26,7 @@ class TransformerSize(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """Layers and a last LayerNorm."""
+    """Layers and a final LayerNorm."""
 
     def __init__(self, size: TransformerSize, config: APMAEConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Transformer(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP, each on the normalised input and added to it."""
+    """Attention and MLP, each applied to the normalised input and added to it."""
 
     def __init__(self, size: TransformerSize, config: APMAEConfig) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all tokens, with heads x head_dim channels inside."""
+    """Multi-head self-attention over all tokens, with heads x head_dim inner channels."""
 
     def __init__(self, size: TransformerSize, config: APMAEConfig) -> None:
         super().__init__()
@@ -75,8 +75,8 @@ class Attention(nn.Module):
 def _attend(q_NHSD: Tensor, k_NHSD: Tensor, v_NHSD: Tensor) -> Tensor:
     if q_NHSD.dtype != torch.bfloat16 or q_NHSD.device.type != "cpu":
         return nn.functional.scaled_dot_product_attention(q_NHSD, k_NHSD, v_NHSD)
-    # On CPUs PyTorch's fused kernel multiplies so few tokens without their bfloat16 instructions,
-    # and takes twice as long: see benchmarks/encoding.py. Its bfloat16 softmax is slower than float32's.
+    # With so few tokens, PyTorch's fused CPU kernel does not use bfloat16 instructions and takes twice as
+    # long, see benchmarks/encoding.py. Its bfloat16 softmax is slower than the float32 one.
     q_NHSD, k_NHSD, v_NHSD = (x.contiguous() for x in (q_NHSD, k_NHSD, v_NHSD))
     scores_NHSS = q_NHSD @ k_NHSD.transpose(-1, -2) * q_NHSD.shape[-1] ** -0.5
     weights_NHSS = scores_NHSS.softmax(-1, dtype=torch.float32).to(v_NHSD.dtype)
@@ -100,10 +100,10 @@ class MLP(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """LayerNorm, Linear, LayerNorm: the values of a patch or a piece of the row -> D channels.
+    """LayerNorm, Linear, LayerNorm: the values of a patch or of a piece of the row -> D channels.
 
-    The first LayerNorm takes off a token's mean and divides by its spread, and with them goes what
-    says how large the attention is; `token_values` keeps that, see `APMAEConfig`.
+    The first LayerNorm subtracts a token's mean and divides by its standard deviation, and so removes the
+    size of the attention. `token_values` can keep it, see `APMAEConfig`.
     """
 
     def __init__(self, values: int, dim: int, eps: float, token_values: TokenValues) -> None:

@@ -1,13 +1,13 @@
 """AP-MAE, the masked autoencoder over attention patterns (paper section 4).
 
-In four steps:
+Four steps:
 
-1. `tokenize`: the lower-triangle patches and, optionally, the last row, as tokens;
-2. `Encoder`: embeds them, adds learned positions and [CLS], and encodes the visible ones only;
-3. `Decoder`: puts something in the masked places and decodes all of them;
-4. `APMAEModel`: predicts the masked values linearly; the loss is their mean squared error.
+1. `tokenize` cuts the lower-triangle patches and, optionally, the last row into tokens.
+2. `Encoder` embeds them, adds learned positions and [CLS], and encodes the visible tokens only.
+3. `Decoder` fills the masked places and decodes all of them.
+4. `APMAEModel` predicts the masked values linearly. The loss is their mean squared error.
 
-Shape suffixes: N patterns, T tokens of a pattern, P patch side, G = T / P patches a side,
+Shape suffixes: N patterns, T tokens of a pattern, P patch side, G = T / P patches per side,
 K = G (G + 1) / 2 lower-triangle patches, R row tokens, S = K + R; V visible and M masked tokens,
 V + M = S; D channels.
 """
@@ -38,23 +38,23 @@ INIT_STD = 0.02
 
 @dataclass
 class APMAEOutput(ModelOutput):  # type: ignore[misc]
-    """What `APMAEModel` returns."""
+    """Output of `APMAEModel`."""
 
     loss: Tensor | None = None
-    """() float32: mean squared error over the masked patches; with row tokens, the mean of that and
-    of the error over the masked row tokens, weighted by `row_loss_fraction`. Zeros above the diagonal
-    count, as in the release."""
+    """() float32: mean squared error over the masked patches; with row tokens, the weighted mean of this
+    and the error over the masked row tokens, by `row_loss_fraction`. Zeros above the diagonal count, as in
+    the release."""
     reconstruction: Tensor | None = None
-    """(N, T, T) float32, without gradient: masked patches as predicted, visible ones as given; None
-    where it was not asked for."""
+    """(N, T, T) float32, without gradient: masked patches as predicted, visible patches as given; None if
+    not requested."""
     mask: Tensor | None = None
     """(N, S) bool, True where masked: K patches, then R row tokens."""
     losses: Tensor | None = None
-    """(N,) float32: the loss of every pattern; `loss` is their mean."""
+    """(N,) float32: the loss of every pattern. `loss` is their mean."""
 
 
 class Encoder(nn.Module):
-    """Embeds tokens and encodes a choice of them."""
+    """Embeds tokens and encodes some or all of them."""
 
     def __init__(self, config: APMAEConfig) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         """Embed and add positions.
 
         Args:
-            whole_grid: also the patches above the diagonal, which are zero.
+            whole_grid: include the patches above the diagonal, which are zero.
 
         Returns:
             (N, S, D); with `whole_grid` (N, S + G (G - 1) / 2, D), all patches in row-major order.
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
         return torch.cat([embedded, self.embed_rows(tokens.rows) + self.row_positions], dim=1)
 
     def embed_visible(self, tokens: PatternTokens, masking: Masking) -> Tensor:
-        """Embed the V visible tokens alone and add positions: (N, V, D), as `embed` would make them."""
+        """Embed the V visible tokens only and add positions: (N, V, D), equal to `embed`'s."""
         count = tokens.patches.shape[1]
         patches = masking.visible[:, : masking.visible_patches]
         places = causal_patch_indices(self.grid_size, patches.device)
@@ -116,11 +116,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Decodes the masked tokens from the encoded visible ones, or from [CLS] alone.
 
-    With `decoder_context: visible`, visible tokens keep what the encoder made of them and masked
-    places hold the mask token, each with a position added: the masked autoencoder of He et al.
-    (2022). With `cls` it does what the released models do: the mask token overwrites the *visible*
-    tokens, masked places and those above the diagonal hold a position only, and so [CLS] is all
-    that the decoder sees of the pattern.
+    With `decoder_context: visible`, visible tokens keep their encoding, masked places hold the mask token,
+    and every place adds its position, as in the masked autoencoder of He et al. (2022). `cls` follows the
+    released models. There the mask token overwrites the *visible* tokens, while masked places and those
+    above the diagonal hold only a position. So [CLS] is all that the decoder sees of the pattern.
     """
 
     def __init__(self, config: APMAEConfig) -> None:
@@ -194,14 +193,14 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         config: APMAEConfig | None = None,
         **kwargs: object,
     ) -> Self:
-        """Load a model from a directory or from the Hugging Face hub: ours, or one the paper released.
+        """Load a model from a directory or from the Hugging Face hub, in our format or the paper's.
 
-        A released one gets `decoder_context="cls"` and `encode_patches="all"`; `save_pretrained` then
-        writes it in our format. Weights are read from `model.safetensors` only, and every tensor must
-        be there, with its shape. Further arguments are those of Transformers.
+        A model released by the paper gets `decoder_context="cls"` and `encode_patches="all"`.
+        `save_pretrained` writes it in our format. Weights are read from `model.safetensors` only, which
+        must contain every tensor with its shape. Further arguments are those of Transformers.
 
         Raises:
-            ApmaeError: there is no such model, or a file or tensor is wrong; the message names it.
+            ApmaeError: the model does not exist, or a file or tensor is wrong; the message names it.
         """
         hub = {key: kwargs.pop(key) for key in HUB_OPTIONS if key in kwargs}
         path = os.fspath(pretrained_model_name_or_path)
@@ -215,13 +214,13 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         return model  # type: ignore[no-any-return]
 
     def tokenize(self, patterns: Tensor) -> PatternTokens:
-        """Cut patterns (N, T, T), scaled as `config.scaling` says, into this model's tokens.
+        """Cut patterns (N, T, T), scaled by `config.scaling`, into this model's tokens.
 
-        For callers that gather patterns piece by piece and feed them later: tokens take half the
-        room, and `forward` and `encode` accept them in place of patterns, in any float dtype.
+        For callers that collect patterns piece by piece and feed them later. Tokens take half the memory,
+        and `forward` and `encode` accept them in place of patterns, in any float dtype.
 
         Raises:
-            ApmaeError: the patterns have another size than the model's.
+            ApmaeError: the patterns and the model differ in size.
         """
         return tokenize(patterns, self.config)
 
@@ -231,14 +230,14 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         """Mask, encode, decode and compare.
 
         Args:
-            patterns: (N, T, T), scaled as `config.scaling` says, or tokens of them.
-            noise: (N, K) uniform: the patches with the largest noise are masked, see
-                `apmae.autoencoder.tokens.mask_tokens`; drawn if None.
-            reconstruct: put predictions and visible patches together. Training, which has no use for
-                it, leaves it out: in a small model it takes as long as everything else.
+            patterns: (N, T, T), scaled by `config.scaling`, or tokens of them.
+            noise: (N, K) uniform; the patches with the largest noise are masked, see
+                `apmae.autoencoder.tokens.mask_tokens`. Drawn if None.
+            reconstruct: combine predictions and visible patches into patterns. Training does not need
+                them, and in a small model this takes as long as everything else.
 
         Raises:
-            ApmaeError: patterns, tokens or noise of another size than the model's.
+            ApmaeError: patterns, tokens or noise differ in size from the model.
         """
         tokens = self._tokens(patterns)
         if noise is None:
@@ -264,28 +263,28 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         return APMAEOutput(loss=losses.mean(), reconstruction=reconstruction, mask=mask, losses=losses)
 
     def encode(self, patterns: Tensor | PatternTokens, readout: Readout = "cls") -> Tensor:
-        """Encode patterns, nothing masked: (N, T, T) or tokens -> (N, D), (N, 2 * D) or (N, R * D).
+        """Encode patterns without masking: (N, T, T) or tokens -> (N, D), (N, 2 * D) or (N, R * D).
 
         Args:
             readout: `cls`: [CLS]; `row`: mean over the row tokens or, without them, over the last row
-                of patches; `row_ends`: the first and the last of these, one after the other, which see
-                the attention sink and the nearest tokens; `row_concat`: all of them; `mean`: mean over
-                all tokens but [CLS].
+                of patches; `row_ends`: the first and the last of these side by side, which see the
+                attention sink and the nearest tokens; `row_concat`: all of them side by side; `mean`:
+                mean over all tokens but [CLS].
 
         Raises:
-            ApmaeError: patterns of another size than the model's, or an unknown readout.
+            ApmaeError: patterns and model differ in size, or the readout is unknown.
         """
         return self.encode_readouts(patterns, (readout,))[readout]
 
     def encode_readouts(
         self, patterns: Tensor | PatternTokens, readouts: Sequence[Readout]
     ) -> dict[str, Tensor]:
-        """Several readouts of one pass, see `encode`."""
+        """Several readouts from one pass, see `encode`."""
         encoded_NSD = self.encode_sequence(patterns)
         return {readout: self._read_out(encoded_NSD, readout) for readout in readouts}
 
     def encode_sequence(self, patterns: Tensor | PatternTokens) -> Tensor:
-        """Encode patterns, nothing masked, every token kept.
+        """Encode patterns without masking and keep every token.
 
         Returns:
             (N, 1 + S, D): [CLS], the K lower-triangle patches (with `encode_patches: all` the G * G
@@ -301,7 +300,7 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
             return encoded_NSD[:, 0]
         if readout == "mean":
             return encoded_NSD[:, 1:].mean(1)
-        # Row tokens come last, and so does the last row of patches.
+        # Row tokens come last. Without them, the last row of patches does.
         row_NRD = encoded_NSD[:, -(self.config.row_token_count or self.config.grid_size) :]
         if readout == "row":
             return row_NRD.mean(1)
@@ -331,8 +330,8 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
                 init.trunc_normal_(parameter, std=INIT_STD)
             for child in module.children():
                 if isinstance(child, TokenEmbedding):
-                    # A constant patch is 0 after the first LayerNorm; with a zero bias the second one
-                    # would divide 0 by sqrt(layer_norm_eps), and its gradient would be 1e6 too large.
+                    # A constant patch is 0 after the first LayerNorm. With a zero bias the second one would
+                    # divide 0 by sqrt(layer_norm_eps), and its gradient would be 1e6 times too large.
                     init.trunc_normal_(child.linear.bias, std=INIT_STD)
 
 
@@ -342,7 +341,7 @@ def _squared_error(predicted_NMD: Tensor, true_NMD: Tensor) -> Tensor:
 
 
 def _put(tokens_NSD: Tensor, index_NM: Tensor, values_NMD: Tensor) -> Tensor:
-    """Replace tokens by their number, out of place."""
+    """Replace the tokens at `index_NM`, out of place."""
     return tokens_NSD.scatter(1, index_NM[..., None].expand_as(values_NMD), values_NMD)
 
 

@@ -1,10 +1,9 @@
-"""The paper's released checkpoints (hub: LaughingLogits/AP-MAE-SC2-3B, -7B, -15B), in our terms.
+"""The paper's released checkpoints (hub: LaughingLogits/AP-MAE-SC2-3B, -7B, -15B), in our format.
 
-Their config.json holds the whole training run; `max_length` is the pattern's size. Their model is
-`APMAEModel` with other tensor names. It differs from what the paper says in two places, which the
-config records: the decoder sees only [CLS] (`decoder_context: cls`), and encodings are made from
-all patches of the grid, though those above the diagonal were never trained on (`encode_patches:
-all`).
+Their config.json holds the whole training run, and `max_length` is the pattern's size. Their model is
+`APMAEModel` with other tensor names. It differs from the paper in two points, which the config records. The
+decoder sees only [CLS] (`decoder_context: cls`). Encodings use all patches of the grid, although those above
+the diagonal were never trained on (`encode_patches: all`).
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def translate_config(released: dict[str, Any]) -> dict[str, Any]:
     """The keys of `APMAEConfig` from a released config.json.
 
     Raises:
-        ApmaeError: a key is missing, or the model was trained on a scaling that we do not have.
+        ApmaeError: a key is missing, or the model was trained on an unsupported scaling.
     """
     scaler = released.get("attention_scaler")
     if scaler not in _SCALINGS:
@@ -81,7 +80,7 @@ def translate_config(released: dict[str, Any]) -> dict[str, Any]:
 
 
 def translate_tensor_name(released: str) -> str:
-    """Our name of a tensor of a released state dict; a name in our format stays as it is."""
+    """Our name of a tensor in a released state dict. Names in our format stay as they are."""
     for pattern, replacement in _TENSOR_NAMES:
         released = pattern.sub(replacement, released)
     return released

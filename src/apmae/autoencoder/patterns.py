@@ -1,13 +1,13 @@
 """Attention patterns as images: scaling, patches and row statistics. Pure tensor functions.
 
 A head's pattern starts as `log_probs`, the log-softmax of its attention scores, -inf where masked. From it
-come (paper section 4, "Architecture"):
+follow (paper section 4, "Architecture"):
 
 1. `scale`: values in [0, 1], 0 where masked;
 2. `patchify`: the lower-triangle patches, in row-major order of the patch grid;
-3. `row_statistics`: what the predicting position (the last row) attends to.
+3. `row_statistics`: seven numbers on the attention of the predicting position (the last row).
 
-Shape suffixes: N patterns (any leading axes), T tokens, G = T / P patches a side, P patch side,
+Shape suffixes: N patterns (any leading axes), T tokens, G = T / P patches per side, P patch side,
 K = G (G + 1) / 2 lower-triangle patches.
 """
 
@@ -30,18 +30,18 @@ ROW_STATISTICS = (
     "largest",
     "second_largest",
 )
-"""Names of the last axis of `row_statistics`."""
+"""Names along the last axis of `row_statistics`."""
 
 
 def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor | None = None) -> Tensor:
     """Log-softmax over the last axis, -inf where masked.
 
-    Taken from the scores, never as the log of a softmax that may have underflowed. A row in which
-    nothing is allowed (padding) is -inf throughout.
+    It is taken from the scores, since the logarithm of a softmax may underflow. A row of only masked keys
+    (padding) is -inf throughout.
 
     Args:
         scores_TT: (..., Q, T) float32 attention scores; overwritten with -inf where not allowed.
-        allowed_TT: bool, broadcastable to scores; None for causality, the last query at the last key.
+        allowed_TT: bool, broadcastable to scores; None for causality, with the last query at the last key.
     """
     if allowed_TT is None:
         queries = scores_TT.shape[-2]
@@ -56,9 +56,9 @@ def log_softmax_masked(scores_TT: Tensor, allowed_TT: Tensor | None = None) -> T
 def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     """Map log probabilities to [0, 1]; 0 where masked.
 
-    `min_normalized` is the paper's `(x - min) / (0 - min)` per pattern over the allowed positions;
-    a pattern without spread is one where allowed. `absolute` is `1 + max(x, -16) / 16`, the same
-    for every pattern, so that the size of the attention survives. `probability` is `exp(x)`.
+    `min_normalized` is the paper's `(x - min) / (0 - min)` per pattern over the allowed positions; a pattern
+    of equal values becomes one where allowed. `absolute` is `1 + max(x, -16) / 16`, the same for every
+    pattern, so it keeps the size of the attention. `probability` is `exp(x)`.
 
     Args:
         log_probs_TT: (..., T, T) or lower-triangle patches (..., K, P * P); float32, -inf where not
@@ -69,7 +69,7 @@ def scale(log_probs_TT: Tensor, scaling: Scaling) -> Tensor:
     """
     if scaling == "probability":
         return log_probs_TT.exp()
-    # Masked places are -inf, so the clamp leaves 0.
+    # Masked places are -inf, so the clamp sets them to 0.
     if scaling == "absolute":
         return torch.add(1, log_probs_TT.clamp(min=ABSOLUTE_FLOOR), alpha=-1 / ABSOLUTE_FLOOR)
     return (log_probs_TT / -_lowest(log_probs_TT)).add_(1).clamp_(min=0)
@@ -79,9 +79,9 @@ def unscale(values_TT: Tensor, scaling: Scaling, log_probs_TT: Tensor) -> Tensor
     """Map scaled values back to log probabilities in [`ABSOLUTE_FLOOR`, 0].
 
     Args:
-        values_TT: what `scale` gave, or a prediction of it: (..., T, T) or (..., K, P * P).
-        log_probs_TT: the same shape: what was scaled. `min_normalized` values do not say what the
-            smallest log probability of their pattern was; it is taken from here.
+        values_TT: the output of `scale`, or a prediction of it: (..., T, T) or (..., K, P * P).
+        log_probs_TT: the input of `scale`, of the same shape. It gives the smallest log probability of
+            each pattern, which `min_normalized` values do not contain.
     """
     if scaling == "probability":
         log_probs = values_TT.clamp(min=0).log()
@@ -93,12 +93,12 @@ def unscale(values_TT: Tensor, scaling: Scaling, log_probs_TT: Tensor) -> Tensor
 
 
 def causal_patch_count(grid: int) -> int:
-    """K: patches in the lower triangle, with its diagonal, of grid x grid."""
+    """K: number of lower-triangle patches, with the diagonal, in a grid x grid."""
     return grid * (grid + 1) // 2
 
 
 def causal_patch_indices(grid: int, device: torch.device | None = None) -> Tensor:
-    """(K,) int64: indices, into a flat grid x grid of patches, of the lower triangle with its diagonal."""
+    """(K,) int64: indices of the lower triangle, with its diagonal, in a flat grid x grid of patches."""
     rows, columns = torch.tril_indices(grid, grid, device=device).unbind()
     return rows * grid + columns
 
@@ -108,13 +108,13 @@ def patchify(patterns_NTT: Tensor, patch_size: int, *, causal: bool = True) -> T
 
     Args:
         patterns_NTT: (..., T, T); T is a multiple of `patch_size`.
-        causal: keep the K lower-triangle patches only, else all G * G.
+        causal: keep only the K lower-triangle patches, else all G * G.
 
     Returns:
         (..., K or G * G, P * P).
 
     Raises:
-        ValueError: the pattern is not square or T is no multiple of `patch_size`.
+        ValueError: the pattern is not square or `patch_size` does not divide T.
     """
     *lead, height, width = patterns_NTT.shape
     if height != width or height % patch_size:
@@ -128,7 +128,7 @@ def patchify(patterns_NTT: Tensor, patch_size: int, *, causal: bool = True) -> T
 
 
 def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> Tensor:
-    """Invert `patchify`; patches above the diagonal are 0 where `causal`.
+    """Invert `patchify`. If `causal`, patches above the diagonal are 0.
 
     Args:
         patches_NKP: (..., K or G * G, P * P).
@@ -151,14 +151,14 @@ def last_row_tokens(patches_NKP: Tensor, patch_size: int) -> Tensor:
     """The predicting position's row, cut into G tokens of `patch_size` values: (..., G, P).
 
     Args:
-        patches_NKP: (..., K, P * P), the lower-triangle patches, of which the last G end in that row.
+        patches_NKP: (..., K, P * P), the lower-triangle patches; the last G of them end in that row.
     """
     grid = _grid_of(patches_NKP.shape[-2])
     return patches_NKP[..., -grid:, -patch_size:]
 
 
 def row_statistics(log_row_T: Tensor) -> Tensor:
-    """What a row attends to, as the seven numbers of `ROW_STATISTICS`.
+    """Summarise a row of attention by the seven numbers of `ROW_STATISTICS`.
 
     Entropy is in nats; masses and weights are probabilities.
 
@@ -186,11 +186,11 @@ def row_statistics(log_row_T: Tensor) -> Tensor:
 
 
 def _lowest(log_probs_TT: Tensor) -> Tensor:
-    """The smallest allowed value of every pattern; -1 without any spread, where every value is 0."""
+    """The smallest allowed value of every pattern; -1 if every value is 0."""
     lowest = log_probs_TT.nan_to_num(neginf=0).amin((-2, -1), keepdim=True)
     return lowest.where(lowest < 0, -1.0)
 
 
 def _grid_of(causal_patches: int) -> int:
-    """G, of K = G (G + 1) / 2."""
+    """G from K = G (G + 1) / 2."""
     return int(((8 * causal_patches + 1) ** 0.5 - 1) / 2)

@@ -11,7 +11,7 @@ from apmae.common.devices import native_precision, warn_if_emulated
 
 
 def autocasting(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[None]]:
-    """A maker of autocast contexts: nothing for `float32`; `auto` is what the device is fast in."""
+    """A factory of autocast contexts: none for `float32`; `auto` is the device's fast precision."""
     chosen = native_precision(device) if precision == "auto" else precision
     if chosen == "float32":
         return nullcontext

@@ -1,4 +1,4 @@
-"""`encoder.pretrained`: an AP-MAE that was trained elsewhere, in place of one of the study's own."""
+"""`encoder.pretrained`: an AP-MAE trained elsewhere, in place of the study's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def pretrained_encoder(config: StudyConfig) -> APMAEModel:
     """Load `encoder.pretrained`.
 
     Raises:
-        ApmaeError: there is no such model, or its patterns have another size than the prompts.
+        ApmaeError: the model does not exist, or its patterns and the prompts differ in size.
     """
     assert config.encoder.pretrained is not None
     check_pretrained(config)
@@ -20,10 +20,10 @@ def pretrained_encoder(config: StudyConfig) -> APMAEModel:
 
 
 def check_pretrained(config: StudyConfig) -> None:
-    """See from its config alone whether `encoder.pretrained`, if any, reads the study's patterns.
+    """Check by its config alone that `encoder.pretrained`, if set, fits the study's patterns.
 
     Raises:
-        ApmaeError: there is no such model, or its patterns have another size than the prompts.
+        ApmaeError: the model does not exist, or its patterns and the prompts differ in size.
     """
     if config.encoder.pretrained is None:
         return

@@ -1,7 +1,7 @@
-"""What AP-MAE makes of masked patterns: for the eye (paper figure 1), and in numbers.
+"""Reconstruction of masked patterns by AP-MAE, as pictures (paper figure 1) and in numbers.
 
-Losses of encoders that scale patterns differently are in different spaces. `reconstruction_errors`
-decodes predictions to log probabilities and measures them there, the same way for every encoder.
+Losses of encoders with different scalings lie in different spaces. `reconstruction_errors` decodes
+predictions to log probabilities and measures them there, in the same way for every encoder.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Reconstruction:
     """One pattern, masked and reconstructed.
 
     Attributes:
-        layer, head, prompt_id: whose pattern it is.
-        loss: mean squared error over what was masked.
+        layer, head, prompt_id: the pattern's head and prompt.
+        loss: mean squared error over the masked patches.
         pattern: (T, T) float32, as scaled for the encoder.
         masked: the same with NaN where masked.
         reconstruction: the same with predictions where masked.
@@ -41,21 +41,21 @@ class Reconstruction:
 
 
 class ReconstructionErrors(NamedTuple):
-    """How far predictions of masked patches are off, for every pattern; (N,) float32 each.
+    """Errors of predicted masked patterns, (N,) float32 each.
 
-    `log_error_nats` and `mass_error` are over the masked positions that the mask lets through, with
-    all log probabilities clamped to [-16, 0], so they mean the same for every scaling.
+    `log_error_nats` and `mass_error` are over the masked positions where attention is allowed, with all log
+    probabilities clamped to [-16, 0]. So they mean the same for every scaling.
     """
 
     loss: Tensor
     """The model's own loss, in the space of its scaling, row tokens included."""
     log_error_nats: Tensor
-    """Root mean square of the difference of log probabilities."""
+    """Root mean square difference of log probabilities."""
     mass_error: Tensor
-    """Absolute differences of probabilities, summed over the pattern and divided by its T queries:
-    the attention of a query that is predicted in the wrong amount."""
+    """Absolute differences of probabilities, summed over the pattern and divided by its T queries: the
+    misplaced attention per query."""
     uniform_log_error_nats: Tensor
-    """The same of a prediction that knows nothing: equal attention to all keys of a query."""
+    """`log_error_nats` of equal attention to all keys of a query."""
     uniform_mass_error: Tensor
 
 
@@ -85,7 +85,7 @@ def reconstruction_errors(
 
 
 def _differences(found: Tensor, true: Tensor, masked: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """`log_error_nats` and `mass_error` of log probabilities."""
+    """`log_error_nats` and `mass_error` from log probabilities."""
     log_squares = ((found - true).square() * masked).sum((1, 2)) / masked.sum((1, 2))
     mass = ((found.exp() - true.exp()).abs() * masked).sum((1, 2)) / tokens
     return log_squares.sqrt(), mass

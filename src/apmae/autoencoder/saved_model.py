@@ -1,4 +1,4 @@
-"""Reading a saved AP-MAE strictly: Transformers only warns of a missing tensor; here it is an error."""
+"""Reading a saved AP-MAE strictly: a missing tensor is an error, not a warning as in Transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from apmae.common.errors import ApmaeError
 
 WEIGHTS = "model.safetensors"
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-"""Arguments of `from_pretrained` that say which files of the hub are meant."""
+"""Arguments of `from_pretrained` that select files of the hub."""
 
 
 def load_config(
@@ -27,10 +27,10 @@ def load_config(
     """Read config.json, in our format or a released one, and apply overrides.
 
     Returns:
-        The config, and those overrides that are none of its keys.
+        The config, and the overrides that are not keys of it.
 
     Raises:
-        ApmaeError: there is none at `path`, a directory or hub id, or it is no AP-MAE's.
+        ApmaeError: `path`, a directory or hub id, has no config, or not one of an AP-MAE.
     """
     try:
         values, _ = APMAEConfig.get_config_dict(path, **hub)
@@ -48,7 +48,7 @@ def load_state(path: str, hub: dict[str, Any], shapes: Mapping[str, torch.Size])
     """Read model.safetensors, with our names, and compare it with the `shapes` of the model.
 
     Raises:
-        ApmaeError: there is no such file, it is cut short, or a tensor is missing, unknown or misshapen.
+        ApmaeError: the file is missing or cut short, or a tensor is missing, unknown or misshapen.
     """
     file = _find_weights(path, hub)
     try:

@@ -1,6 +1,6 @@
-"""What AP-MAE reads: a pattern's patches and, optionally, its last row, and which are masked.
+"""Tokens of AP-MAE, from a pattern's patches and optionally its last row, and their masking.
 
-Shape suffixes: N patterns, T tokens of a pattern, P patch side, G = T / P patches a side,
+Shape suffixes: N patterns, T tokens of a pattern, P patch side, G = T / P patches per side,
 K = G (G + 1) / 2 lower-triangle patches, R = T / W row tokens of W values, S = K + R, or K without
 row tokens; V visible and M masked tokens, V + M = S.
 """
@@ -18,37 +18,37 @@ from apmae.common.errors import ApmaeError
 
 
 class PatternTokens(NamedTuple):
-    """Patterns cut up for the model; smaller than the patterns, so what buffers should hold."""
+    """Patterns cut into tokens. They are smaller than the patterns, so buffers should hold tokens."""
 
     patches: Tensor
     """(N, K, P * P), any float dtype: the lower-triangle patches."""
     rows: Tensor | None
-    """(N, R, W): the last row, cut; None for a model without row tokens."""
+    """(N, R, W): pieces of the last row; None for a model without row tokens."""
 
 
 class Masking(NamedTuple):
-    """Which of the S tokens are masked; patches come first, row token j is number K + j."""
+    """Which of the S tokens are masked. Patches come first; row token j has number K + j."""
 
     visible: Tensor
     """(N, V) int64, the visible patches first."""
     masked: Tensor
     """(N, M) int64, the masked patches first."""
     visible_patches: int
-    """How many of the V are patches; the others are row tokens."""
+    """Number of patches among the V. The others are row tokens."""
     masked_patches: int
-    """How many of the M are patches."""
+    """Number of patches among the M."""
 
 
 def tokenize(patterns_NTT: Tensor, config: APMAEConfig) -> PatternTokens:
     """Cut scaled, causal patterns into the tokens of a model with this config.
 
-    What lies in patches above the diagonal is dropped.
+    Patches above the diagonal are dropped.
 
     Args:
-        patterns_NTT: (N, T, T), scaled as `config.scaling` says, any float dtype.
+        patterns_NTT: (N, T, T), scaled by `config.scaling`, any float dtype.
 
     Raises:
-        ApmaeError: the patterns have another size than `config.pattern_size`.
+        ApmaeError: the size of the patterns is not `config.pattern_size`.
     """
     size = config.pattern_size
     if patterns_NTT.shape[1:] != (size, size):
@@ -59,7 +59,7 @@ def tokenize(patterns_NTT: Tensor, config: APMAEConfig) -> PatternTokens:
 
 
 def tokens_of(patches_NKP: Tensor, config: APMAEConfig) -> PatternTokens:
-    """The tokens of patterns whose lower-triangle patches are given, (N, K, P * P)."""
+    """Tokens of patterns from their lower-triangle patches, (N, K, P * P)."""
     if not config.row_tokens:
         return PatternTokens(patches_NKP, None)
     row_NT = last_row_tokens(patches_NKP, config.patch_size).flatten(1)
@@ -67,7 +67,7 @@ def tokens_of(patches_NKP: Tensor, config: APMAEConfig) -> PatternTokens:
 
 
 def check_tokens(tokens: PatternTokens, config: APMAEConfig) -> None:
-    """Raise ApmaeError, in one line, where tokens were made for another config."""
+    """Raise ApmaeError, in one line, if tokens were made for another config."""
     patches, rows = config.causal_patches, config.row_token_count
     expected_patches = (patches, config.patch_size**2)
     expected_rows = (rows, config.row_token_width) if rows else None
@@ -80,11 +80,11 @@ def check_tokens(tokens: PatternTokens, config: APMAEConfig) -> None:
 
 
 def mask_tokens(noise_NK: Tensor, config: APMAEConfig) -> Masking:
-    """Choose the masked tokens: those patches whose noise is largest, as in ViT-MAE.
+    """Choose the masked tokens: the patches with the largest noise, as in ViT-MAE.
 
-    A row token holds values of a patch in the last row of patches, so it is masked exactly when that
-    patch is. To keep their number the same in every pattern, a model with row tokens masks
-    `mask_ratio` of the last row of patches and `mask_ratio` of the others.
+    A row token holds values of a patch in the last row of patches. It is masked exactly if that patch is.
+    A model with row tokens masks `mask_ratio` of the last row of patches and `mask_ratio` of the others, so
+    every pattern has the same number of masked tokens.
 
     Args:
         noise_NK: (N, K) float, a number for each lower-triangle patch.
@@ -113,13 +113,13 @@ def mask_tokens(noise_NK: Tensor, config: APMAEConfig) -> Masking:
 
 
 def _row_tokens(columns_NM: Tensor, config: APMAEConfig) -> Tensor:
-    """Numbers of the row tokens that lie in the given patches of the last row."""
+    """Numbers of the row tokens in the given patches of the last row."""
     pieces = config.patch_size // config.row_token_width
     return (columns_NM[..., None] * pieces + torch.arange(pieces, device=columns_NM.device)).flatten(1)
 
 
 def _split(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
-    """Indices of the visible and the masked ones."""
+    """Indices of the visible and the masked patches."""
     count = noise.shape[1]
     visible = count - int(mask_ratio * count)
     order = noise.argsort(dim=1)

@@ -1,9 +1,9 @@
 """Recurring patterns of every head (paper section 5.1).
 
-1. Each head's encodings are clustered by themselves, once over every study prompt (`cluster`) and
-   once over the training split, to which the test prompts are assigned (`cluster_held_out`).
-2. Every cluster gets an exemplar: a prompt near its mean, chosen so that few prompts stand for the
-   clusters of all heads; the target runs on those once more to show their patterns.
+1. Each head's encodings are clustered on their own, once over every study prompt (`cluster`) and once over
+   the training split (`cluster_held_out`). The latter clusters are then assigned to the test prompts.
+2. Every cluster gets an exemplar, a prompt near its mean. Exemplars are chosen so that few prompts serve the
+   clusters of all heads. The target runs on these prompts again to give their patterns.
 """
 
 from apmae.clustering.exemplars import PatternSource, choose_exemplars, nearest_to_mean

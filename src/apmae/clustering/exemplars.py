@@ -1,6 +1,6 @@
-"""Real patterns that stand for clusters, taken from as few prompts as a greedy cover needs.
+"""Real patterns as exemplars of clusters, from as few prompts as a greedy cover finds.
 
-The target model runs once per prompt, so prompts are what exemplars cost.
+The target model runs once per prompt, so the number of prompts is the cost of the exemplars.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from apmae.common.progress import Progress
 
 CANDIDATES = 16
-"""Members nearest a cluster's mean that may stand for it."""
+"""Members nearest a cluster's mean. Each may become its exemplar."""
 
 PatternSource = Callable[[int, list[tuple[int, int]]], NDArray[np.float16]]
 """(prompt_id, its (layer, head)s) -> their scaled patterns, (len(heads), T, T) float16."""
 
 
 def nearest_to_mean(rows: NDArray[np.float16], clusters: NDArray[np.int16], count: int) -> NDArray[np.bool_]:
-    """Mark, in every cluster, the `count` members nearest the mean of its members.
+    """Mark the `count` members nearest the mean of each cluster.
 
     Args:
         rows: (N, dim) encodings of one head.
@@ -42,9 +42,9 @@ def nearest_to_mean(rows: NDArray[np.float16], clusters: NDArray[np.int16], coun
 
 
 def choose_exemplars(candidates: pl.DataFrame) -> pl.DataFrame:
-    """Give every cluster one of its candidates so that few distinct prompts are needed.
+    """Choose one candidate per cluster so that few distinct prompts are needed.
 
-    Greedy set cover: the prompt that stands for most clusters without exemplar comes next, ties
+    Greedy set cover: at each step the prompt that covers the most clusters without exemplar is chosen, ties
     by lowest prompt_id.
 
     Args:

@@ -1,4 +1,4 @@
-"""One head's clusters: duplicates are fitted once, new rows assigned, ids made canonical."""
+"""Clusters of one head: equal rows are fitted once, new rows are assigned, ids are canonical."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apmae.study.config import ClusteringConfig
 
 
 class Clustering(Protocol):
-    """Clusters that were fitted and take new points."""
+    """Fitted clusters that new points can be assigned to."""
 
     labels: NDArray[np.int64]
     """(N,) cluster of each fitted point, -1 for noise."""
@@ -25,10 +25,10 @@ class Clustering(Protocol):
 
 
 Fit = Callable[[NDArray[np.float32], NDArray[np.int64], ClusteringConfig, int], Clustering]
-"""(distinct points (N, dim), how often each occurs (N,), config, seed) -> clusters."""
+"""(distinct points (N, dim), number of rows equal to each (N,), config, seed) -> clusters."""
 
 METHODS: dict[str, Fit] = {"kmeans": KMeansClusters.fit, "umap_hdbscan": UmapHdbscanClusters.fit}
-"""`clustering.method` and what it runs."""
+"""Values of `clustering.method` and their functions."""
 
 
 def cluster_rows(
@@ -36,8 +36,8 @@ def cluster_rows(
 ) -> NDArray[np.int16]:
     """Cluster the rows marked `fitted` and assign the others to these clusters.
 
-    Equal rows are fitted once. If the fitted rows are all equal there is one cluster, 0. Ids count
-    up by decreasing size among the fitted rows, ties by first member; -1 is noise.
+    Equal rows are fitted once. If all fitted rows are equal, they form one cluster, 0. Ids are in order of
+    decreasing size among the fitted rows, ties by first member; -1 is noise.
 
     Args:
         rows: (N, dim), without NaN.
@@ -58,7 +58,7 @@ def cluster_rows(
 
 
 def canonical_ids(labels: NDArray[np.int64], fitted: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Renumber clusters by decreasing size among the `fitted`, ties by first member; -1 stays."""
+    """Renumber clusters by decreasing size among the `fitted`, ties by first member. -1 stays."""
     ids, first, sizes = np.unique(labels[fitted], return_index=True, return_counts=True)
     by_size = np.lexsort((first, -sizes))
     ordered = ids[by_size][ids[by_size] >= 0]

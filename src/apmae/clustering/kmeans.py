@@ -1,4 +1,4 @@
-"""K-means: every point belongs to a cluster, a new one to the nearest centre."""
+"""K-means: every point belongs to a cluster, and a new point joins the nearest centre."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ N_INIT = 4
 
 
 class KMeansClusters:
-    """`n_clusters` centres, fewer where there are fewer distinct points."""
+    """`n_clusters` centres, or one per distinct point if there are fewer points."""
 
     def __init__(self, model: KMeans) -> None:
         self._model = model
@@ -24,7 +24,7 @@ class KMeansClusters:
     def fit(
         cls, points: NDArray[np.float32], counts: NDArray[np.int64], config: ClusteringConfig, seed: int
     ) -> Self:
-        """Fit distinct `points`; `counts` weigh them, which equals fitting every duplicate."""
+        """Fit distinct `points` weighted by `counts`, which equals fitting every duplicate."""
         n_clusters = min(config.n_clusters, len(points))
         model = KMeans(n_clusters, n_init=N_INIT, random_state=seed)
         return cls(model.fit(points, sample_weight=counts))

@@ -1,6 +1,6 @@
 """The stage `cluster`: every head in its own process, then exemplars.
 
-A finished head is a file of the work directory; a killed stage loses the heads in flight.
+Each finished head is a file in the work directory. A killed stage loses only the heads in progress.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STAGE = "cluster"
 
 
 def run(context: Context) -> dict[str, object]:
-    """Write `clusters.parquet` and `exemplars.zarr`; returns counts for the stage's marker.
+    """Write `clusters.parquet` and `exemplars.zarr`. Returns counts for the stage's marker.
 
     Raises:
         ApmaeError: the training split is empty, or the backend's package is missing.
@@ -72,7 +72,7 @@ def run(context: Context) -> dict[str, object]:
 
 
 def _cluster_head(study: Study, index: int, in_train: NDArray[np.bool_]) -> pl.DataFrame:
-    """One head's part of `clusters.parquet`, with the prompts that may stand for a cluster marked."""
+    """One head's part of `clusters.parquet`, with the candidates for exemplars marked."""
     config = study.config
     layer, head = divmod(index, int(str(study.encodings.attrs["n_heads"])))
     rows = np.asarray(_encodings(study, config.clustering.readout)[index])

@@ -1,6 +1,6 @@
-"""UMAP, then HDBSCAN (paper section 5.1): dense regions are clusters, the rest is noise, -1.
+"""UMAP, then HDBSCAN (paper section 5.1): dense regions are clusters, other points are noise, -1.
 
-Density is that of the distinct points: a pile of duplicates counts as one point.
+Density counts distinct points: equal rows count as one point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Reduction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class UmapHdbscanClusters:
-    """Clusters in the reduced space; a new point goes where its nearest fitted points vote."""
+    """Clusters in the reduced space. The nearest fitted points vote on a new point's cluster."""
 
     def __init__(self, labels: NDArray[np.int64], reduce: Reduction, neighbors: KNeighborsClassifier) -> None:
         self.labels = labels
@@ -30,24 +30,24 @@ class UmapHdbscanClusters:
     def fit(
         cls, points: NDArray[np.float32], counts: NDArray[np.int64], config: ClusteringConfig, seed: int
     ) -> Self:
-        """Fit distinct `points`; fewer of them than `min_cluster_size` are all noise."""
+        """Fit distinct `points`. Fewer than `min_cluster_size` points are all noise."""
         reduced, reduce = _fit_umap(points, config, seed)
         labels = _fit_hdbscan(reduced, config)
         neighbors = KNeighborsClassifier(min(config.assign_neighbors, len(points)), weights="distance")
         return cls(labels, reduce, neighbors.fit(reduced, labels))
 
     def assign(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Vote of the `assign_neighbors` nearest fitted points, by inverse distance; noise votes too."""
+        """Vote of the `assign_neighbors` nearest fitted points, by inverse distance. Noise votes too."""
         return self._neighbors.predict(self._reduce(points))  # type: ignore[no-any-return]
 
 
 def _fit_umap(
     points: NDArray[np.float32], config: ClusteringConfig, seed: int
 ) -> tuple[NDArray[np.float32], Reduction]:
-    """Reduced points and how to reduce new ones.
+    """Reduced points and the reduction of new points.
 
-    Too few points for UMAP stay as they are, at length one: there, Euclidean distances order as
-    cosine distances do.
+    Too few points for UMAP are only scaled to length one. Their Euclidean distances then order as cosine
+    distances do.
     """
     if len(points) <= max(config.umap_neighbors, config.umap_dimensions + 1):
         return normalize(points), normalize

@@ -1,4 +1,4 @@
-"""Where source files come from: a JDK, Python's standard library, a directory, an archive, a data set."""
+"""Sources of code: a JDK, Python's standard library, a directory, an archive, a data set."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 
 
 def open_corpus(config: CorpusConfig, seed: int) -> Corpus:
-    """Find the source files that a study's config names; reads none of them yet.
+    """Find the source files that a study's config names, without reading them.
 
     Args:
         config: the study's section `corpus`.
         seed: the study's seed; the files' order derives from it.
 
     Raises:
-        ApmaeError: what the config names is not there, cannot be read or has no file of the language.
+        ApmaeError: the named source is missing, unreadable or has no file of the language.
     """
     opened = {
         "jdk": jdk_corpus,

@@ -1,17 +1,17 @@
 """Exact and near duplicates among the files of a corpus, found while it streams.
 
-1. A file's shingles are the runs of five tokens of its code. Its header is left out, since a licence makes
-   short files look alike; so are the contents of strings, since a table of messages is one program in
-   every language that it is translated to.
-2. MinHash (datasketch) turns the shingles into a signature: the share of equal entries of two
-   signatures estimates the Jaccard similarity of their shingles.
-3. Locality-sensitive hashing finds the earlier files whose signature may be alike; one of them that is
-   similar enough makes the file a near duplicate.
+1. A file's shingles are the runs of five tokens in its code. The header is left out, since a shared licence
+   makes short files look alike. String contents are left out too, since a table of messages is the same
+   program in every language.
+2. MinHash (datasketch) turns the shingles into a signature. The fraction of equal entries of two signatures
+   estimates the Jaccard similarity of their shingles.
+3. Locality-sensitive hashing finds earlier files with a similar signature. If one of them is similar enough,
+   the file is a near duplicate.
 
-Of several duplicates the first one in the corpus's order stays. MinHash: Broder 1997; five tokens and a
-similarity of 0.85 are what The Stack (Kocetkov et al. 2022) took. An estimate from 128 entries errs by
-0.03 (one standard deviation) at 0.85; twice the entries would err by 0.02 for twice the time and memory.
-The index takes about 5.5 kB a file that stays, see docs/corpus.md.
+The first of several duplicates in the corpus's order stays. MinHash: Broder 1997. Five tokens and a
+similarity of 0.85 follow The Stack (Kocetkov et al. 2022). An estimate from 128 entries has a standard
+deviation of 0.03 at 0.85. Twice the entries would have 0.02, for twice the time and memory. The index takes
+about 5.5 kB per kept file, see docs/corpus.md.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ DuplicateReason = Literal["duplicate", "near duplicate"]
 
 
 class Fingerprint(NamedTuple):
-    """What is kept of a file to find its duplicates."""
+    """Digest and signature of a file, for finding its duplicates."""
 
     digest: bytes
-    """Of the whole text, the same whatever its line ends; 16 bytes."""
+    """Of the whole text with normalised line ends; 16 bytes."""
     signature: bytes
     """MinHash of the code's shingles: 128 little-endian uint32."""
 
@@ -48,7 +48,7 @@ def fingerprint(text: str, code: str, seed: int) -> Fingerprint:
 
     Args:
         text: the whole file.
-        code: the part that is compared for similarity.
+        code: the part compared for similarity.
         seed: 32 bits; draws the MinHash's permutations.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -59,16 +59,16 @@ def fingerprint(text: str, code: str, seed: int) -> Fingerprint:
 
 
 def shingles(code: str) -> set[bytes]:
-    """Every run of five tokens, strings emptied; shorter code is one shingle."""
+    """Every run of five tokens, with strings emptied. Shorter code is one shingle."""
     tokens = TOKEN.findall(STRING.sub('""', code))
     starts = range(max(1, len(tokens) - SHINGLE_TOKENS + 1))
     return {" ".join(tokens[start : start + SHINGLE_TOKENS]).encode() for start in starts}
 
 
 def bands(similarity: float) -> tuple[int, int]:
-    """Number and size of the bands that signatures are cut into; files that share a band are compared.
+    """Number and size of the bands of a signature. Files that share a band are compared.
 
-    The fewest bands with which 95% of the pairs of just this similarity share one.
+    The fewest bands such that at least 95% of the pairs with exactly this similarity share one.
     """
     rows = max(
         rows
@@ -79,7 +79,7 @@ def bands(similarity: float) -> tuple[int, int]:
 
 
 class DuplicateIndex:
-    """Fingerprints of the files that stay."""
+    """Fingerprints of the kept files."""
 
     def __init__(self, similarity: float, seed: int) -> None:
         self.similarity = similarity
@@ -89,7 +89,7 @@ class DuplicateIndex:
         self._alike = MinHashLSH(num_perm=PERMUTATIONS, params=bands(similarity))
 
     def find(self, file: Fingerprint) -> DuplicateReason | None:
-        """What the file is to one that was added before."""
+        """Whether the file duplicates an added one, and how; None if it does not."""
         if file.digest in self._digests:
             return "duplicate"
         minhash = self._minhash(file.signature)
@@ -99,7 +99,7 @@ class DuplicateIndex:
         return None
 
     def add(self, file: Fingerprint) -> None:
-        """Remember a file that stays."""
+        """Remember a kept file."""
         self._digests.add(file.digest)
         self._alike.insert(len(self._signatures), self._minhash(file.signature), check_duplication=False)
         self._signatures.append(file.signature)

@@ -27,17 +27,17 @@ SkipReason = Literal[
 
 
 class SourceFile(NamedTuple):
-    """A file that prompts can be mined from."""
+    """A file to mine prompts from."""
 
     path: str
     """`/`-separated, relative to the corpus."""
     group: str
-    """Package or project; splits never cut through one."""
+    """Package or project. A group is never split."""
     text: str
 
 
 class SkippedFile(NamedTuple):
-    """A file that is not used."""
+    """A file that is not mined, and why."""
 
     path: str
     reason: SkipReason
@@ -48,26 +48,26 @@ class Corpus:
     """Source files in a fixed order."""
 
     fingerprint: str
-    """Changes when the files do; made without reading them."""
+    """Changes when the files change. It is made without reading them."""
     description: str
-    """What was found, for provenance and people; the same wherever it lies on the disk."""
+    """Names the corpus for provenance and people. It does not depend on the path on disk."""
     read: Callable[[int], Iterator[SourceFile | SkippedFile]]
-    """Every listed file from a position on."""
+    """Yields every listed file from a position on."""
     max_files: int | None = None
 
     def files(self, start: int = 0) -> Iterator[tuple[int, SourceFile | SkippedFile]]:
         """The files from position `start` on, each with its position.
 
-        Positions count every listed file, skipped ones too, so that a killed run can go on behind
-        the last one that it saw. Duplicates are not skipped here: whoever iterates keeps the digests
-        it has seen beside its position, since finding them anew would mean to read all over again.
+        Positions count every listed file, skipped files too, so a killed run can resume after the last file
+        that it saw. Duplicates are not skipped here. The caller keeps the fingerprints it has seen together
+        with its position, since finding them again would mean reading every file again.
         """
         left = None if self.max_files is None else max(0, self.max_files - start)
         return islice(enumerate(self.read(start), start), left)
 
 
 def source_file(path: str, data: bytes, group: str | None = None) -> SourceFile | SkippedFile:
-    """Decode a file; its group is its directory unless given. A byte order mark is dropped."""
+    """Decode a file, without its byte order mark. Its group is its directory by default."""
     path = printable(path)
     try:
         text = data.decode("utf-8-sig")
@@ -79,7 +79,7 @@ def source_file(path: str, data: bytes, group: str | None = None) -> SourceFile 
 
 
 def printable(path: str) -> str:
-    """A path without the surrogates that stand for undecodable bytes of a file name."""
+    """A path without surrogates, which stand for undecodable bytes of a file name."""
     return path.encode("utf-8", "replace").decode()
 
 
@@ -93,7 +93,7 @@ def read_source(path: Path) -> str:
     """The text of a source file, without a byte order mark.
 
     Raises:
-        ApmaeError: there is no such file, or no text in it.
+        ApmaeError: there is no such file, or it has no text.
     """
     try:
         source = path.read_bytes().decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""A corpus narrowed to listed groups: the packages that a target was not trained on, say."""
+"""A corpus narrowed to listed groups, for example the packages that a target was not trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apmae.corpus.files import Corpus, SkippedFile, SourceFile
 
 
 def of_listed_groups(corpus: Corpus, path: Path) -> Corpus:
-    """The same corpus, with every file skipped whose group the text file `path` does not list.
+    """The same corpus, skipping every file whose group the text file `path` does not list.
 
     Raises:
         ApmaeError: the file cannot be read, or lists nothing.

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from datasets import IterableDataset
 
 SHUFFLE_BUFFER_ROWS = 1_000
-"""Rows among which the next one is drawn; shards are shuffled too."""
+"""Size of the buffer that the next row is drawn from. Shards are shuffled too."""
 
 
 def hub_corpus(config: CorpusConfig, seed: int) -> Corpus:
-    """The rows of a streamed data set; the name of a file is `<data set>#<its position>`.
+    """The rows of a streamed data set. A file's name is `<data set>#<its position>`.
 
-    Going on from a position streams the rows before it again, without decoding their text.
+    Resuming at a position streams the earlier rows again, without decoding their text.
     """
     columns = [config.text_column, *filter(None, [config.group_column]), *config.exclude_flags]
     dataset = _stream(config)

@@ -1,4 +1,4 @@
-"""Which files of a corpus are worth mining: written by people, holding code, each one once."""
+"""Which files of a corpus are worth mining: written by people, with code, without duplicates."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from apmae.study.config import CorpusConfig
 class Hygiene:
     """Judges a corpus's files in their order.
 
-    What it says of a file depends on the files kept before it, and on nothing else; `keep` with the
-    fingerprints of an earlier run brings it back to where that run was.
+    A judgement depends only on the file and the files kept before it. To resume an earlier run, pass its
+    fingerprints to `keep`.
     """
 
     def __init__(self, config: CorpusConfig, seed: int) -> None:
@@ -25,7 +25,7 @@ class Hygiene:
         self.kept = DuplicateIndex(config.near_duplicate_similarity, self.seed)
 
     def judge(self, file: SourceFile) -> Fingerprint | SkipReason:
-        """The fingerprint of a file that is to be kept, else the first reason that applies."""
+        """The fingerprint of a file to keep, or the first reason to drop it."""
         head = header(file.text, language_named(self.config.language).comments)
         code = file.text[len(head) :]
         if reason := self._unfit(file.text, head, code):
@@ -34,11 +34,11 @@ class Hygiene:
         return self.kept.find(found) or found
 
     def keep(self, file: Fingerprint) -> None:
-        """Remember a file, so that later ones like it are duplicates."""
+        """Remember a file, so that later copies of it are duplicates."""
         self.kept.add(file)
 
     def sift(self, files: Iterable[SourceFile | SkippedFile]) -> Iterator[SourceFile | SkippedFile]:
-        """Pass files through: a file that is fit is kept, any other comes out as skipped."""
+        """Yield every file in turn, kept if it is fit and otherwise as skipped."""
         for file in files:
             judged = file.reason if isinstance(file, SkippedFile) else self.judge(file)
             if isinstance(judged, Fingerprint):

@@ -1,4 +1,4 @@
-"""The sources of a JDK: finding an installed one's `src.zip`, or fetching Debian's."""
+"""The sources of a JDK: an installed `src.zip`, or Debian's package."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ INSTALLED = (
     ("/Library/Java/JavaVirtualMachines", "*/Contents/Home"),
     ("~/.sdkman/candidates/java", "*"),
 )
-"""Where JDK homes are looked for: a directory and a pattern."""
+"""Places of JDK homes: a directory and a pattern."""
 
 DEBIAN_PACKAGES = ("openjdk-17-source", "openjdk-21-source", "openjdk-25-source")
-"""Packages that hold nothing but a `src.zip`, in the order they are tried."""
+"""Packages that hold only a `src.zip`, in the order they are tried."""
 
 INSTALL = "install a JDK with sources (Debian: `apt-get install openjdk-17-source`)"
 
 
 def jdk_corpus(config: CorpusConfig, seed: int) -> Corpus:
-    """The Java files of a JDK's `src.zip`; a file's group is its package."""
+    """The Java files of a JDK's `src.zip`. A file's group is its package."""
     sources = find_jdk_sources(config.path)
     corpus = zip_corpus(sources, config, seed)
     return replace(corpus, description=f"{_jdk_name(sources)}, {corpus.description}")
@@ -39,11 +39,11 @@ def find_jdk_sources(path: str | None = None) -> Path:
     """The `src.zip` of a JDK.
 
     Args:
-        path: a JDK's home or its `src.zip`. Without it, the first found of: $JAVA_HOME, the JDKs at
+        path: a JDK's home or its `src.zip`. By default the first found of: $JAVA_HOME, the JDKs at
             their systems' usual places in the order of their paths, the project's cache.
 
     Raises:
-        ApmaeError: there is none.
+        ApmaeError: no `src.zip` was found.
     """
     if path is not None:
         given = Path(path).expanduser()
@@ -61,7 +61,7 @@ def find_jdk_sources(path: str | None = None) -> Path:
 
 
 def jdk_cache() -> Path:
-    """Where fetched JDK sources lie: $XDG_CACHE_HOME/apmae/jdk."""
+    """The cache of fetched JDK sources: $XDG_CACHE_HOME/apmae/jdk."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "apmae" / "jdk"
 
 
@@ -69,10 +69,10 @@ def fetch_jdk_sources(cache: Path) -> Path:
     """Download Debian's or Ubuntu's package of JDK sources into `cache` and unpack it, without root.
 
     Returns:
-        Path of the `src.zip`; the one that is there already, if so.
+        Path of the `src.zip`, or of the one that is already there.
 
     Raises:
-        ApmaeError: this machine has no apt-get, or it gets none of the packages.
+        ApmaeError: this machine has no apt-get, or apt-get finds none of the packages.
     """
     for home in sorted(cache.glob("*")):
         if sources := _sources_of(home):
@@ -87,10 +87,10 @@ def fetch_jdk_sources(cache: Path) -> Path:
 
 
 def find_or_fetch_jdk_sources() -> Path:
-    """The `src.zip` that the source `jdk` uses; where there is none, it is fetched into the cache.
+    """The `src.zip` of the source `jdk`, fetched into the cache if no JDK has one.
 
     Raises:
-        ApmaeError: there is none and none can be fetched.
+        ApmaeError: no `src.zip` was found and none can be fetched.
     """
     if any(_sources_of(home) for home in _homes()):
         return find_jdk_sources()
@@ -114,7 +114,7 @@ def _homes() -> Iterator[Path]:
 
 
 def _sources_of(home: Path) -> Path | None:
-    """`is_file` is false for a link that dangles, which is what Debian installs without the sources."""
+    """`is_file` is false for a dangling link, which Debian installs if the sources are missing."""
     return next((path for path in (home / "lib/src.zip", home / "src.zip") if path.is_file()), None)
 
 
@@ -128,7 +128,7 @@ def _jdk_name(sources: Path) -> str:
 
 
 def _download(work: Path) -> Path:
-    """Try with the system's package lists first: they may be there, and only root can renew them."""
+    """Try the system's package lists first, since only root can renew them."""
     private = ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::Cache={work}/cache"]
     (work / "lists" / "partial").mkdir(parents=True)
     (work / "cache").mkdir()
@@ -143,7 +143,7 @@ def _download(work: Path) -> Path:
 
 
 def _apt_get(work: Path, *arguments: str) -> None:
-    # As root apt-get drops to a user that cannot write to a private directory.
+    # Run as root, apt-get drops to a user that cannot write to a private directory.
     patience = [
         "-o",
         "APT::Sandbox::User=root",

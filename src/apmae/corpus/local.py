@@ -1,4 +1,4 @@
-"""Source files in a directory, or in an archive, which is never unpacked."""
+"""Source files in a directory or an archive. Archives are read without unpacking."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ZIP_ENTRY_ERRORS = (
 
 
 def directory_corpus(config: CorpusConfig, seed: int) -> Corpus:
-    """All files of the language below a directory; links to directories are not followed."""
+    """All files of the language below a directory. Links to directories are not followed."""
     root = _existing(config)
     if not root.is_dir():
         raise ApmaeError(f"{root} is no directory; for an archive set corpus.source: archive")
@@ -47,10 +47,10 @@ def tree_corpus(
     left_out: frozenset[str] = frozenset(),
     group_of: Callable[[str], str | None] = lambda path: None,
 ) -> Corpus:
-    """All files of a language below `root`, but in directories of the names that are left out.
+    """All files of a language below `root`, except in directories named in `left_out`.
 
     Args:
-        name: what this is, for the corpus' description.
+        name: for the corpus's description.
         group_of: group of a path; None for its directory.
     """
     paths = shuffled(_list_directory(root, language, left_out), seed)
@@ -68,8 +68,8 @@ def tree_corpus(
 def archive_corpus(config: CorpusConfig, seed: int) -> Corpus:
     """All files of the language in a zip or tar archive.
 
-    A tar archive is read in its own order, not a shuffled one: to go back in a compressed one is to
-    read it all again.
+    A tar archive is read in its own order, without shuffling: going back in a compressed archive means
+    reading it again from the start.
     """
     path = _existing(config)
     if not path.is_file():
@@ -105,7 +105,7 @@ def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Name, size and time of a file."""
+    """Name, size and modification time of a file."""
     stat = path.stat()
     return f"archive:{path.name}:{stat.st_size}:{stat.st_mtime_ns}"
 

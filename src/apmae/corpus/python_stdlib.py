@@ -1,4 +1,4 @@
-"""The standard library of the Python that runs: a corpus that is on every machine."""
+"""The standard library of the running Python, a corpus that every machine has."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from apmae.languages import language_named
 from apmae.study.config import CorpusConfig
 
 LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
-"""Directories of installed packages, and of tests: some are broken on purpose, not every system has them."""
+"""Directories of installed packages and tests. Some tests are broken on purpose, some systems lack them."""
 
 
 def python_stdlib_corpus(config: CorpusConfig, seed: int) -> Corpus:
-    """The `.py` files of the standard library; a file's group is its top-level package or module."""
+    """The `.py` files of the standard library. A file's group is its top-level package or module."""
     version = platform.python_version()
     corpus = tree_corpus(
         Path(sysconfig.get_path("stdlib")),

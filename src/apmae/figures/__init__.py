@@ -1,1 +1,1 @@
-"""How every figure and page looks: style, wording, labels of tokens."""
+"""The appearance of figures and pages: style, wording, labels of tokens."""

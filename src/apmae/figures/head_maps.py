@@ -21,9 +21,9 @@ NARROW_HEADS = 16
 def task_maps(
     table: pl.DataFrame, column: str, shape: tuple[int, int], label: str
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A map of the heads for every task, on one colour scale, with the panel of each task.
+    """Maps of the heads, one panel per task, on one colour scale. Returns the figure and its panels by task.
 
-    The scale begins at zero, or has it in the middle where there are values of either sign.
+    The scale starts at zero, or is centred on zero if any value is negative.
     """
     tasks = table["task"].unique(maintain_order=True).to_list()
     grids = [head_grid(table.filter(pl.col("task") == task), column, shape) for task in tasks]
@@ -53,19 +53,19 @@ def task_maps(
 
 
 def head_grid(table: pl.DataFrame, column: str, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """`column` as a (layers, heads) array, NaN for heads that the table does not have."""
+    """`column` as a (layers, heads) array, NaN for heads missing from the table."""
     grid = np.full(shape, np.nan)
     grid[table["layer"].to_numpy(), table["head"].to_numpy()] = table[column].cast(pl.Float64).to_numpy()
     return grid
 
 
 def map_height(grid: NDArray[np.float64]) -> float:
-    """Inches that a map needs."""
+    """Height of a map in inches."""
     return float(np.clip(0.11 * grid.shape[0], 1.8, 4.2))
 
 
 def heat_map(axes: Axes, grid: NDArray[np.float64], low: float, high: float) -> AxesImage:
-    """Draw a grid of heads; signed values where `low` is below zero."""
+    """Draw a grid of heads, in signed colours if `low` is below zero."""
     colours = style.SIGNED_COLOURS if low < 0 else style.QUANTITY_COLOURS
     image = axes.imshow(
         np.ma.masked_invalid(grid),

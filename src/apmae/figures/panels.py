@@ -1,4 +1,4 @@
-"""Grids of panels that share their axes, one legend, and curves of a net change."""
+"""Grids of panels that share their axes, their legend, and numbers on their ticks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def panel_grid(
 
 
 def legend(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
-    """One legend below the panels: every label of any of them once."""
+    """One legend below the panels, with every label once."""
     handles = {
         label: handle
         for axes in panels

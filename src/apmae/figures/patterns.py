@@ -1,4 +1,4 @@
-"""Pictures of patterns: T x T values in [0, 1], masked places grey, what is never attended white."""
+"""Pictures of patterns: T x T values in [0, 1], masked places grey, places above the diagonal white."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCALINGS = {
     "(log scale, each pattern on its own)",
     "probability": "0 to 1 is the attention weight itself",
 }
-"""What 0 and 1 mean in a picture of a pattern, by `encoder.scaling`."""
+"""Meaning of 0 and 1 in a picture of a pattern, by `encoder.scaling`."""
 
 
 @style.styled
@@ -37,7 +37,7 @@ def pattern(values: NDArray[np.floating]) -> Figure:
 
 @style.styled
 def pattern_scale() -> Figure:
-    """The colours of every pattern picture."""
+    """The colour scale of every pattern picture."""
     figure = Figure(figsize=(3.4, 0.62))
     axes = figure.subplots()
     figure.colorbar(_pattern_colours(), cax=axes, orientation="horizontal")
@@ -46,7 +46,7 @@ def pattern_scale() -> Figure:
 
 
 def draw_pattern(axes: Axes, values: NDArray[np.floating]) -> None:
-    """Draw a pattern; NaN is masked."""
+    """Draw a pattern, with NaN as masked."""
     colours = _pattern_colours().to_rgba(np.asarray(values, dtype=np.float32))
     colours[np.isnan(values)] = to_rgba(MASKED)
     colours[np.triu_indices(len(values), 1)] = to_rgba("white")

@@ -1,4 +1,4 @@
-"""How every figure looks: sizes, colours, and the two formats it is saved in."""
+"""The style of every figure: sizes, colours, and two file formats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MUTED = "#6b7785"
 RULE = "#d5dbe1"
 ABSENT = "#cfd4d9"
 
-# Okabe and Ito's colour-blind safe palette, without its yellow, which is lost on white.
+# Okabe and Ito's colour-blind safe palette, without its yellow, which is invisible on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8F98")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 SELECTION_COLOURS = {
@@ -71,7 +71,7 @@ SETTINGS: dict[RcKeyType, Any] = {
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a function draw its figure under `SETTINGS`."""
+    """Make a function draw its figure under `SETTINGS`."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -87,26 +87,26 @@ def title(figure: Figure, text: str) -> None:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for every name; the selections of an intervention keep theirs."""
+    """A colour for every name. The selections of an intervention have fixed colours."""
     return {
         name: SELECTION_COLOURS.get(name, PALETTE[index % len(PALETTE)]) for index, name in enumerate(names)
     }
 
 
 def markers(names: Sequence[str]) -> dict[str, str]:
-    """A marker for every name, so that colour is never all that tells lines apart."""
+    """A marker for every name, so that lines differ by more than colour."""
     return {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(names)}
 
 
 def integer_ticks(axes: Axes, *, x: int | None = None, y: int | None = None) -> None:
-    """At most that many ticks on an axis of indices, on whole numbers."""
+    """At most `x` and `y` ticks on axes of indices, at whole numbers."""
     for axis, count in ((axes.xaxis, x), (axes.yaxis, y)):
         if count is not None:
             axis.set_major_locator(MaxNLocator(count, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def encode(figure: Figure, file_format: str) -> bytes:
-    """The figure as `svg` or `png`; the same bytes each time."""
+    """The figure as `svg` or `png`, reproducible byte for byte."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if file_format == "svg" else {"Software": None}
     with matplotlib.rc_context(SETTINGS):
@@ -115,5 +115,5 @@ def encode(figure: Figure, file_format: str) -> bytes:
 
 
 def svg_uri(vector: bytes) -> str:
-    """An encoded SVG figure as a data URI, for a page that loads nothing."""
+    """An encoded SVG figure as a data URI, for a page that loads no files."""
     return "data:image/svg+xml;base64," + base64.b64encode(vector).decode("ascii")

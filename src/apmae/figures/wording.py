@@ -1,4 +1,4 @@
-"""How numbers, names and source text are written on the page."""
+"""Numbers, names and source text in words, for the page."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def readable(name: str) -> str:
 
 
 def head_name(layer: int, head: int) -> str:
-    """A head for people: `L5H6`, both from 0."""
+    """A head's name: `L5H6`, both from 0."""
     return f"L{layer}H{head}"
 
 
 def heads_named(text: str) -> list[tuple[int, int]]:
-    """Heads written as `L5H6,L7H0`: (layer, head) each.
+    """Parse heads written as `L5H6,L7H0` into (layer, head) each.
 
     Raises:
-        ApmaeError: they are written otherwise.
+        ApmaeError: the text has another form.
     """
     if not re.fullmatch(r"L\d+H\d+(,L\d+H\d+)*", text):
         raise ApmaeError(f"{text!r} names no heads: write them as L5H6,L7H0 (layer 5, head 6; both from 0)")
@@ -31,7 +31,7 @@ def heads_named(text: str) -> list[tuple[int, int]]:
 
 
 def points(change: float | None) -> str:
-    """A change in accuracy, a fraction, in percentage points with its sign."""
+    """A change in accuracy, given as a fraction, in signed percentage points."""
     if change is None:
         return "unknown"
     rounded = round(100 * change, 1)
@@ -44,7 +44,7 @@ def points_interval(low: float | None, high: float | None) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it needs it."""
+    """A number with its noun, in the plural if needed."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -61,7 +61,7 @@ def listed(items: list[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """Source text on one line, its line ends and tabs as signs, cut where it is long."""
+    """Source text on one line, with line ends and tabs as signs, cut if it is long."""
     shown = text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
     return shown if len(shown) <= LONGEST_TEXT else shown[: LONGEST_TEXT - 1] + "…"
 
@@ -77,5 +77,5 @@ def duration(seconds: float) -> str:
 
 
 def clearly(tasks: int) -> str:
-    """In how many tasks a difference's interval excludes zero."""
+    """The number of tasks in which a difference's interval excludes zero, in words."""
     return f"clearly in {tasks or 'none'}"

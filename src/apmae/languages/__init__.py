@@ -1,4 +1,4 @@
-"""The programming languages that can be studied: one `.scm` file each, and what reads it."""
+"""The supported programming languages: one `.scm` file each, and its reader."""
 
 from apmae.languages.language import Language, language_named, language_names
 

@@ -1,8 +1,8 @@
 ; suffixes: .cpp .cc .cxx .hpp .hh .hxx .h
 ; grammar: tree_sitter_cpp.language
 
-; C++'s holes; docs/languages.md says what a query may hold. Bodies of macros are opaque to the grammar
-; and have none.
+; C++'s holes. docs/languages.md says what a query may hold. The grammar does not parse the bodies of macros,
+; so they have no holes.
 
 ; Names of variables, functions, fields, namespaces, declared types, macros and labels. Uses of types are
 ; type_identifier.
@@ -13,7 +13,7 @@
 (enum_specifier name: (type_identifier) @identifiers body: (_))
 (alias_declaration name: (type_identifier) @identifiers)
 
-; What is between the quotes of a string or a character, and in a raw string.
+; The text between the quotes of a string or a character, and inside a raw string.
 ((string_literal) @string_literals (#set! content "(?:u8|[uUL])?\"(.+)\""))
 ((char_literal) @string_literals (#set! content "(?:u8|[uUL])?'(.+)'"))
 ((raw_string_content) @string_literals (#set! content "(?:\\s*\\n\\s*(?=\\S))?([^\\r\\n].*)"))
@@ -27,13 +27,13 @@
 (binary_expression operator: ["&&" "||" "and" "or" "==" "!=" "not_eq" "<" ">" "<=" ">="] @boolean_operators)
 (unary_expression operator: ["!" "not"] @boolean_operators)
 
-; Arithmetic and signs; not ++ and --, not shifts and bits.
+; Arithmetic and signs, without ++, --, shifts and bitwise operators.
 (binary_expression operator: ["+" "-" "*" "/" "%"] @mathematical_operators)
 (unary_expression operator: ["+" "-"] @mathematical_operators)
 ((number_literal) @mathematical_operators (#set! content "([-+]).+"))
 
-; Assignments, plain and compound, and initialisers of variables, fields and captures; not defaults,
-; and not what makes a function pure.
+; Assignments, plain and compound, and initialisers of variables, fields and captures. Defaults and the
+; `= 0` of pure functions are left out.
 (assignment_expression
   operator: ["=" "+=" "-=" "*=" "/=" "%=" "&=" "|=" "^=" "<<=" ">>="] @assignment_operators)
 (init_declarator "=" @assignment_operators)
@@ -49,8 +49,8 @@
 
 [")" "]" "}"] @closing_bracket
 
-; Reserved words, and contextual ones where they act as such; no types, no values, no operators that
-; boolean_operators has, no directives.
+; Reserved words, and contextual ones acting as such. Types, values, the operators of boolean_operators and
+; directives are left out.
 [
   "alignas" "alignof" "break" "case" "catch" "class" "co_await" "co_return" "co_yield" "concept" "const"
   "consteval" "constexpr" "constinit" "continue" "decltype" "default" "delete" "do" "else" "enum" "explicit"
@@ -89,6 +89,6 @@
 (comment) @_comment
 (raw_string_content) @_text
 (raw_string_literal ["(" ")"] @_excluded)
-; The grammar takes casts for functions.
+; The grammar parses casts as functions.
 ((identifier) @_excluded (#match? @_excluded "^(const|dynamic|reinterpret|static)_cast$"))
 (ERROR) @_excluded

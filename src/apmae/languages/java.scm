@@ -2,12 +2,12 @@
 ; grammar: tree_sitter_java.language
 ; declaration_files: package-info.java module-info.java
 
-; Java's holes; docs/languages.md says what a query may hold.
+; Java's holes. docs/languages.md says what a query may hold.
 
 ; Names of variables, methods, fields, declared types and labels. Uses of types are type_identifier.
 (identifier) @identifiers
 
-; What is between the quotes of a string, a text block or a character. A text block's content starts
+; The text between the quotes of a string, a text block or a character. A text block's content starts
 ; after its opening line and its indentation.
 ((string_literal . "\"") @string_literals (#set! content "\"(.+)\""))
 ((string_literal . "\"\"\"") @string_literals (#set! content "\"\"\"\\s*\\n\\s*(\\S.*)\"\"\""))
@@ -28,7 +28,7 @@
 (binary_expression operator: ["&&" "||" "==" "!=" "<" ">" "<=" ">="] @boolean_operators)
 (unary_expression operator: "!" @boolean_operators)
 
-; Arithmetic, signs and string concatenation; not ++ and --, not shifts and bits.
+; Arithmetic, signs and string concatenation, without ++, --, shifts and bitwise operators.
 (binary_expression operator: ["+" "-" "*" "/" "%"] @mathematical_operators)
 (unary_expression operator: ["+" "-"] @mathematical_operators)
 
@@ -39,7 +39,7 @@
 
 [")" "]" "}"] @closing_bracket
 
-; Reserved words, and contextual ones where they act as such; no types, no values.
+; Reserved words, and contextual ones acting as such. Types and values are left out.
 [
   "abstract" "assert" "break" "case" "catch" "class" "continue" "default" "do" "else" "enum" "extends"
   "final" "finally" "for" "if" "implements" "import" "instanceof" "interface" "@interface" "native" "new"

@@ -1,8 +1,8 @@
 ; suffixes: .js .mjs .cjs .jsx
 ; grammar: tree_sitter_javascript.language
 
-; JavaScript's holes; docs/languages.md says what a query may hold. TypeScript's are these and some more,
-; so what stands here has to suit its grammar too.
+; JavaScript's holes. docs/languages.md says what a query may hold. TypeScript inherits them, so this query
+; must fit its grammar too.
 
 ; Names of variables, functions, properties, classes and labels.
 [
@@ -14,8 +14,8 @@
 ] @identifiers
 ((private_property_identifier) @identifiers (#set! content "#(.+)"))
 
-; What is between the quotes of a string, and in a template without substitutions. A template that starts
-; with a line break starts after it and the indentation.
+; The text between the quotes of a string, and of a template without substitutions. The content of a template
+; that starts with a line break starts after it and the indentation.
 ((string) @string_literals (#set! content "['\"](.+)['\"]"))
 ((template_string) @string_literals
   (#set! content "`(?:\\s*\\n\\s*(?=\\S))?((?![\\r\\n])(?:[^$\\\\]|\\\\.|\\$(?!\\{))+)`"))
@@ -28,11 +28,11 @@
 (binary_expression operator: ["&&" "||" "==" "===" "!=" "!==" "<" ">" "<=" ">="] @boolean_operators)
 (unary_expression operator: "!" @boolean_operators)
 
-; Arithmetic, signs and string concatenation; not ++ and --, not shifts and bits.
+; Arithmetic, signs and string concatenation, without ++, --, shifts and bitwise operators.
 (binary_expression operator: ["+" "-" "*" "/" "%" "**"] @mathematical_operators)
 (unary_expression operator: ["+" "-"] @mathematical_operators)
 
-; Assignments, plain and compound, and initialisers of variables and fields; not defaults.
+; Assignments, plain and compound, and initialisers of variables and fields. Defaults are left out.
 (assignment_expression "=" @assignment_operators)
 (augmented_assignment_expression
   operator: [
@@ -43,7 +43,7 @@
 
 [")" "]" "}"] @closing_bracket
 
-; Reserved words, and contextual ones where they act as such; no values.
+; Reserved words, and contextual ones acting as such. Values are left out.
 [
   "as" "async" "await" "break" "case" "catch" "class" "const" "continue" "debugger" "default" "delete" "do"
   "else" "export" "extends" "finally" "for" "from" "function" "get" "if" "import" "in" "instanceof" "let"
@@ -56,7 +56,7 @@
 ((call_expression function: (member_expression property: (private_property_identifier) @function_call))
   (#set! content "#(.+)"))
 
-; Where a function is declared, or given to a name.
+; Names in function declarations, and names that a function is assigned to.
 (function_declaration name: (identifier) @function_name)
 (generator_function_declaration name: (identifier) @function_name)
 (function_expression name: (identifier) @function_name)

@@ -1,6 +1,6 @@
-"""The programming languages that can be studied: each is one file, `<name>.scm` beside this module.
+"""The supported programming languages: one file each, `<name>.scm` beside this module.
 
-The comment lines that such a file starts with hold what is not syntax; the rest is its tree-sitter query:
+Comment lines at the start of the file are its header. The rest is its tree-sitter query:
 
     ; suffixes: .java                          endings of its file names
     ; grammar: tree_sitter_java.language       the function that gives its grammar
@@ -31,27 +31,27 @@ QUERIES = Path(__file__).parent
 HEADER_LINE = re.compile(r"; (suffixes|grammar|comments|declaration_files|inherits): (\S.*)")
 
 TASKS_OF_EVERY_LANGUAGE = ("random", "noise")
-"""Tasks whose holes are drawn, whatever the syntax."""
+"""Tasks with randomly drawn holes, whatever the syntax."""
 
 
 @dataclass(frozen=True)
 class Language:
-    """What a corpus and the tasks need to know of a language."""
+    """A language, as a corpus and the tasks need it."""
 
     name: str
     suffixes: tuple[str, ...]
     """Endings of its file names."""
     declaration_files: tuple[str, ...]
-    """Patterns of the names of files that hold declarations about other files and no code."""
+    """Name patterns of files that hold declarations about other files and no code."""
     comments: str
-    """How comments look: `c` (`//` and `/* */`) or `hash` (`#`, and strings in triple quotes)."""
+    """Comment style: `c` (`//` and `/* */`) or `hash` (`#`, and strings in triple quotes)."""
     grammar: Grammar
     grammar_package: str
-    """The distribution that its grammar comes in."""
+    """The distribution that contains its grammar."""
     query: Query
 
     def is_source(self, path: str) -> bool:
-        """Whether a `/`-separated path names a file of this language that holds code."""
+        """Whether a `/`-separated path names a file with code of this language."""
         name = path.rpartition("/")[2]
         return name.endswith(self.suffixes) and not any(
             fnmatchcase(name, pattern) for pattern in self.declaration_files
@@ -64,7 +64,7 @@ class Language:
 
     @cached_property
     def span_tasks(self) -> tuple[str, ...]:
-        """The tasks whose holes its syntax gives, in alphabetical order: the query's captures, and `eol`."""
+        """The tasks whose holes come from the syntax, sorted by name: the query's captures, and `eol`."""
         captures = {self.query.capture_name(index) for index in range(self.query.capture_count)}
         return tuple(sorted({name for name in captures if not name.startswith("_")} | {"eol"}))
 
@@ -75,16 +75,16 @@ class Language:
 
 
 def language_names() -> list[str]:
-    """The languages that there are, in alphabetical order."""
+    """The supported languages, sorted by name."""
     return sorted(path.stem for path in QUERIES.glob("*.scm"))
 
 
 @lru_cache
 def language_named(name: str) -> Language:
-    """PromptView a language up.
+    """Look a language up.
 
     Raises:
-        ApmaeError: there is none of that name, its grammar is not installed, or its file is wrong.
+        ApmaeError: the language is unknown, its grammar is not installed, or its file is wrong.
     """
     if name not in language_names():
         raise ApmaeError(f"unknown language {name!r}; there are: {', '.join(language_names())}")
@@ -112,7 +112,7 @@ def language_named(name: str) -> Language:
 
 
 def _read(name: str) -> tuple[dict[str, str], str]:
-    """The header of a language's file, and its query behind that of the language it inherits from."""
+    """The header of a language's file, and its query after that of the language it inherits from."""
     patterns = (QUERIES / f"{name}.scm").read_text(encoding="utf-8")
     lines = takewhile(bool, map(HEADER_LINE.fullmatch, patterns.splitlines()))
     header = {line[1]: line[2] for line in lines if line}

@@ -2,12 +2,12 @@
 ; grammar: tree_sitter_python.language
 ; comments: hash
 
-; Python's holes; docs/languages.md says what a query may hold.
+; Python's holes. docs/languages.md says what a query may hold.
 
 ; Names of variables, functions, attributes, classes, parameters and modules; types are names too.
 (identifier) @identifiers
 
-; What is between the quotes of a string or bytes without interpolation. A content that starts with a
+; The text between the quotes of a string or bytes without interpolation. Content that starts with a
 ; line break starts after it and the indentation.
 ((string . (string_start) . (string_content) @string_literals . (string_end))
   (#set! content "(?:\\s*\\\\?\\r?\\n\\s*(?=\\S))?([^\\r\\n].*)"))
@@ -22,11 +22,12 @@
 (comparison_operator
   operators: ["<" "<=" "==" "!=" ">=" ">" "in" "not in" "is" "is not"] @boolean_operators)
 
-; Arithmetic, signs (of patterns too), and what strings and lists make of it; not shifts and bits.
+; Arithmetic, signs (also in patterns), and the same operators on strings and lists. Shifts and bitwise
+; operators are left out.
 ["+" "-"] @mathematical_operators
 (binary_operator operator: ["*" "/" "//" "%" "**" "@"] @mathematical_operators)
 
-; Assignments, plain, compound and within expressions; not keyword arguments and defaults.
+; Assignments: plain, compound and within expressions. Keyword arguments and defaults are left out.
 (assignment "=" @assignment_operators)
 (augmented_assignment
   operator: ["+=" "-=" "*=" "/=" "//=" "%=" "**=" "@=" "&=" "|=" "^=" "<<=" ">>="] @assignment_operators)
@@ -34,7 +35,7 @@
 
 [")" "]" "}"] @closing_bracket
 
-; Reserved words, and contextual ones where they act as such; no values, no operators.
+; Reserved words, and contextual ones acting as such. Values and operators are left out.
 [
   "as" "assert" "async" "await" "break" "case" "class" "continue" "def" "del" "elif" "else" "except"
   "finally" "for" "from" "global" "if" "import" "lambda" "match" "nonlocal" "pass" "raise" "return" "try"
@@ -43,12 +44,12 @@
 (for_statement "in" @keywords)
 (for_in_clause "in" @keywords)
 
-; Classes that are called look like functions.
+; Calls of classes look like function calls.
 (call function: [(identifier) @function_call (attribute attribute: (identifier) @function_call)])
 
 (function_definition name: (identifier) @function_name)
 
-; A string that is a statement of its own is a docstring, or a comment by another name.
+; A string that is a statement of its own is a docstring or serves as a comment.
 (comment) @_comment
 (expression_statement . [(string) (concatenated_string)] .) @_comment
 (string_content) @_text

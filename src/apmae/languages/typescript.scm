@@ -3,7 +3,7 @@
 ; declaration_files: *.d.ts *.d.mts *.d.cts
 ; inherits: javascript
 
-; What TypeScript adds to JavaScript's holes.
+; TypeScript's additions to JavaScript's holes.
 
 ; Declared types; uses of types are type_identifier.
 (class_declaration name: (type_identifier) @identifiers)

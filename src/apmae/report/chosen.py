@@ -1,7 +1,7 @@
-"""What the interventions that tuning prompts chose do to held-out prompts, and elsewhere.
+"""Effects of the interventions that tuning prompts chose, on held-out prompts and on other tasks.
 
-Choices are made on other prompts than these figures are measured on, so nothing here is the best of
-many by luck. Net changes are fractions of the prompts; intervals are 95%.
+Choices are made on other prompts than the measurements, so no number is the best of many by luck. Net changes
+are fractions of the prompts. Intervals are 95%.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ALL_TASKS = "all tasks"
 def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
     """Net change of every task's chosen interventions, and of all tasks together.
 
-    Where a method helped no tuning prompts nothing is done, so the change is 0.
+    If a method helped no tuning prompts, it changes nothing and its net change is 0.
 
     Args:
         interventions, choices, tasks: the study's tables.
@@ -27,8 +27,8 @@ def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl
     Returns:
         `task`, `method`, `prompts`, `changed` (prompts), `net_change`, `low`, `high`; `difference`,
         `difference_low`, `difference_high` from zero ablation, paired by prompt; `base_rate_net_change`, with
-        prompts weighted to the base rate; and, null for all tasks, what was chosen:
-        `selection`, `operation`, `factor`, `n_heads`, `threshold`, `tuning_net_change`.
+        prompts weighted to the base rate; and the choice, null for all tasks: `selection`, `operation`,
+        `factor`, `n_heads`, `threshold`, `tuning_net_change`.
     """
     held_out = interventions.filter(split="test")
     per_prompt = _changes(held_out, choices)
@@ -48,7 +48,7 @@ def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl
 def side_effect_table(
     side_effects: pl.DataFrame, choices: pl.DataFrame, chosen: pl.DataFrame
 ) -> pl.DataFrame:
-    """What each task's best intervention does to the others and to random code, beside its gain.
+    """Effect of each task's best intervention on its own task, the other tasks and random code.
 
     Args:
         side_effects, choices: the study's tables.
@@ -57,7 +57,7 @@ def side_effect_table(
     Returns:
         `task`; `gain`, its own net change; `others_net_change`, `low`, `high` over the prompts of all
         other tasks; `worst_task` and `worst_net_change`; `perplexity_before` and `perplexity_after` of
-        random code. Null where not measured.
+        random code. Null if not measured.
     """
     change = pl.col("after") - pl.col("before")
     others = side_effects.filter(pl.col("measured_on") != RANDOM_CODE)
@@ -83,7 +83,7 @@ def side_effect_table(
 
 
 def _changes(held_out: pl.DataFrame, choices: pl.DataFrame) -> pl.DataFrame:
-    """Per task, method and prompt: `correct_before`, `change`, and `zero`, the change of plain zeroing."""
+    """Per task, method and prompt: `correct_before`, `change`, and `zero`, the change by zero ablation."""
     prompts = held_out.group_by("task", "prompt_id", maintain_order=True).agg(
         pl.col("correct_before", "gate_probability").first()
     )
@@ -124,7 +124,7 @@ def _summary(per_prompt: pl.DataFrame, by: list[str]) -> pl.DataFrame:
 
 
 def _interval(values: pl.Expr, name: str) -> pl.Expr:
-    """The mean with the normal approximation of its interval, as a struct of `name`, `low`, `high`."""
+    """The mean and its interval by normal approximation, as a struct of `name`, `low`, `high`."""
     half = Z_95 * values.std() / values.count().sqrt()
     mean = values.mean()
     return pl.struct(mean.alias(name), (mean - half).alias("low"), (mean + half).alias("high")).alias(name)

@@ -20,7 +20,7 @@ BASELINE_MEASURES = ("log_error_nats", "log_error_nats_std", "mass_error", "mass
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of the evaluation table, and how it is shown."""
+    """A column of the evaluation table and its format."""
 
     column: str
     title: str
@@ -89,13 +89,13 @@ def figure(table: pl.DataFrame) -> Figure:
 
 
 def counts(table: pl.DataFrame) -> list[str]:
-    """How many patterns of each target there are, in words."""
+    """The numbers of prompts and patterns of each target, in words."""
     columns = table.unique("target", maintain_order=True).select("target", "prompts", "patterns").rows()
     return [f"{target}: {prompts:,} prompts, {patterns:,} patterns" for target, prompts, patterns in columns]
 
 
 def _with_baseline(table: pl.DataFrame) -> pl.DataFrame:
-    """The table with one more row: errors of uniform attention, which has no loss and no kind."""
+    """The table with one more row: errors of uniform attention, whose loss and kind are null."""
     first = table.filter(pl.col("encoder") == table["encoder"][0])
     nothing = [pl.lit(None).alias(name) for name in ("scaling", "row_tokens", "loss", "loss_std")]
     baseline = first.with_columns(
@@ -109,7 +109,7 @@ def _with_baseline(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The last parts of paths and hub ids, where they tell the names apart."""
+    """The last parts of paths and hub ids, or the full names if these are ambiguous."""
     short = [name.rpartition("/")[2] for name in names]
     return short if len(set(short)) == len(short) else list(names)
 
@@ -142,7 +142,7 @@ def _cell(cell: dict[str, object], measure: Measure) -> str:
 
 
 def _heat_map(axes: Axes, table: pl.DataFrame, measure: Measure) -> None:
-    """Draw one measure; in one colour where its rows cannot be compared."""
+    """Draw one measure, in a single colour if its rows are not comparable."""
     rows = table.partition_by("encoder", maintain_order=True)
     values = np.array([row[measure.column].to_list() for row in rows], dtype=float)
     low, high = np.nanmin(values), np.nanmax(values)
@@ -164,7 +164,7 @@ def _heat_map(axes: Axes, table: pl.DataFrame, measure: Measure) -> None:
 
 
 def _row_names(table: pl.DataFrame, with_kind: str) -> list[str]:
-    """Short names of the encoders; with their kind where they are not all of one."""
+    """Short names of the encoders, with their kind if they have several kinds."""
     names = short_names(_unique(table, "encoder"))
     if len(_kinds(table)) == 1:
         return names
@@ -180,7 +180,7 @@ def _unique(table: pl.DataFrame, column: str) -> list[str]:
 
 
 def _kinds(table: pl.DataFrame) -> list[str]:
-    """What losses are in: one entry for each space."""
+    """The kinds of encoders, one for each space of losses."""
     kinds = table.select("scaling", "row_tokens").drop_nulls().unique(maintain_order=True)
     return [_kind(*kind) for kind in kinds.rows()]
 

@@ -1,4 +1,4 @@
-"""A finished study's tables, in the order of its tasks, and what several sections take from them."""
+"""A finished study's tables, in the order of its tasks, and values that several sections share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TOP_HEADS = 5
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the sections are made of.
+    """Data of the sections.
 
     Attributes:
         reconstructions: patterns that the encoder reconstructed.
-        key: identifies what the report is made from.
+        key: identifies the inputs of the report.
     """
 
     study: Study
@@ -48,7 +48,7 @@ class ReportData:
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Layers, and heads a layer, of the target."""
+        """Number of layers of the target, and of heads per layer."""
         return summaries.head_shape(self.clusters)
 
     @cached_property
@@ -63,7 +63,7 @@ class ReportData:
 
     @cached_property
     def importance_of(self) -> dict[str, pl.DataFrame]:
-        """`IMPORTANCE`, by what the models see."""
+        """`IMPORTANCE` by feature set."""
         grouped = self.in_task_order(self.study.importance).group_by("features", maintain_order=True)
         return {str(name): rows for (name,), rows in grouped}
 
@@ -94,11 +94,11 @@ class ReportData:
 
     @property
     def feature_sets(self) -> list[str]:
-        """The study's own feature sets, and confidence before them."""
+        """The feature sets of the study, with confidence first."""
         return list(dict.fromkeys((CONFIDENCE, *self.config.prediction.features)))
 
     def in_task_order(self, table: pl.DataFrame) -> pl.DataFrame:
-        """The table with its tasks in the config's order; other tasks come last."""
+        """The table with its tasks in the config's order. Other tasks come last."""
         tasks = self.config.prompts.tasks
         order = pl.DataFrame(
             {"task": list(tasks), "order": range(len(tasks))}, schema_overrides={"task": pl.String}
@@ -111,7 +111,7 @@ class ReportData:
 
 
 def by_task(table: pl.DataFrame) -> dict[str, list[dict[str, object]]]:
-    """The rows of every task."""
+    """The rows of each task."""
     groups: dict[str, list[dict[str, object]]] = {}
     for row in table.iter_rows(named=True):
         groups.setdefault(row["task"], []).append(row)

@@ -1,4 +1,4 @@
-"""Which clusters the gallery shows, and what is known of each."""
+"""The clusters of the gallery, and their properties."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from apmae.figures.wording import head_name
 
 @dataclass(frozen=True)
 class Tile:
-    """One cluster with its exemplar; `index` is the exemplar's row in exemplars.zarr."""
+    """One cluster with its exemplar. `index` is the exemplar's row in exemplars.zarr."""
 
     index: int
     layer: int
     head: int
     cluster: int
     size: int
-    correct_fraction: float | None  # of the prompts in the cluster that have an outcome
+    correct_fraction: float | None  # of the cluster's prompts that have an outcome
     task: str
     file: str
     line: int | None
@@ -29,7 +29,7 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """Head and cluster, short."""
+        """Head and cluster in short form."""
         return f"{head_name(self.layer, self.head)}, cluster {self.cluster}"
 
 
@@ -42,7 +42,7 @@ def exemplar_table(exemplars: zarr.Group) -> pl.DataFrame:
 
 
 def cluster_outcomes(clusters: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
-    """`layer`, `head`, `cluster`, `size` and `correct_fraction` (null without an outcome), all tasks."""
+    """`layer`, `head`, `cluster`, `size`, `correct_fraction` (null without an outcome), over all tasks."""
     outcomes = prompts.select("prompt_id", "correct")
     return (
         clusters.join(outcomes, on="prompt_id", how="left")
@@ -58,10 +58,10 @@ def choose_tiles(
     prompts: pl.DataFrame,
     count: int,
 ) -> list[Tile]:
-    """Clusters of the most important heads, one of each head before a second one of any.
+    """Clusters of the most important heads. Every head gets one cluster before any gets a second.
 
-    A head's importance is its largest `max_difference` in any task; within a head, the cluster comes
-    first whose share of correct completions is most standard errors away from that of all prompts.
+    A head's importance is its largest `max_difference` in any task. Within a head, clusters are ranked by
+    the difference of their fraction of correct completions from that of all prompts, in standard errors.
 
     Args:
         exemplars: from `exemplar_table`.

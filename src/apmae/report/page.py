@@ -1,4 +1,4 @@
-"""The page: every section's figures drawn, saved and embedded, and its template rendered."""
+"""The page: draws, saves and embeds every section's figures, and renders its template."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from apmae.report.section import Drawing, Section
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure as a template shows it; `source` is a data URI."""
+    """A drawn figure for a template. `source` is a data URI."""
 
     number: int
     name: str
@@ -32,7 +32,7 @@ class Picture:
 
 
 def draw_figures(sections: Sequence[Section], folder: Path, progress: Progress) -> dict[str, Picture]:
-    """Draw the sections' figures, numbered through, and save each as SVG and PNG."""
+    """Draw and number the sections' figures, and save each as SVG and PNG."""
     planned = [drawing for section in sections for drawing in section.figures]
     numbered = zip(count(1), progress(planned, "Drawing figures", len(planned)), strict=False)
     return {drawing.name: _picture(drawing, number, folder) for number, drawing in numbered}
@@ -41,7 +41,7 @@ def draw_figures(sections: Sequence[Section], folder: Path, progress: Progress) 
 def render(
     data: ReportData, sections: Iterable[Section], pictures: Mapping[str, Picture], made: datetime
 ) -> str:
-    """The page as HTML; every text in it is escaped."""
+    """The page as HTML, with all text escaped."""
     environment = _environment()
     parts = [
         (

@@ -1,4 +1,4 @@
-"""A section of the report: its title, its figures, and what its part of the page is given."""
+"""A section of the report: its title, its figures, and the input of its template."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure yet to be drawn.
+    """A figure to be drawn.
 
     Attributes:
         name: of its files.
-        alt: what it shows, for those who cannot see it.
-        legible_pixels: its least useful width.
+        alt: describes the figure to people who cannot see it.
+        legible_pixels: its smallest legible width.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Section:
     Attributes:
         name: its anchor, and the name of its template in `sections/`.
         figures: in the order of the page.
-        content: what its template is given, beside `pictures`, the drawn figures by name.
+        content: variables of its template, beside `pictures`, the drawn figures by name.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whether predicted probabilities are true, and what trusting only the surest completions gives.
+"""Calibration of predicted probabilities, and errors when only the most confident completions are trusted.
 
 Pure functions from the table of held-out predictions (task, features, probability, correct).
 """
@@ -13,11 +13,11 @@ BINS = 10
 
 
 def reliability(predictions: pl.DataFrame) -> pl.DataFrame:
-    """What happened where a probability was predicted, over the prompts of all tasks.
+    """Observed frequency of correct completions by predicted probability, over the prompts of all tasks.
 
     Returns:
-        Rows (features, probability, frequency, low, high, prompts) of each non-empty bin of width a
-        tenth: mean probability, share of correct completions and its 95% Wilson interval.
+        Rows (features, probability, frequency, low, high, prompts), one per non-empty bin of width 0.1:
+        mean probability, fraction of correct completions and its 95% Wilson interval.
     """
     bins = (pl.col("probability") * BINS).floor().clip(0, BINS - 1).alias("bin")
     tables = [
@@ -46,13 +46,13 @@ def reliability(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def risk_coverage(predictions: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
-    """Share of incorrect completions among those trusted most, at the base rate of each task.
+    """Fraction of incorrect completions among the most trusted, at the base rate of each task.
 
     Args:
         tasks: the tasks table; correct and incorrect prompts are weighted to its `base_rate`.
 
     Returns:
-        Rows (task, features, coverage, risk), one per distinct probability, from the surest down.
+        Rows (task, features, coverage, risk), one per distinct probability, in descending order.
     """
     rate = pl.col("base_rate")
     of_outcome = pl.when("correct").then(rate).otherwise(1 - rate)
@@ -75,5 +75,5 @@ def _curve(weighted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _partitions(table: pl.DataFrame, *by: str) -> list[pl.DataFrame]:
-    """Rows by group, groups in the order of their first rows; one empty table where there are none."""
+    """Rows by group, in the order of the groups' first rows, or one empty table if there are no rows."""
     return table.partition_by(by, maintain_order=True) or [table]

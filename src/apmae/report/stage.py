@@ -1,4 +1,4 @@
-"""The report stage: figures and the page, from a study's artifacts."""
+"""The stage `report`: figures and the page, from a study's artifacts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from apmae.target_model import Target
 
 
 def run(context: Context) -> dict[str, object]:
-    """Write `report/`; returns counts for the stage's marker.
+    """Write `report/`. Returns counts for the stage's marker.
 
     Raises:
-        ApmaeError: an artifact is not there.
+        ApmaeError: an artifact is missing.
     """
     study, target = context.study, context.target
     reconstructed = reconstructions(study, target, load_encoder(study, target.device))
@@ -37,11 +37,11 @@ def write_report(
     """Write `report/index.html` and `report/figures/*.svg`, `*.png`.
 
     Args:
-        reconstructed: patterns of the reconstruction figure, which is left out without any.
-        key: identifies what the report was made from; shown on the page.
+        reconstructed: patterns of the reconstruction figure; without them the figure is left out.
+        key: identifies the inputs of the report; the page shows it.
 
     Returns:
-        `figures`, `sections` and `reconstructions`: how many the report has.
+        `figures`, `sections` and `reconstructions`: their numbers in the report.
     """
     data = ReportData(study, reconstructed, key)
     sections = [made for section in SECTIONS if (made := section(data)) is not None]
@@ -59,9 +59,9 @@ def write_report(
 
 
 def reconstructions(study: Study, target: Target, encoder: APMAEModel) -> list[Reconstruction]:
-    """Reconstruct patterns of seeded heads on seeded held-out prompts.
+    """Reconstruct patterns of seeded heads on seeded held-out prompts, or on any prompts if none is held out.
 
-    Half of the patches are masked by seeded noise, as in training.
+    Seeded noise masks the encoder's `mask_ratio` of the patches, as in training.
     """
     count = study.config.report.reconstructions
     generator = numpy_generator(study.config.seed, "reconstructions")

@@ -1,7 +1,7 @@
-"""Statistics that the report and the command line show: pure functions from tables to tables.
+"""Statistics for the report and the command line: pure functions from tables to tables.
 
-Shares, rates and net changes are fractions, not percent. Intervals are 95%. NaN becomes null, and
-rows keep the order in which tasks, feature sets and selections first appear in the input.
+Rates and net changes are fractions, not percent. Intervals are 95%. NaN becomes null. Rows keep the order in
+which tasks, feature sets and selections first appear in the input.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ VARIANT = ("importance", "operation", "factor")
 CONDITION = ("selection", "n_heads", *VARIANT)
 
 LOWER_IS_BETTER = ("brier", "ece", "aurc")
-"""Metrics, with their natural-rate variants, whose smallest value is the best."""
+"""Metrics whose smallest value is the best, also in their base-rate variants."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """In how many tasks a feature set does better than the target's own confidence.
+    """Number of tasks in which a feature set does better than the target's own confidence.
 
-    "Clearly" means that the 95% interval of the paired difference does not hold zero.
+    "Clearly" means that the 95% interval of the paired difference excludes zero.
     """
 
     tasks: int
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, 95%; NaN without trials."""
+    """Wilson's 95% score interval of a proportion; NaN without trials."""
     if trials == 0:
         return math.nan, math.nan
     low, high = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
@@ -61,9 +61,9 @@ def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
     """One row per task and feature set.
 
     Returns:
-        `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high`, the same of
-        `m_difference` from confidence, and `m_best`, true where no other feature set of the task
-        has a better value.
+        `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high`, the same for
+        `m_difference` from confidence, and `m_best`, true if no other feature set of the task has a
+        better value.
     """
     suffixes = {
         "value": "",
@@ -108,7 +108,7 @@ def compare_with_confidence(table: pl.DataFrame, features: str, metric: str) -> 
 
 
 def top_heads(importance: pl.DataFrame, count: int) -> pl.DataFrame:
-    """The `count` heads of largest `max_difference` per task, largest first."""
+    """The `count` heads with the largest `max_difference` per task, largest first."""
     known = importance.with_columns(pl.col("max_difference").fill_nan(None)).drop_nulls("max_difference")
     order = known["task"].unique(maintain_order=True).to_list()
     ranked = known.sort("max_difference", "layer", "head", descending=[True, False, False])
@@ -116,13 +116,13 @@ def top_heads(importance: pl.DataFrame, count: int) -> pl.DataFrame:
 
 
 def head_shape(clusters: pl.DataFrame) -> tuple[int, int]:
-    """Layers, and heads a layer, of the target; every head is in the clusters table."""
+    """Number of layers of the target, and of heads per layer. The clusters table has every head."""
     layers, heads = clusters.select(pl.col("layer", "head").max().cast(pl.Int64) + 1).row(0)
     return layers, heads
 
 
 def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
-    """`layer`, `head`, `n_clusters` (noise is none) and `noise_fraction` of every head (figure 3)."""
+    """`layer`, `head`, `n_clusters` (without noise) and `noise_fraction` of every head (figure 3)."""
     cluster = pl.col("cluster")
     return (
         clusters.group_by("layer", "head")
@@ -134,18 +134,17 @@ def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
 def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -> pl.DataFrame:
     """Net change in accuracy of held-out prompts under every condition (figure 7).
 
-    A prompt's change is +1 where an incorrect completion became correct, -1 where a correct one became
-    incorrect, else 0, averaged over the seeds of a random selection. The net change is its mean over the
-    prompts; the interval is the normal approximation with the standard error over the prompts.
+    A prompt's change is +1 if an incorrect completion became correct, -1 if a correct one became incorrect,
+    else 0, averaged over the seeds of a random selection. The net change is the mean over the prompts. Its
+    interval is the normal approximation with the standard error over the prompts.
 
     Args:
-        pooled: a condition is the same for all tasks, over whose prompts it is; else every task has
-            its own. Pooled greedy conditions are of at most `n_heads` heads: where the search ended
-            earlier, of those that it found.
+        pooled: pool each condition over the prompts of all tasks, else keep tasks apart. Pooled greedy
+            conditions have at most `n_heads` heads, fewer in tasks whose search ended earlier.
 
     Returns:
         `task` (unless pooled), the names of `CONDITION`, `prompts`, `seeds`, `incorrect_to_correct` and
-        `correct_to_incorrect` (prompts, mean over draws), `net_change`, `low`, `high` (null for one prompt).
+        `correct_to_incorrect` (prompts, mean over seeds), `net_change`, `low`, `high` (null for one prompt).
     """
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
@@ -170,7 +169,7 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
 
 
 def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
-    """With rows for every number of greedy heads in every task: its largest set of at most so many."""
+    """Give every task a row for every number of greedy heads: its largest set of at most that many."""
     greedy = held_out.filter(selection="greedy")
     if greedy.is_empty():
         return held_out
@@ -191,11 +190,11 @@ def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
 
 
 def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
-    """The condition of largest net change of every task; among equals the one of fewest heads.
+    """The condition with the largest net change per task. Ties go to the fewest heads.
 
     Returns:
-        A row of `intervention_effects` per task, with `conditions` (how many it is the best of) and
-        `excludes_zero` (of the interval, which knows nothing of the choice).
+        A row of `intervention_effects` per task, with `conditions` (their number in the task) and
+        `excludes_zero` (of the interval, which is not corrected for the choice).
     """
     effects = intervention_effects(interventions)
     excludes_zero = (pl.col("low") > 0) | (pl.col("high") < 0)
@@ -214,7 +213,7 @@ def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _best_of(metric: str) -> pl.Expr:
-    """The best value of a task; shuffled labels do not compete."""
+    """The best value of a task, not counting shuffled labels."""
     competing = pl.col(metric).filter(pl.col("features") != SHUFFLED)
     lower = metric.removesuffix("_at_base_rate") in LOWER_IS_BETTER
     return (competing.min() if lower else competing.max()).over("task")

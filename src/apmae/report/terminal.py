@@ -21,7 +21,7 @@ FEATURES = {
 
 
 def summary_table(study: Study) -> Table:
-    """Per task: the target's accuracy, how well it is predicted (held-out AUROC), what zeroing did."""
+    """Per task: the target's accuracy, held-out AUROC of predicting it, and the best net change."""
     table = Table(
         title=f"{study.config.name}: AUROC of predicting a correct completion, on held-out groups",
         caption="conf.: the target's own confidence. Row stats above chance: AUROC less 0.5. Attention adds: "
@@ -60,7 +60,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _with_interval(row: Mapping[str, float | None], column: str, less: float = 0.0) -> str:
-    """A value and its interval, both less a reference; a dash where there is none."""
+    """A value and its interval, both minus a reference; a dash if one is missing."""
     values = [row.get(name) for name in (column, f"{column}_low", f"{column}_high")]
     if any(value is None or math.isnan(value) for value in values):
         return "-"

@@ -1,9 +1,8 @@
-"""Leading a model's attention to the one attention function.
+"""Routing a model's attention through the one attention function.
 
-Most models look their attention function up in Transformers' attention interface. BLOOM, CodeGen,
-Falcon, GPT-J, GPT-Neo and MPT do not: here the part of their attention modules that computes scores,
-softmax and weighted sum is replaced, on the instance, by a call of the one attention function. Their
-ALiBi goes along as a position bias.
+Most models look their attention function up in Transformers' attention interface. BLOOM, CodeGen, Falcon,
+GPT-J, GPT-Neo and MPT do not. In their attention modules a method computes scores, softmax and weighted sum.
+It is replaced, on the instance, by a call of the one attention function. Their ALiBi becomes a position bias.
 
 Shape suffixes: B prompts, H query heads, T tokens, D head size.
 """
@@ -25,7 +24,7 @@ Result = tuple[Tensor, None]
 
 
 def route_attention(model: PreTrainedModel) -> None:
-    """Make every attention module of a model call `attention_forward`, where that is possible."""
+    """Make every attention module of a model call `attention_forward`, where possible."""
     adapted = [module for module in model.modules() if _class_name(module) in ADAPTERS]
     for module in adapted:
         method, replacement = ADAPTERS[_class_name(module)]
@@ -35,17 +34,17 @@ def route_attention(model: PreTrainedModel) -> None:
 
 
 def _class_name(module: nn.Module) -> str:
-    """Name of a class of Transformers; models that bring their own code may use the same names."""
+    """Name of a class of Transformers, else "". Models with their own code may use the same names."""
     return type(module).__name__ if type(module).__module__.startswith("transformers.") else ""
 
 
 def _gptj(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None) -> Result:
-    """In place of `_attn` of GPT-J and CodeGen."""
+    """Replaces `_attn` of GPT-J and CodeGen."""
     return _float32_attention(module, query, key, value, _allowed(attention_mask), 1 / module.scale_attn)
 
 
 def _gpt_neo(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None) -> Result:
-    """In place of `_attn`: local layers have their window in `module.bias`; scores are not scaled."""
+    """Replaces `_attn`. Local layers have their window in `module.bias`; scores are not scaled."""
     queries, keys = query.shape[-2], key.shape[-2]
     allowed = module.bias[:, :, keys - queries : keys, :keys]
     padding = _allowed(attention_mask)
@@ -55,7 +54,7 @@ def _gpt_neo(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_m
 def _float32_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scaling: float
 ) -> Result:
-    """These models compute scores in float32 whatever their weights are."""
+    """These models compute scores in float32 for weights of any dtype."""
     output, _ = attention_forward(module, query.float(), key.float(), value.float(), allowed, scaling)
     return output.transpose(1, 2).to(value.dtype), None
 
@@ -83,7 +82,7 @@ def _mpt(
     past_key_values: object = None,
     **_unused: Any,
 ) -> Result:
-    """The mask is True where attention is *not* allowed; the bias is for the longest prompt."""
+    """The mask is True where attention is *not* allowed. The bias fits the longest prompt."""
     _refuse_cache(past_key_values)
     qkv = module.Wqkv(hidden_states)
     if module.clip_qkv:
@@ -112,7 +111,7 @@ def _falcon(
     position_embeddings: tuple[Tensor, Tensor] | None = None,
     **_unused: Any,
 ) -> Result:
-    """With ALiBi the mask that comes along holds the bias too."""
+    """With ALiBi the mask argument holds the bias too."""
     from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
     _refuse_cache(layer_past)
@@ -128,14 +127,14 @@ def _falcon(
 def _projected(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """Attention and the output projection, as BLOOM and Falcon have them."""
+    """Attention and output projection of BLOOM and Falcon."""
     allowed, scaling = _allowed(attention_mask), module.inv_norm_factor
     output, _ = attention_forward(module, query, key, value, allowed, scaling, position_bias=bias)
     return module.dense(output.flatten(2))  # type: ignore[no-any-return]
 
 
 def _allowed(attention_mask: Tensor | None) -> Tensor | None:
-    """A boolean mask; in an additive one Transformers masks with the smallest number."""
+    """The mask as booleans. An additive mask of Transformers masks with the smallest number."""
     if attention_mask is None or attention_mask.dtype == torch.bool:
         return attention_mask
     return attention_mask > torch.finfo(attention_mask.dtype).min
@@ -154,4 +153,4 @@ ADAPTERS: dict[str, tuple[str, Callable[..., Result]]] = {
     "GPTNeoSelfAttention": ("_attn", _gpt_neo),
     "MptAttention": ("forward", _mpt),
 }
-"""By class: the method that is replaced, and by what."""
+"""The replaced method and its replacement, by class name."""

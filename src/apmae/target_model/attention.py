@@ -1,16 +1,16 @@
-"""The one attention function: it computes attention, captures patterns, scales heads.
+"""The one attention function: it computes attention, captures patterns and scales heads.
 
-It is registered with Transformers' attention interface under the name `apmae`, together with
-SDPA's mask function (boolean masks, none at all where causality is enough). For each layer:
+It is registered with Transformers' attention interface under the name `apmae`, together with SDPA's mask
+function (boolean masks, and no mask where causality is enough). For each layer:
 
-1. the layer's output, by SDPA where that can express the layer (`within_sdpa`), on every device;
-2. if the active `Capture` asks for heads of it, their log-softmax of the scores in float32, band by
-   band, so that no more than one layer's patterns exist; they are handed to its `reduce`. Where SDPA
-   cannot express the layer, the output is made of the same bands;
-3. the output of every head scaled or replaced, out of place, just before the output projection.
+1. SDPA computes the layer's output if it can express the layer (`within_sdpa`), on every device.
+2. If the active `Capture` asks for heads of the layer, the log-softmax of their scores is computed in float32
+   and handed to `reduce`, band by band, so that at most one layer's patterns exist. If SDPA cannot express
+   the layer, the same bands give the output.
+3. Every head's output is scaled or replaced, out of place, just before the output projection.
 
-What is active is held in a context variable, so threads do not see each other's captures, and
-nothing remains when a block ends by an exception.
+A context variable holds the active state. So threads do not see each other's captures, and an exception
+leaves no state behind.
 
 Shape suffixes: B prompts, H query heads, S captured heads, T tokens, D head size.
 """
@@ -36,7 +36,7 @@ from apmae.target_model.sdpa import sdpa
 ATTENTION_NAME = "apmae"
 
 Observe = Callable[[int, Tensor], None]
-"""Called with (layer, output (B, T, H, D)): what the heads made, before it is scaled."""
+"""Called with (layer, output (B, T, H, D)), the heads' outputs before scaling."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class AttentionState:
 
     Attributes:
         layers: the model's attention modules and their layer indices.
-        capture: what to capture, if anything.
-        scaling: what to do to the heads' outputs, if anything.
-        observe: is shown the heads' outputs, if given.
+        capture: what to capture; None for nothing.
+        scaling: how to change the heads' outputs; None leaves them as they are.
+        observe: called with the heads' outputs; None for no call.
     """
 
     layers: Mapping[nn.Module, int]
@@ -57,11 +57,11 @@ class AttentionState:
 
 
 class AttentionCall(NamedTuple):
-    """What the attention function was called with."""
+    """One call of the attention function."""
 
     module: nn.Module
     arguments: dict[str, Any]
-    """By name, `query`, `key` and `value` among them."""
+    """By name, including `query`, `key` and `value`."""
 
 
 _active: ContextVar[tuple[AttentionState, ...]] = ContextVar("apmae_attention", default=())
@@ -81,13 +81,13 @@ def activated(layers: Mapping[nn.Module, int], **changes: Any) -> Iterator[None]
 
 
 def active_scaling(layers: Mapping[nn.Module, int]) -> HeadScaling | None:
-    """The head scaling in force for a model."""
+    """The active head scaling of a model."""
     return next((state.scaling for state in _active.get() if state.layers is layers), None)
 
 
 @contextmanager
 def recording() -> Iterator[list[AttentionCall]]:
-    """Collect every call with its tensors, in order; for short prompts."""
+    """Collect every call with its tensors, in order. For short prompts only."""
     calls: list[AttentionCall] = []
     token = _recorded.set(calls)
     try:
@@ -112,7 +112,7 @@ def attention_forward(
 
     Args:
         attention_mask: bool, broadcastable to (B, H, T, T), True where attention is allowed; None
-            where every token sees those before it.
+            for plain causality.
         position_bias: float, broadcastable to (B, H, T, T), added to the scaled scores.
         s_aux: (H,) sinks.
     """
@@ -147,12 +147,12 @@ def attention_forward(
 
 
 def within_sdpa(attention: Attention) -> bool:
-    """Whether SDPA can compute the layer's output: it has no soft cap and no sinks."""
+    """Whether SDPA can compute the layer's output. It supports neither soft caps nor sinks."""
     return attention.softcap is None and attention.sinks is None
 
 
 def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
-    """What the model's active capture, if any, wants of this layer."""
+    """The part of this layer that the model's active capture asks for, or None."""
     prompts, heads, tokens = query.shape[:3]
     for state in _active.get():
         layer = state.layers.get(module)
@@ -162,7 +162,7 @@ def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
 
 
 def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> Tensor:
-    """The layer's output (B, T, H, D), explicitly; a capture takes the probabilities on the way."""
+    """The layer's output (B, T, H, D) without SDPA. A capture takes the same log probabilities."""
     prompts, heads, tokens = attention.query.shape[:3]
     value = value.repeat_interleave(heads // value.shape[1], dim=1)
     output = value.new_empty(prompts, tokens, heads, value.shape[-1])

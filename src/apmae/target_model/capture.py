@@ -1,4 +1,4 @@
-"""Capturing patterns: which heads, cut how, and what is kept of them.
+"""Capturing patterns: which heads, whole or in patches, and what to keep of them.
 
 Shape suffixes: B prompts, S captured heads, T tokens, P patch side, K lower-triangle patches.
 """
@@ -17,19 +17,19 @@ from apmae.common.errors import ApmaeError
 from apmae.target_model.log_probs import Band
 
 Reduce = Callable[[int, Tensor], Any]
-"""Called with (layer, log probabilities), float32 and -inf where masked; returns what to keep.
+"""Called with (layer, log probabilities), float32 and -inf where masked; returns the value to keep.
 
-The log probabilities are (B, S, T, T); where patches of side P were asked for they are (b, S, K, P * P), of
-a few prompts at a time, in order, in memory that is overwritten after the call.
+The log probabilities are (B, S, T, T), or with a patch size P (b, S, K, P * P). Patches come for a few
+prompts at a time, in order, in memory that is overwritten after the call.
 """
 
 Keep = Callable[[Tensor], None]
 
 BAND_HEIGHT = 32
-"""Queries in a band where no patch size says otherwise."""
+"""Queries per band without a patch size."""
 
 REDUCED_VALUES = 1 << 21
-"""Log probabilities, those above the diagonal counted too, of which patches are reduced at once."""
+"""Log probabilities whose patches are reduced at once, counting those above the diagonal."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Capture:
     """Which heads to capture, and what to keep of them.
 
     Attributes:
-        reduce: turns one layer's log probabilities into what is kept.
-        heads: head indices per layer, or None for every head; layers without one are not reduced.
-        patch_size: cut the patterns into their lower-triangle patches of this side, if given.
-        results: what `reduce` returned, call by call, by layer.
+        reduce: turns one layer's log probabilities into the value to keep.
+        heads: head indices by layer, or None for every head; layers without heads are not reduced.
+        patch_size: side of the lower-triangle patches to cut the patterns into; None keeps them whole.
+        results: the values that `reduce` returned, in order, by layer.
     """
 
     reduce: Reduce
@@ -50,10 +50,10 @@ class Capture:
     _buffers: dict[tuple[int, ...], Tensor] = field(default_factory=dict, repr=False)
 
     def of_layer(self, layer: int, heads: int, prompts: int, tokens: int) -> LayerCapture | None:
-        """What is captured of a layer that has `heads` heads; None where nothing is.
+        """The capture of a layer that has `heads` heads; None if it captures no head.
 
         Raises:
-            ApmaeError: the number of tokens is no multiple of the patch size.
+            ApmaeError: the patch size does not divide the number of tokens.
         """
         chosen = list(range(heads) if self.heads is None else self.heads.get(layer, ()))
         if not chosen:
@@ -73,19 +73,19 @@ class Capture:
         return LayerCapture(chosen, self.patch_size, patches)
 
     def _buffer(self, like: Tensor, *shape: int) -> Tensor:
-        """Memory that is used again: fresh pages cost as much as what is computed into them."""
+        """Reused memory, since fresh pages cost as much as the computation that fills them."""
         if shape not in self._buffers:
             self._buffers[shape] = like.new_empty(shape)
         return self._buffers[shape]
 
 
 class LayerCapture(NamedTuple):
-    """What is captured of one layer.
+    """The capture of one layer.
 
     Attributes:
         heads: which heads, ascending.
         height: queries in a band.
-        collect: takes every band of these heads, in order.
+        collect: called with every band of these heads, in order.
     """
 
     heads: list[int]
@@ -110,7 +110,7 @@ def _whole(prompts: int, tokens: int, keep: Keep) -> Callable[[Band], None]:
 def _patches(
     patch_size: int, tokens: int, prompts: int, at_once: int, buffer: Callable[..., Tensor], keep: Keep
 ) -> Callable[[Band], None]:
-    """Cut bands into patches; `keep` gets those of at least `at_once` prompts, or of the last ones."""
+    """Cut bands into patches. `keep` gets them for at least `at_once` prompts, or for the last ones."""
     made: list[Tensor] = []
     first = 0
 

@@ -1,7 +1,7 @@
-"""Going on from the middle of a model: what enters a layer is kept, and put there again.
+"""Running a model from one of its layers on: the layer's input is recorded and fed again.
 
-The layers before it are passed over; everything else, masks and positions too, is computed as in a
-whole pass. While a model is restarted, no other thread may run it.
+The earlier layers are skipped. Everything else, including masks and positions, is computed as in a whole
+pass. While a model is restarted, no other thread may run it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """What entered some layers of a pass.
+    """Inputs of some layers in one pass.
 
     Attributes:
         hidden: (B, T, D) by layer.
-        rest: what every layer returned beside its hidden state, None where it returns that alone.
+        rest: the values that a layer returned beside its hidden state, or None if it returned no others.
     """
 
     hidden: dict[int, Tensor] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class LayerInputs:
 
 @contextmanager
 def recording(layers: Sequence[nn.Module], wanted: set[int]) -> Iterator[LayerInputs]:
-    """Keep what enters the wanted layers of the pass within the block."""
+    """Record the inputs of the wanted layers in the pass within the block."""
     inputs = LayerInputs()
 
     def before(number: int, _module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -52,7 +52,7 @@ def recording(layers: Sequence[nn.Module], wanted: set[int]) -> Iterator[LayerIn
 def restarted(
     layers: Sequence[nn.Module], start: int, hidden_BTD: Tensor, rest: dict[int, tuple[Any, ...] | None]
 ) -> Iterator[None]:
-    """Within the block, a pass begins at layer `start`, which `hidden_BTD` enters."""
+    """Within the block, a pass starts at layer `start` with input `hidden_BTD`."""
 
     def enter(_module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if args:
@@ -74,7 +74,7 @@ def _pass_on(rest: tuple[Any, ...] | None, *args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    own = module.__dict__.get("forward")  # placed there by Accelerate, for one
+    own = module.__dict__.get("forward")  # Accelerate, for one, puts it there
     module.forward = forward
     try:
         yield

@@ -1,4 +1,4 @@
-"""What is done to head outputs: each is multiplied by a factor, and something may be added to it.
+"""Changing head outputs: a factor multiplies each, and an offset may be added.
 
 Shape suffixes: B prompts, L layers, H query heads, T tokens, D head size.
 """
@@ -28,7 +28,7 @@ class HeadScaling:
         """Change one layer's head outputs, at every position alike.
 
         Raises:
-            ApmaeError: factors or offsets were given for another number of rows.
+            ApmaeError: factors or offsets have another number of rows than the batch.
         """
         factors_BH = self._rows(self.factors, output_BTHD)[:, layer]
         output = output_BTHD * factors_BH[:, None, :, None]
@@ -37,7 +37,7 @@ class HeadScaling:
         return output + self._rows(self.offsets, output_BTHD)[:, None, layer]
 
     def after(self, inner: HeadScaling) -> HeadScaling:
-        """Both: first `inner`, then this one."""
+        """`inner` followed by this one, as one scaling."""
         factors = self.factors * inner.factors
         if inner.offsets is None:
             return HeadScaling(factors, self.offsets)

@@ -1,4 +1,4 @@
-"""What enters a layer: the hidden state of the residual stream, recorded during forward passes."""
+"""Recording a layer's input, the hidden state of the residual stream, during forward passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def recording_layer_input(model: nn.Module, attention: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect, within the block, what enters the layer of an attention module at the last position.
+    """Collect, within the block, the input of an attention module's layer at the last position.
 
     Yields:
         A list to which every forward pass adds a tensor, (B, D) float32.
@@ -31,7 +31,7 @@ def recording_layer_input(model: nn.Module, attention: nn.Module) -> Iterator[li
 
 
 def layer_of(model: nn.Module, attention: nn.Module) -> nn.Module:
-    """The numbered one of the modules that hold the attention, such as `model.layers.15`."""
+    """The numbered module that contains the attention, such as `model.layers.15`."""
     name = next(name for name, module in model.named_modules() if module is attention)
     found = re.match(r".*\.\d+(?=\.)", name)
     assert found is not None, "layers are in a list of modules"

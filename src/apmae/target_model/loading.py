@@ -1,4 +1,4 @@
-"""Where a target model's weights are, and loading them: hub id, directory, GGUF file or alias."""
+"""Loading a target model by hub id, directory, GGUF file or alias."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from apmae.common.errors import ApmaeError
 
 @dataclass(frozen=True)
 class Packaged:
-    """A file that an installed package carries, else a hub repository."""
+    """A file in an installed package, and the hub repository to use without the package."""
 
     package: str
     file: str
@@ -38,7 +38,7 @@ PACKAGED = {
 }
 
 TOY_MODELS = ("java-fim-4m", "java-fim-12m")
-"""Directories of this repository (docs/toy-models.md); a wheel contains only the first."""
+"""Directories of this repository (docs/toy-models.md). A wheel contains only the first."""
 TOY_MODEL_FOLDER = "experiments/toy_models"
 CHECKOUT = Path(__file__).parents[3]
 INSTALLED = Path(__file__).parents[1]
@@ -53,11 +53,11 @@ def load_model_and_tokenizer(
 
     Args:
         model: hub id, directory, `.gguf` file or alias.
-        dtype: `float32`, `bfloat16`, `float16`, or `auto`: what the device is fast in.
-        device: torch device, `auto`, or `balanced` (spread over the GPUs there are).
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`, the device's fast precision.
+        device: torch device, `auto`, or `balanced` (spread over the available GPUs).
 
     Raises:
-        ApmaeError: there is no such model, or it cannot be loaded; the message names it.
+        ApmaeError: the model does not exist or cannot be loaded; the message names it.
     """
     location, options = _resolve(model)
     placement = "balanced" if device == "balanced" else None

@@ -1,7 +1,7 @@
 """Log probabilities of attention, in float32, from a layer's queries and keys.
 
-`bands` makes them in rows of a few queries, no wider than what causality lets through, for a few prompts
-at a time. That halves the work, and a band stays in the processor's cache while it is used.
+`bands` computes them in rows of a few queries, only as wide as causality allows, for a few prompts at a time.
+This halves the work and keeps a band in the processor's cache while it is used.
 
 Shape suffixes: B prompts, S heads, Q queries, T keys, D head size.
 """
@@ -17,22 +17,22 @@ from torch import Tensor
 from apmae.autoencoder.patterns import log_softmax_masked
 
 CACHED_VALUES = 1 << 18
-"""Log probabilities of a band that are made at once on a CPU: 1 MiB of float32, so that they stay in a core's
-cache between the product, the softmax and the copy."""
+"""Log probabilities per band on a CPU: 1 MiB of float32. They stay in a core's cache between the product, the
+softmax and the copy."""
 
 
 class Attention(NamedTuple):
-    """What a layer's attention probabilities are made of.
+    """Inputs of a layer's attention probabilities.
 
     Attributes:
         query: (B, S, Q, D), any float dtype.
         key: (B, S, T, D), or fewer heads where S query heads share theirs.
-        allowed: bool, broadcastable to (B, S, Q, T); None for plain causality, the last query at the
-            last key.
+        allowed: bool, broadcastable to (B, S, Q, T); None for plain causality, with the last query at
+            the last key.
         scaling: factor of the scores.
-        softcap: scores become `softcap * tanh(scores / softcap)`, if given (Gemma 2).
-        sinks: (S,) a further score in every row's denominator, if given (GPT-OSS).
-        position_bias: (B or 1, S, Q or 1, T), added to the scaled scores, if given (ALiBi).
+        softcap: if given, scores become `softcap * tanh(scores / softcap)` (Gemma 2).
+        sinks: (S,) if given, a further score in every row's denominator (GPT-OSS).
+        position_bias: (B or 1, S, Q or 1, T), if given, added to the scaled scores (ALiBi).
     """
 
     query: Tensor
@@ -44,7 +44,7 @@ class Attention(NamedTuple):
     position_bias: Tensor | None
 
     def of_heads(self, heads: Sequence[int]) -> Attention:
-        """The same of some heads, each with its own key; of all of them they are left as they are."""
+        """The attention of some heads, each with its own key. All heads are left as they are."""
         chosen = list(heads)
         if chosen == list(range(self.query.shape[1])):
             return self
@@ -65,7 +65,7 @@ class Attention(NamedTuple):
 def log_probs(attention: Attention) -> Tensor:
     """Log-softmax of the scores: (B, S, Q, T) float32, -inf where masked.
 
-    With sinks the rows sum to less than one.
+    With sinks a row sums to less than one.
     """
     query, key, allowed, scaling, softcap, sinks, position_bias = attention
     scores = _products(query.float() * scaling, key.float())
@@ -76,14 +76,14 @@ def log_probs(attention: Attention) -> Tensor:
     values = log_softmax_masked(scores, allowed)
     if sinks is None:
         return values
-    # A sink s is a further place in the row: the denominator is sum(exp(scores)) + exp(s).
+    # A sink s is a further entry of the row: the denominator is sum(exp(scores)) + exp(s).
     total = scores.logsumexp(-1, keepdim=True)
     denominator = torch.logaddexp(total, sinks.float().view(-1, 1, 1))
     return values - (denominator - total).nan_to_num(posinf=0)
 
 
 def _products(query: Tensor, key: Tensor) -> Tensor:
-    """Of every query with every key: (B, S, Q, T). Heads that share keys are multiplied in one piece."""
+    """Products of every query and key: (B, S, Q, T). Heads that share keys are multiplied together."""
     if query.shape[1] == key.shape[1]:
         return query @ key.transpose(-1, -2)
     together = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3)  # type: ignore[no-untyped-call]
@@ -95,9 +95,9 @@ class Band(NamedTuple):
     """Log probabilities of a few queries of a few prompts.
 
     Attributes:
-        prompts: which prompts, of the batch.
-        rows: which queries.
-        values: (b, S, rows, keys) float32; later keys are closed to all of these queries.
+        prompts: the prompts of the batch.
+        rows: the queries.
+        values: (b, S, rows, keys) float32; all these queries are masked from later keys.
     """
 
     prompts: slice
@@ -106,9 +106,9 @@ class Band(NamedTuple):
 
 
 def bands(attention: Attention, height: int) -> Iterator[Band]:
-    """All log probabilities, band by band: prompts in order, and each one's queries in order.
+    """All log probabilities, band by band: prompts in order, and the queries of each in order.
 
-    On a GPU, which needs large pieces of work, `height` queries of all prompts at once.
+    A GPU needs large pieces of work, so a band has `height` queries of all prompts.
     """
     prompts, heads, queries = attention.query.shape[:3]
     keys = attention.key.shape[2]
@@ -123,7 +123,7 @@ def bands(attention: Attention, height: int) -> Iterator[Band]:
 
 
 def _cut(attention: Attention, prompts: slice, rows: slice, keys: int) -> Attention:
-    """Some queries with the keys that are open to them; masks and biases of some prompts."""
+    """Some queries with the keys they may attend to, and the masks and biases of some prompts."""
 
     def cut(values: Tensor | None) -> Tensor | None:
         if values is None:

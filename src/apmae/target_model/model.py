@@ -36,7 +36,7 @@ TokenIds = Tensor | np.ndarray[Any, Any] | Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class TargetOutput:
-    """What one forward pass gave.
+    """Result of one forward pass.
 
     Attributes:
         logits: (B, V) float32, of the last position.
@@ -52,13 +52,13 @@ class Target:
     """A causal language model whose heads can be captured and scaled.
 
     Attributes:
-        name: what it was loaded as.
+        name: the name it was loaded by.
         n_layers, n_heads: layers, and query heads per layer.
         tokenizer: its Hugging Face tokenizer.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-        """Wrap a model, and lead its attention to the one attention function.
+        """Wrap a model, and route its attention through the one attention function.
 
         Raises:
             ApmaeError: the model's attention cannot be captured exactly.
@@ -84,7 +84,7 @@ class Target:
         """Load a hub id, a directory, a `.gguf` file or an alias.
 
         Raises:
-            ApmaeError: no such model, or one whose attention cannot be captured.
+            ApmaeError: the model does not exist, or its attention cannot be captured.
         """
         return cls(*load_model_and_tokenizer(model, dtype, device, trust_remote_code), name=model)
 
@@ -107,7 +107,7 @@ class Target:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
+        """Device of the inputs."""
         device = self.model.device
         assert isinstance(device, torch.device)
         return device
@@ -125,7 +125,7 @@ class Target:
             attention_mask: (B, T), 0 at padding on the left; None where there is none.
 
         Raises:
-            ApmaeError: the prompts are longer than what the model was made for.
+            ApmaeError: the prompts are longer than the model's limit.
         """
         with torch.inference_mode():
             return self._last_logits(input_ids, attention_mask)
@@ -134,7 +134,7 @@ class Target:
         """Next-token logits (len(positions), V), float32, at some positions of one sequence.
 
         Raises:
-            ApmaeError: the sequence is longer than what the model was made for.
+            ApmaeError: the sequence is longer than the model's limit.
         """
         with torch.inference_mode():
             return self._logits([input_ids], None, torch.as_tensor(positions))[0]
@@ -154,7 +154,7 @@ class Target:
             heads: which heads; every one by default.
 
         Returns:
-            Logits (B, V), and what `reduce` returned, by layer.
+            Logits (B, V), and the values that `reduce` returned, by layer.
         """
         logits, results = self._capture(input_ids, reduce, heads, attention_mask, None)
         return logits, {layer: result for layer, (result,) in results.items()}
@@ -167,7 +167,7 @@ class Target:
         heads: Iterable[Head] | None = None,
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, dict[int, list[Any]]]:
-        """Run the model and reduce the patterns' lower-triangle patches; what is above is never made.
+        """Run the model and reduce the patterns' lower-triangle patches. No others are computed.
 
         Args:
             patch_size: P; divides the number of tokens.
@@ -176,7 +176,7 @@ class Target:
             heads: which heads; every one by default.
 
         Returns:
-            Logits (B, V), and by layer what `reduce` returned, call by call.
+            Logits (B, V), and by layer the values that `reduce` returned, in order.
         """
         return self._capture(input_ids, reduce, heads, attention_mask, patch_size)
 
@@ -189,7 +189,7 @@ class Target:
     ) -> TargetOutput:
         """Logits and scaled patterns of a few prompts, all in memory.
 
-        For many prompts use `capture`, which keeps only what its `reduce` returns.
+        For many prompts use `capture`, which keeps only the values that `reduce` returns.
         """
         logits, by_layer = self.capture(
             input_ids,
@@ -215,18 +215,18 @@ class Target:
             yield recorded
 
     def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
-        """What enters the given layers in a plain pass, to start from with `logits_from`."""
+        """Inputs of the given layers in a plain pass, for `logits_from`."""
         with recording(self._blocks, set(layers)) as inputs:
             self.logits(input_ids)
         return inputs
 
     def logits_from(self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds) -> Tensor:
-        """Next-token logits (B, V) of a pass that begins at `layer`; exact where nothing before it changes.
+        """Next-token logits (B, V) of a pass that starts at `layer`. Exact if no earlier layer changes.
 
         Args:
             inputs: of prompts without padding, with this layer among them.
-            rows: (B,) which of these prompts are run; one may be run several times.
-            input_ids: (B, T), theirs.
+            rows: (B,) the prompts to run, as rows of `inputs`; a prompt may occur several times.
+            input_ids: (B, T) token ids of these prompts.
         """
         with restarted(self._blocks, layer, inputs.hidden[layer][rows], inputs.rest):
             return self.logits(input_ids)
@@ -235,16 +235,16 @@ class Target:
     def scale_heads(
         self, factors: Mapping[Head, float] | Tensor, replacement: Tensor | None = None
     ) -> Iterator[None]:
-        """Scale or replace what heads hand to the output projection, at every position, in the block.
+        """Scale or replace the heads' outputs at every position, within the block.
 
-        A head hands on `factor * output + (1 - factor) * replacement`. A factor of 0 removes the head
-        (paper section 7), or puts its replacement in its place; `mean_head_outputs` gives one. In
-        nested blocks the outer one comes first.
+        A head hands `factor * output + (1 - factor) * replacement` to the output projection. A factor of 0
+        removes the head (paper section 7) or puts its replacement in its place. `mean_head_outputs` gives
+        replacements for mean ablation. In nested blocks the outer one applies first.
 
         Args:
-            factors: by (layer, head), or a tensor (L, H), or (B, L, H) to give every row of the
-                batch its own.
-            replacement: (L, H, D), or (B, L, H, D) to give every row its own; zeros by default.
+            factors: by (layer, head), or a tensor (L, H), or (B, L, H) with a row per prompt of the
+                batch.
+            replacement: (L, H, D), or (B, L, H, D) with a row per prompt; zeros by default.
 
         Raises:
             ApmaeError: a head that the model does not have, or a tensor of another shape.
@@ -260,12 +260,12 @@ class Target:
     def factor_gradients(
         self, input_ids: TokenIds, next_ids: Tensor, factors: Mapping[Head, float] | Tensor
     ) -> Tensor:
-        """What a little more of each head does to the next token, all heads in one backward pass.
+        """Gradient of the next token's log probability by every head's factor, in one backward pass.
 
         Args:
             input_ids: (B, T) without padding.
-            next_ids: (B,) tokens whose probability it is.
-            factors: as of `scale_heads`, where the derivative is taken.
+            next_ids: (B,) the next tokens.
+            factors: as in `scale_heads`; the gradient is taken at these factors.
 
         Returns:
             (B, L, H) float32 on the CPU: derivative of the log probability by each factor, nats.
@@ -282,7 +282,7 @@ class Target:
         return gradients
 
     def mean_head_outputs(self, batches: Iterable[TokenIds]) -> Tensor:
-        """What every head hands to the output projection, on average over prompts and positions.
+        """Mean output of every head, before the output projection, over prompts and positions.
 
         Args:
             batches: token ids (B, T) without padding; B and T may differ between batches.
@@ -291,7 +291,7 @@ class Target:
             (L, H, D) float32 on the CPU, a `replacement` for `scale_heads`.
 
         Raises:
-            ApmaeError: there is no prompt, or the layers differ in the size of their heads.
+            ApmaeError: there are no prompts, or the layers differ in the size of their heads.
         """
         if len(set(self._head_sizes)) != 1:
             raise ApmaeError(
@@ -312,8 +312,8 @@ class Target:
         return (total / count).float()
 
     def _last_logits(self, input_ids: TokenIds, attention_mask: Tensor | None = None) -> Tensor:
-        # As an index, not as the number 1: a slice of the hidden states is not contiguous, and for each
-        # prompt of one the vocabulary's projection is copied, a fifth of the time of SmolLM2-135M.
+        # An index tensor, not the number 1: a slice of the hidden states is not contiguous, and PyTorch then
+        # copies the vocabulary's projection for every prompt, a fifth of SmolLM2-135M's time.
         return self._logits(input_ids, attention_mask, torch.tensor([np.shape(input_ids)[1] - 1]))[:, 0]
 
     def _logits(self, input_ids: TokenIds, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
@@ -351,7 +351,7 @@ class Target:
 
     @cached_property
     def _blocks(self) -> list[nn.Module]:
-        """The model's layers, attention and all, in order."""
+        """The model's layers with their attention, in order."""
         return [layer_of(self.model, attention) for attention in self._layers]
 
     @cached_property
@@ -360,7 +360,7 @@ class Target:
 
     @cached_property
     def max_tokens(self) -> float:
-        """The longest prompt that the model was made for."""
+        """The longest prompt that the model supports."""
         config = self.model.config.get_text_config()
         limits = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
         return next((float(limit) for limit in limits if limit), math.inf)

@@ -1,4 +1,4 @@
-"""What the target predicted: correct or incorrect, and how sure it was."""
+"""The target's predictions: whether they are correct, and how confident."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Outcomes(NamedTuple):
 
     Attributes:
         predicted_id: (B,) int64, argmax of the logits.
-        correct: (B,) bool, whether that is the true token.
+        correct: (B,) bool, whether the prediction is the true token.
         next_token_probability: (B,) float32, probability of the true token.
         max_probability: (B,) float32.
         margin: (B,) float32, largest minus second largest probability.

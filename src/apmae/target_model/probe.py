@@ -1,8 +1,8 @@
-"""Finding a model's attention modules, and checking that what is captured is what it computes.
+"""Finding a model's attention modules, and checking that captured patterns are the model's own.
 
-A short padded prompt is run when a model is loaded. Every layer must go through the one attention
-function once, its patterns times its values must be its output, and both must be what the model's
-own eager attention function makes of the same queries, keys and values, in float32.
+Loading a model runs a short padded prompt. Every layer must call the one attention function once. Its
+patterns times its values must equal its output. The model's own eager attention function must give the same
+output from the same queries, keys and values, in float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Probe:
-    """What a model's attention is like.
+    """Properties of a model's attention.
 
     Attributes:
         layers: its attention modules and their layer indices.
@@ -43,7 +43,7 @@ def probe(model: PreTrainedModel, name: str) -> Probe:
     """Run a short prompt and check.
 
     Raises:
-        ApmaeError: the model's attention cannot be captured exactly; the line names it and says why.
+        ApmaeError: the model's attention cannot be captured exactly; the message names it and says why.
     """
     config = model.config.get_text_config()
     with torch.inference_mode():
@@ -60,7 +60,7 @@ def probe(model: PreTrainedModel, name: str) -> Probe:
 
 
 def _prompts(model: PreTrainedModel, vocabulary: int) -> dict[str, Tensor]:
-    """Two prompts, the second one padded on the left, of tokens far from the special ones."""
+    """Two prompts, the second padded on the left, of tokens far from the special ones."""
     tokens = vocabulary // 2 + torch.arange(2 * PROBE_TOKENS, device=model.device)
     attention_mask = torch.ones(2, PROBE_TOKENS, dtype=torch.long, device=model.device)
     attention_mask[1, :PROBE_PADDING] = 0
@@ -82,7 +82,7 @@ def _reason_to_refuse(calls: list[AttentionCall], layers: int) -> str | None:
 
 
 def _reason_to_refuse_layer(call: AttentionCall, layer: int) -> str | None:
-    """Repeat the call in float32: patterns times values must be the output, both ours and eager."""
+    """Repeat the call in float32: patterns times values must equal our output and the eager output."""
     arguments: dict[str, Any] = {
         name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
         for name, value in call.arguments.items()

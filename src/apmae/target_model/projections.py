@@ -1,4 +1,4 @@
-"""The output projections of a model's attention: what mixes the heads' outputs into the residual stream."""
+"""The output projections of a model's attention. They mix the heads' outputs into the residual stream."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from apmae.common.errors import ApmaeError
 NAME = re.compile(
     r"\.(attn|attention|self_attn|self_attention)\.(attention\.)?(o_proj|out_proj|c_proj|dense)$"
 )
-"""What Transformers calls them, in all families of docs/targets.md."""
+"""Their names in Transformers, for all families of docs/targets.md."""
 
 
 @dataclass(frozen=True)
 class OutputProjection:
-    """One layer's output projection; its input is the outputs of `n_heads` heads side by side."""
+    """One layer's output projection. Its input is the outputs of `n_heads` heads side by side."""
 
     module: nn.Linear | Conv1D
     n_heads: int
@@ -36,7 +36,7 @@ def output_projections(model: PreTrainedModel) -> list[OutputProjection]:
     """The output projection of every layer, in order.
 
     Raises:
-        ApmaeError: there is not one of a known name in every layer.
+        ApmaeError: a layer does not have exactly one projection with a known name.
     """
     config = model.config.get_text_config()
     n_heads = config.num_attention_heads

@@ -1,4 +1,4 @@
-"""A layer's output by PyTorch's scaled dot-product attention, which never makes the patterns.
+"""A layer's output by PyTorch's scaled dot-product attention, which does not compute the patterns.
 
 Shape suffixes: B prompts, H query heads, K key heads, T tokens, D head size.
 """
@@ -13,7 +13,7 @@ from apmae.target_model.log_probs import Attention
 
 
 def sdpa(attention: Attention, value_BKTD: Tensor) -> Tensor:
-    """The output (B, T, H, D) of a layer without soft cap and sinks, in the precision of its values."""
+    """The output (B, T, H, D) of a layer without soft cap and sinks, in its values' precision."""
     query, key, allowed, scaling, _, _, position_bias = attention
     queries, keys = query.shape[2], key.shape[2]
     if allowed is None and 1 < queries < keys:  # behind a key-value cache; SDPA aligns the first ones
@@ -43,6 +43,6 @@ def _biased(position_bias: Tensor, allowed: Tensor | None, query: Tensor, key: T
 
 
 def _causal(query: Tensor, key: Tensor) -> Tensor:
-    """(Q, T) bool: the last query is at the last key."""
+    """(Q, T) bool, with the last query at the last key."""
     queries, keys = query.shape[2], key.shape[2]
     return torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)

@@ -1,9 +1,9 @@
 """Batches of patterns, captured on the fly, as a function of the step (paper section 4, "Data").
 
-A *round* takes the next prompts of a seeded order, captures a seeded quarter of every layer's
-heads, and mixes the patterns; batches are drawn from the mix until it is used up. Every draw is a
-function of the study's seed and of a number, so there is no position to keep: a training that was
-killed asks for the batch of its next step.
+A *round* takes the next prompts of a seeded order, captures a seeded fraction of every layer's heads, and
+mixes the patterns. Batches are drawn from the mix until it is used up. Every draw is a function of the
+study's seed and of a number. So no position is stored: a resumed training asks for the batch of its next
+step.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ LANES = 8
 class PatternBatches:
     """Batches of training patterns as a function of the step.
 
-    A round's prompts are dealt to `LANES` lanes, each of which chooses heads, captures and mixes on
-    its own; a batch takes an equal share from every lane. A process works on some of the lanes, so
-    that the batches are the same whatever the number of processes.
+    A round's prompts are dealt to `LANES` lanes. Each lane chooses heads, captures and mixes on its own, and
+    gives the same number of patterns to every batch. A process works on some of the lanes, so the batches do
+    not depend on the number of processes.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class PatternBatches:
         processes: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        """Set up without capturing anything yet.
+        """Set up, without capturing yet.
 
         Args:
-            device: where batches, and the patterns that they are drawn from, lie; the target's by
+            device: device of the batches and of the patterns they are drawn from; the target's by
                 default.
 
         Raises:
@@ -79,10 +79,10 @@ class PatternBatches:
         self._tokens: list[PatternTokens] = []
 
     def batch(self, step: int) -> tuple[PatternTokens, Tensor]:
-        """The share of this process in the step's patterns, and their mask noise (N, K)."""
+        """The process's part of the step's patterns, and their mask noise (N, K)."""
         number, position = divmod(step, self.batches_per_round)
         if number != self._round:
-            self._tokens = []  # the last round's patterns go before the next one's come
+            self._tokens = []  # frees the last round's patterns before the next ones are captured
             self._tokens = [self._capture(number, lane) for lane in self.lanes]
             self._round = number
         rows = slice(position * self.lane_batch, (position + 1) * self.lane_batch)
@@ -98,7 +98,7 @@ class PatternBatches:
         return concatenate(shares), torch.cat(noise).to(self.device)
 
     def _capture(self, number: int, lane: int) -> PatternTokens:
-        """The lane's patterns of a round, mixed."""
+        """The lane's patterns of one round, mixed."""
         first = number * self.training.prompts_per_round + lane
         chosen = range(first, first + self.training.prompts_per_round, LANES)
         input_ids = self.input_ids[[self._row(place) for place in chosen]]
@@ -112,7 +112,7 @@ class PatternBatches:
         return take(tokens, order.to(tokens.patches.device))
 
     def _row(self, place: int) -> int:
-        """The prompt at a place in the endless order: one permutation of the prompts after another."""
+        """The prompt at a place in an endless order that repeats seeded permutations of the prompts."""
         epoch, index = divmod(place, len(self.input_ids))
         return int(_permutation(self.seed, epoch, len(self.input_ids))[index])
 
@@ -150,12 +150,12 @@ def capture_tokens(
 
 
 def take(tokens: PatternTokens, rows: slice | Tensor) -> PatternTokens:
-    """Some of the patterns."""
+    """The patterns at `rows`."""
     return PatternTokens(tokens.patches[rows], None if tokens.rows is None else tokens.rows[rows])
 
 
 def concatenate(parts: list[PatternTokens]) -> PatternTokens:
-    """All of the patterns."""
+    """The patterns of all parts, in order."""
     rows = [part.rows for part in parts if part.rows is not None]
     return PatternTokens(torch.cat([part.patches for part in parts]), torch.cat(rows) if rows else None)
 

@@ -1,6 +1,6 @@
-"""What a killed training goes on from: weights, the state of its optimisers, and a few words.
+"""Checkpoints of a training: weights, the state of its optimisers, and a few words.
 
-Everything else has to be a function of the step: the batch, the noise, the learning rate.
+Everything else must be a function of the step: the batch, the noise, the learning rate.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ WEIGHT = "weight"
 def save_checkpoint(
     path: Path, model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], words: Mapping[str, str]
 ) -> None:
-    """Write what `restore_checkpoint` reads; a kill in between leaves the last one whole.
+    """Write a checkpoint for `restore_checkpoint`. A kill during the write leaves the last one intact.
 
     Args:
-        words: what else the training goes on from, its step above all.
+        words: further state of the training, above all its step.
     """
     optimizers = list(optimizers)
     tensors: dict[str, Tensor] = {}
@@ -41,7 +41,7 @@ def save_checkpoint(
 def restore_checkpoint(
     path: Path, model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]
 ) -> dict[str, str] | None:
-    """Take up a checkpoint, if there is one: returns its words."""
+    """Load a checkpoint and return its words; None if there is no checkpoint."""
     if not path.exists():
         return None
     owners = {

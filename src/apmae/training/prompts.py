@@ -1,4 +1,4 @@
-"""Which prompts the AP-MAE is trained on, and validated on."""
+"""The prompts that train and validate the AP-MAE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def encoder_prompts(prompts: pl.DataFrame, config: TrainingConfig) -> tuple[pl.D
     """The prompts to train on (training split) and to validate on (held-out groups).
 
     Raises:
-        ApmaeError: there is none to train on.
+        ApmaeError: there are no prompts to train on.
     """
     usable = prompts.filter(pl.col("purpose") == "encoder")
     if config.correct_only:

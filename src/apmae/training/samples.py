@@ -1,4 +1,4 @@
-"""Pictures of held-out patterns, masked and reconstructed, while the AP-MAE is trained."""
+"""Pictures of held-out patterns, masked and reconstructed, during the AP-MAE's training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def draw_samples(model: APMAEModel, tokens: PatternTokens, noise_NK: Tensor) -> Picture:
-    """Draw patterns from all depths of the target: a row for each, as given, masked, reconstructed.
+    """Draw patterns from all depths of the target, one per row: original, masked, reconstructed.
 
     Args:
         tokens: N patterns in the order of their layers.

@@ -1,4 +1,4 @@
-"""The train stage: AP-MAE on patterns captured on the fly (paper section 4)."""
+"""The stage `train`: the AP-MAE on patterns captured on the fly (paper section 4)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from apmae.training.trainer import Trainer
 
 
 def run(context: Context) -> dict[str, object]:
-    """Write `encoder/`: train the study's AP-MAE, or take a pretrained one; returns counts for the marker.
+    """Write `encoder/`, the study's trained AP-MAE or a pretrained one. Returns counts for the marker.
 
     Raises:
-        ApmaeError: there is nothing to train on, or the loss or its gradient is no longer finite.
+        ApmaeError: there are no prompts to train on, or the loss or its gradient is no longer finite.
     """
     study, config = context.study, context.study.config
     work = study.work_directory("train", context.key)

@@ -16,7 +16,7 @@ PICTURE = "reconstructions"
 
 
 def require_tracker(name: str) -> None:
-    """Raise ApmaeError, in one line, where a tracker's package is not installed."""
+    """Raise ApmaeError, in one line, if a tracker's package is not installed."""
     if name != "none" and name not in map(str, get_available_trackers()):
         raise ApmaeError(
             f'training.tracker: {name} is not installed; install it with `pip install "apmae[{name}]"`'
@@ -26,7 +26,7 @@ def require_tracker(name: str) -> None:
 def start_tracker(
     accelerator: Accelerator, study: str, directory: Path, config: dict[str, Any], step: int
 ) -> None:
-    """Begin a run, or go on with it after `step` steps."""
+    """Start a run, or resume it after `step` steps."""
     directory.mkdir(parents=True, exist_ok=True)
     options = {
         "tensorboard": {"purge_step": step + 1},
@@ -50,6 +50,6 @@ def track_picture(accelerator: Accelerator, picture: Picture, step: int) -> None
 
 
 def finish_tracker(accelerator: Accelerator) -> None:
-    """End the run; Accelerate's `end_training` would disconnect the processes as well."""
+    """End the run. Accelerate's `end_training` would disconnect the processes as well."""
     for tracker in accelerator.trackers:
         tracker.finish()

@@ -1,7 +1,7 @@
 """The optimisation loop (paper section 4, "Training Setup").
 
-A step draws its batch and its mask noise from (seed, step), and the learning rate is a function of
-the step: linear warm-up, then cosine. So a killed training goes on exactly where its checkpoint was.
+A step draws its batch and its mask noise from (seed, step). The learning rate is a function of the step:
+linear warm-up, then cosine. So a killed training resumes exactly at its checkpoint.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from apmae.training.tracking import (
 BETAS = (0.9, 0.95)
 HISTORY = "history.parquet"
 REFERENCE_BATCH = 50
-"""Patterns of batch that `base_learning_rate` is for."""
+"""Batch size in patterns that `base_learning_rate` refers to."""
 
 
 def encoder_config(config: StudyConfig) -> APMAEConfig:
-    """The AP-MAE that a study asks for."""
+    """The AP-MAE's configuration in a study."""
     encoder = config.encoder
     sized = {"paper": APMAEConfig.paper, "small": APMAEConfig.small, "tiny": APMAEConfig.tiny}[encoder.size]
     return sized(
@@ -77,8 +77,8 @@ class Trainer:
     """The optimisation loop.
 
     Attributes:
-        step: steps done.
-        history: one row per step done (`TRAINING_HISTORY`).
+        step: number of finished steps.
+        history: one row per finished step (`TRAINING_HISTORY`).
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Trainer:
         validation: pl.DataFrame,
         work: Path,
     ) -> None:
-        """Build the model, take up the checkpoint in `work`, and capture the validation patterns.
+        """Build the model, load the checkpoint in `work`, and capture the validation patterns.
 
         Raises:
             ApmaeError: the tracker is not installed, or the numbers of patterns, prompts and
@@ -101,7 +101,7 @@ class Trainer:
         require_tracker(tracker)
         self.accelerator = Accelerator(
             cpu=target.device.type == "cpu",
-            mixed_precision="no",  # whatever the launcher says: precision is the study's
+            mixed_precision="no",  # the study sets the precision, not the launcher
             log_with=None if tracker == "none" else tracker,
             project_dir=work.parent.parent / TRACKING,
         )
@@ -134,7 +134,7 @@ class Trainer:
             start_tracker(self.accelerator, config.name, work.parent.parent / TRACKING, settings, self.step)
 
     def steps(self) -> Iterator[int]:
-        """Train to the last step, with a checkpoint every so often; yields after each step.
+        """Train to the last step and yield after each one. Checkpoints are written at intervals.
 
         Raises:
             ApmaeError: the loss or its gradient is no longer finite. The last checkpoint stays.
@@ -147,7 +147,7 @@ class Trainer:
         finish_tracker(self.accelerator)
 
     def status(self) -> str:
-        """The latest losses, and patterns per second since this process began."""
+        """The latest losses, and patterns per second since this process started."""
         losses = {
             "loss": self.history["loss"].tail(20).mean(),
             "validation": self.history["validation_loss"].drop_nulls().tail(1).mean(),
@@ -182,7 +182,7 @@ class Trainer:
         )
 
     def _backward(self, tokens: PatternTokens, noise: Tensor) -> tuple[float, float]:
-        """Gradients of a batch, summed up over micro-batches; the loss and the gradients' norm."""
+        """Accumulate a batch's gradients over micro-batches; returns the loss and the gradients' norm."""
         self._prepared.train()
         size = -(-len(noise) // self.config.gradient_accumulation_steps)
         starts = range(0, len(noise), size)
@@ -217,7 +217,7 @@ class Trainer:
     def _validation_patterns(
         self, target: Target, prompts: pl.DataFrame, seed: int
     ) -> tuple[PatternTokens, Tensor] | None:
-        """Patterns and mask noise, in the order of their layers."""
+        """Patterns, in the order of their layers, and mask noise; None without prompts."""
         if prompts.is_empty():
             return None
         generator = torch_generator(seed, "training", "validation")

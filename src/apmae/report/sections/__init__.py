@@ -1,6 +1,6 @@
 """The sections of the report, in order.
 
-A new one is a module here, with `section(data)`, and its template of the same name; it joins `SECTIONS`.
+A new section is a module here with `section(data)`, a template of the same name, and an entry in `SECTIONS`.
 """
 
 from __future__ import annotations
@@ -34,4 +34,4 @@ SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     interventions.section,
     provenance.section,
 )
-"""Each makes its section of a study, or None where the study has nothing for it."""
+"""Each function returns its section of a study, or None if the study has no data for it."""

@@ -1,4 +1,4 @@
-"""The answers that the report opens with, and the tables behind them."""
+"""The answers at the start of the report, and the tables behind them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_NAMED = 5
 
 
 def section(data: ReportData) -> Section:
-    """The answers first."""
+    """The answers."""
     content = {
         "answers": answers(data.top_heads, data.held_out, data.best_interventions, data.chosen),
         "top_heads": by_task(data.top_heads),
@@ -42,7 +42,7 @@ def section(data: ReportData) -> Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, its answer in a line, and what must be said with it."""
+    """A question, its answer in one line, and necessary details."""
 
     question: str
     headline: str
@@ -52,7 +52,7 @@ class Answer:
 def answers(
     top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame, chosen: pl.DataFrame
 ) -> list[Answer]:
-    """Answer what a reader asks first.
+    """Answer a reader's first questions.
 
     Args:
         top: heads per task, `summaries.top_heads`.
@@ -64,7 +64,7 @@ def answers(
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:
-    """What the same classifiers make of shuffled outcomes, or None where that was not measured."""
+    """Result of the same classifiers on shuffled outcomes, or None if it was not measured."""
     if "auroc" not in held_out.columns:
         return None
     known = held_out.filter(pl.col("features") == SHUFFLED).drop_nulls(["auroc", "auroc_low", "auroc_high"])
@@ -179,7 +179,7 @@ def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
 
 
 def _on_new_prompts(chosen: pl.DataFrame) -> str:
-    """What the conditions that tuning prompts chose do to held-out prompts of all tasks."""
+    """Effect of the conditions that tuning prompts chose, on held-out prompts of all tasks."""
     pooled = chosen.filter(task=ALL_TASKS)
     if pooled.is_empty():
         return ""
@@ -203,7 +203,7 @@ def _values(table: pl.DataFrame, features: str) -> list[float]:
 
 
 def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
-    """Tables with tasks down and feature sets across, by where they stand on the page."""
+    """Tables with a row per task and a column per feature set, by their place on the page."""
     held_out, crossed = data.held_out, summaries.metrics_table(data.metrics, "cross_validation")
     grouped = summaries.metrics_table(data.metrics, "grouped_cross_validation")
     own = data.feature_sets

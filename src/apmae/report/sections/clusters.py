@@ -1,4 +1,4 @@
-"""How many recurring patterns every head has (paper figure 3)."""
+"""Number of recurring patterns of every head (paper figure 3)."""
 
 from __future__ import annotations
 

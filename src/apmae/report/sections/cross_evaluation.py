@@ -1,4 +1,4 @@
-"""Encoders on the patterns of other targets (paper table 2), where the study has an evaluation."""
+"""Encoders on the patterns of other targets (paper table 2), if the study has an evaluation."""
 
 from __future__ import annotations
 

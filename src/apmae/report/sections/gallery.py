@@ -1,4 +1,4 @@
-"""Real patterns that stand for clusters of the heads that matter most (paper figure 2)."""
+"""Real patterns as exemplars of clusters of the most important heads (paper figure 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which heads the classifiers go by (paper figures 5, 6 and 8 to 17)."""
+"""Importance of the heads to the classifiers (paper figures 5, 6 and 8 to 17)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
 
     Args:
         table: the importance table.
-        top: the heads to ring, from `summaries.top_heads`.
+        top: the heads to mark with a ring, from `summaries.top_heads`.
         shape: (layers, heads) of the target.
     """
     label = "Largest difference of mean\nSHAP values (log-odds)"
@@ -70,7 +70,7 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
 
 @style.styled
 def mean_shap(table: pl.DataFrame, shape: tuple[int, int]) -> Figure:
-    """Mean SHAP value of every head, per task (figures 8 to 17); arguments as of `importance`."""
+    """Mean SHAP value of every head, per task (figures 8 to 17). Arguments as in `importance`."""
     figure, _ = task_maps(table, "mean_shap", shape, "Mean SHAP value\n(log-odds)")
     style.title(figure, "Towards which outcome a head speaks on average")
     return figure

@@ -1,4 +1,4 @@
-"""What changing heads does, chosen on tuning prompts and measured on held-out ones (paper figure 7)."""
+"""Effects of changing heads, chosen on tuning prompts and measured on held-out ones (paper figure 7)."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def section(data: ReportData) -> Section:
 
 
 def paper_variant(effects: pl.DataFrame) -> pl.DataFrame:
-    """The rows that are like the paper's: the study's first importance, zero ablation."""
+    """The paper's variant: zero ablation by the study's first importance."""
     first = effects.filter(operation="zero").head(1).select("importance", "operation")
     return effects.join(first, on=["importance", "operation"], how="semi", maintain_order="left")
 
 
 def versus_zero_ablation(chosen: pl.DataFrame) -> str:
-    """In which tasks other methods do better on held-out prompts than zero ablation, and in which none does.
+    """In words: the number of tasks where each method beats zero ablation, and the tasks where none does.
 
     Args:
         chosen: `chosen.chosen_effects`.
@@ -122,14 +122,14 @@ def intervention_overview(effects: pl.DataFrame) -> Figure:
 
 @style.styled
 def intervention_tasks(effects: pl.DataFrame) -> Figure:
-    """Net change of every task, one panel each, axes shared (`intervention_effects`)."""
+    """Net change per task, one panel each with shared axes (`intervention_effects`)."""
     panels = {readable(name): rows for (name,), rows in effects.group_by("task", maintain_order=True)}
     return _curve_panels(panels, "Zero-ablated heads", "Zero ablation: net change per task")
 
 
 @style.styled
 def intervention_variants(effects: pl.DataFrame) -> Figure:
-    """Net change over all tasks, a panel for each of `VARIANT` (pooled `intervention_effects`)."""
+    """Net change over all tasks, one panel per `VARIANT` (pooled `intervention_effects`)."""
     several = effects["importance"].n_unique() > 1
     panels = {
         operation_of(operation, factor).words + (f", by {readable(importance)}" if several else ""): rows
@@ -139,7 +139,7 @@ def intervention_variants(effects: pl.DataFrame) -> Figure:
 
 
 def _curve_panels(panels_of: dict[str, pl.DataFrame], heads: str, title: str) -> Figure:
-    """Net change against the number of heads, a panel for each table, axes shared."""
+    """Net change against the number of heads, one panel per table with shared axes."""
     selections = pl.concat(list(panels_of.values()))["selection"].unique(maintain_order=True).to_list()
     change = "Net change in accuracy\n(percentage points)"
     figure, panels = panel_grid(len(panels_of), 3, 0.9, 2.2, f"{heads} (number, log scale)", change)
@@ -160,7 +160,7 @@ def _curves(axes: Axes, effects: pl.DataFrame, selections: Sequence[str]) -> Non
         rows = effects.filter(pl.col("selection") == name).sort("n_heads")
         if rows.is_empty():
             continue
-        # Curves lie side by side, 1% of the axis apart, so that no interval hides another.
+        # Curves are shifted by 1% of the axis each, so that intervals do not overlap.
         heads = rows["n_heads"].to_numpy() * (right / left) ** (0.01 * (index - (len(selections) - 1) / 2))
         change, low, high = (
             100 * rows[column].fill_null(np.nan).to_numpy() for column in ("net_change", "low", "high")

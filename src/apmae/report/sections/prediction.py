@@ -1,4 +1,4 @@
-"""Is the completion correct? Feature sets compared (paper figure 4 II), and how far to trust them."""
+"""Prediction of correct completions: feature sets (paper figure 4 II), calibration and trust."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def _risk_coverage(data: ReportData, predictions: pl.DataFrame) -> Drawing:
 
 
 def _headline_sets(data: ReportData) -> list[str]:
-    """Confidence, every single block, and the union of most blocks."""
+    """Confidence, every single block, and the union of the most blocks."""
     unions = [name for name in data.feature_sets if "+" in name]
     largest = max(unions, key=lambda name: name.count("+"), default=None)
     return [name for name in data.feature_sets if "+" not in name or name == largest]
 
 
 def _held_out_predictions(data: ReportData) -> pl.DataFrame:
-    """Rows (task, features, probability, correct), confidence first; without shuffled labels."""
+    """Rows (task, features, probability, correct), confidence first, without shuffled labels."""
     order = pl.DataFrame({"features": data.feature_sets}).with_row_index("rank")
     outcomes = data.prompts.select("prompt_id", "correct")
     held_out = data.study.predictions.filter(protocol="held_out")
@@ -140,7 +140,7 @@ def _dots(axes: Axes, table: pl.DataFrame, metric: str, tasks: list[str], featur
 
 @style.styled
 def reliability(table: pl.DataFrame) -> Figure:
-    """Observed against predicted frequency, a panel for each feature set (`selective.reliability`)."""
+    """Observed against predicted frequency, one panel per feature set (`selective.reliability`)."""
     sets = table["features"].unique(maintain_order=True).to_list()
     predicted, right = "Predicted probability", "Correct completions\n(fraction)"
     figure, panels = panel_grid(len(sets), 4, 0.7, 2.5, predicted, right)
@@ -158,7 +158,7 @@ def reliability(table: pl.DataFrame) -> Figure:
 
 @style.styled
 def risk_coverage(curves: pl.DataFrame) -> Figure:
-    """Incorrect completions among the surest ones, a panel for each task (`selective.risk_coverage`)."""
+    """Incorrect completions among the most trusted, one panel per task (`selective.risk_coverage`)."""
     tasks = curves["task"].unique(maintain_order=True).to_list()
     features = curves["features"].unique(maintain_order=True).to_list()
     colour = style.colours(features)

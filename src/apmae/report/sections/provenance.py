@@ -1,4 +1,4 @@
-"""How the study was made: times, training, versions, configuration."""
+"""Provenance of the study: times, training, versions, configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the autoencoder makes of masked patterns (paper figure 1)."""
+"""Reconstructions of masked patterns by the autoencoder (paper figure 1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _figure(data: ReportData) -> Drawing:
 
 @style.styled
 def reconstructions(items: Sequence[Reconstruction]) -> Figure:
-    """Original, masked and reconstructed pattern, a row for each (paper figure 1)."""
+    """Original, masked and reconstructed pattern, one row each (paper figure 1)."""
     figure = Figure(figsize=(style.WIDTH_INCHES, 3.0 * len(items) + 0.7))
     panels = figure.subplots(len(items), 3, squeeze=False, sharex=True, sharey=True)
     for row, item in zip(panels, items, strict=True):

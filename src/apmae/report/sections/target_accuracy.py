@@ -1,4 +1,4 @@
-"""How often the target is correct, and which prompts were kept (paper figure 4 I)."""
+"""Base rates of correct completions, and numbers of kept prompts (paper figure 4 I)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _figure(tasks: pl.DataFrame) -> Drawing:
 
 @style.styled
 def target_accuracy(tasks: pl.DataFrame) -> Figure:
-    """How often the target is correct, and which prompts were kept (`summaries.target_accuracy`)."""
+    """Base rates and numbers of kept prompts (`summaries.target_accuracy`)."""
     figure = Figure(figsize=(style.WIDTH_INCHES, 1.5 + 0.34 * tasks.height))
     rates, kept = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     _rate_bars(rates, tasks)
