@@ -95,8 +95,7 @@ def test_a_task_that_falls_short_goes_on_and_says_so(mine):
         f"{kept['task']}: goes on with {right} correct and {wrong} incorrect prompts of 1000 each "
         "(the corpus has no more)" in counts["notes"]
     )
-    per_file = study.study_prompts.group_by("file").len()
-    assert per_file["len"].max() == 2
+    assert study.study_prompts.group_by("file").len()["len"].max() == 2
     assert kept["evaluated"] == 2 * 40  # every file was asked for all it may give
 
 

@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 import pytest
 from helpers.corpora import written_files
 from helpers.tokenizers import byte_level_tokenizer
@@ -135,10 +136,32 @@ def test_where_a_file_comes_in_the_corpus_says_nothing_of_the_outcome(max_tokens
     assert abs(np.mean(areas) - 0.5) < 0.12, areas
 
 
-def test_no_file_gives_more_than_its_share():
+def test_no_file_gives_more_of_an_outcome_than_it_may():
     _, prompts, _ = mine(KnownTarget(0.9), per_file=2)
-    assert prompts.group_by("file").len()["len"].max() <= 2
+    assert prompts.group_by("file", "correct").len()["len"].max() == 2
     assert prompts["searched"].any()
+
+
+class PackageTarget(KnownTarget):
+    """A target that knows the even packages far better than the odd ones."""
+
+    def _correct(self, candidate):
+        return bool(_draw(candidate.input_ids) < package_rate(candidate.group))
+
+
+def package_rate(group):
+    return 0.4 if int(group[1:]) % 2 else 0.98
+
+
+@pytest.mark.parametrize("max_tokens", [4096, 127])
+def test_the_package_says_nothing_of_the_outcome(max_tokens):
+    """Halves drawn each by itself would take the correct ones from the even packages."""
+    _, prompts, _ = mine(PackageTarget(0.7), max_tokens, per_task=80)
+    rates = [package_rate(group) for group in prompts["group"]]
+    assert roc_auc_score(prompts["correct"], rates) < 0.7
+    sign = pl.when("correct").then(1).otherwise(-1)
+    by_package = prompts.group_by("group").agg(unmatched=sign.sum().abs())
+    assert by_package["unmatched"].sum() <= 0.35 * prompts.height
 
 
 @pytest.mark.parametrize(("rate", "searched"), [(0.94, True), (0.06, False)])

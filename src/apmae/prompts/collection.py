@@ -1,8 +1,16 @@
-"""One quota's candidates, and the balanced draw among them."""
+"""One quota's candidates, and the balanced draw among them.
+
+The draw keeps as many candidates of each outcome as are wanted. Packages differ in how often the target is
+correct, so a draw that took each half by itself would let the package tell correct from incorrect. The draw
+therefore matches the halves within packages: it takes *pairs*, a correct and an incorrect candidate of one
+package, and fills up with single candidates only when there are no more pairs. Pairs and single candidates
+are taken by smallest key, so the draw is uniform over all files that were read.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 
 from apmae.prompts.candidates import ENCODER, STUDY, Candidate, Outcome, Quota
 from apmae.study.config import StudyConfig
@@ -76,25 +84,30 @@ class Collection:
             self.evaluated[self._outcome(candidate)] += 1
 
     def draw(self, *, believing: bool = False) -> list[Candidate]:
-        """Of every outcome as many as wanted, by smallest key; at most `per_file` of one file.
+        """Of every outcome as many as wanted, matched within packages.
+
+        A file gives at most `per_file` of each outcome.
 
         Args:
             believing: take candidates that the target has not run on for what a survey saw, instead of
                 leaving them out.
+
+        Returns:
+            The candidates by key.
         """
-        missing = dict(self.wanted)
-        of_file: Counter[str] = Counter()
-        drawn = []
-        for candidate in sorted(self.candidates, key=lambda candidate: (candidate.key, candidate.file)):
+        by_outcome: dict[bool | None, list[Candidate]] = {outcome: [] for outcome in self.wanted}
+        of_file: Counter[tuple[str, bool | None]] = Counter()
+        for candidate in sorted(self.candidates, key=_by_key):
             known = candidate.outcome is not None
             if not known and not (believing and candidate.seen is not None):
                 continue
             outcome = self._outcome(candidate) if known else self._believed(candidate)
-            if missing.get(outcome, 0) and of_file[candidate.file] < self._per_file:
-                missing[outcome] -= 1
-                of_file[candidate.file] += 1
-                drawn.append(candidate)
-        return drawn
+            if outcome in by_outcome and of_file[candidate.file, outcome] < self._per_file:
+                of_file[candidate.file, outcome] += 1
+                by_outcome[outcome].append(candidate)
+        first = _pairs_first(by_outcome) if len(by_outcome) == 2 else by_outcome
+        drawn = [each for outcome, count in self.wanted.items() for each in first[outcome][:count]]
+        return sorted(drawn, key=_by_key)
 
     def _outcome(self, candidate: Candidate) -> bool | None:
         return None if None in self.wanted else candidate.correct
@@ -107,6 +120,38 @@ class Collection:
         assert candidate.seen is not None
         assert self.scarce is not None
         return candidate.seen > 1 - SURE if self.scarce else candidate.seen >= SURE
+
+
+def _by_key(candidate: Candidate) -> tuple[float, str]:
+    return candidate.key, candidate.file
+
+
+def _pairs_first(by_outcome: dict[bool | None, list[Candidate]]) -> dict[bool | None, list[Candidate]]:
+    """Each outcome's candidates: those in pairs, the n-th pair of both at place n, then the single ones.
+
+    Args:
+        by_outcome: candidates of two outcomes, each by key.
+    """
+    pairs = sorted(_pairs(*by_outcome.values()), key=lambda pair: max(map(_by_key, pair)))
+    columns = zip(*pairs, strict=True) if pairs else ((), ())
+    paired = dict(zip(by_outcome, map(list, columns), strict=True))
+    taken = {id(each) for pair in pairs for each in pair}
+    return {
+        outcome: paired[outcome] + [each for each in candidates if id(each) not in taken]
+        for outcome, candidates in by_outcome.items()
+    }
+
+
+def _pairs(*halves: Iterable[Candidate]) -> Iterator[tuple[Candidate, ...]]:
+    """The n-th candidates of each half in each package, for every n that all halves have."""
+    of_group: list[dict[str, list[Candidate]]] = []
+    for half in halves:
+        groups = defaultdict(list)
+        for candidate in half:
+            groups[candidate.group].append(candidate)
+        of_group.append(groups)
+    for group in of_group[0].keys() & of_group[1].keys():
+        yield from zip(*(groups[group] for groups in of_group), strict=False)
 
 
 def collections_of(config: StudyConfig) -> dict[Quota, Collection]:

@@ -181,7 +181,7 @@ class PromptsConfig(Section):
     encoder_prompts: Positive = 1_000
     """Further prompts of the task `random`, at their base rate, to train the encoder on."""
     per_file: Positive = 4
-    """At most this many prompts per task from one file."""
+    """At most this many prompts per task and outcome from one file."""
     max_candidates: Positive = 20_000
     """At most this many candidates of a task are tried; a task whose rarer outcome is rarer than that
     goes on with fewer prompts, and says so."""

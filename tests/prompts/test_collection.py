@@ -1,0 +1,70 @@
+"""The balanced draw, worked by hand."""
+
+from apmae.prompts.candidates import Candidate, Quota
+from apmae.prompts.collection import Collection
+
+QUOTA = Quota("study", "eol")
+
+
+def collection(halves, per_file, *candidates):
+    """A collection of candidates (name, group, correct), whose keys are in their order."""
+    made = Collection(QUOTA, halves, per_file)
+    for number, (name, group, correct) in enumerate(candidates):
+        candidate = Candidate(QUOTA, f"{group}/{name[0]}", group, 1, name, number / 100, 7, [1, 2])
+        made.candidates.insert(0, candidate)  # the order in which candidates come says nothing
+        made.record(candidate, {"correct": correct})
+    return made
+
+
+def drawn(made):
+    return [candidate.text for candidate in made.draw()]
+
+
+def test_pairs_of_one_package_come_before_single_candidates():
+    made = collection(
+        {True: 2, False: 2},
+        9,
+        ("a1", "p", True),
+        ("b1", "p", True),
+        ("c1", "p", True),
+        ("d1", "q", False),
+        ("e1", "q", True),
+        ("f1", "p", False),
+    )
+    assert drawn(made) == ["a1", "d1", "e1", "f1"]  # pairs d1 e1 and a1 f1; b1 and c1 have no partner
+
+
+def test_single_candidates_fill_up_by_key():
+    made = collection(
+        {True: 2, False: 2},
+        9,
+        ("a1", "p", True),
+        ("b1", "p", True),
+        ("c1", "q", False),
+        ("d1", "r", False),
+        ("e1", "s", False),
+        ("f1", "s", True),
+    )
+    assert drawn(made) == ["a1", "c1", "e1", "f1"]
+
+
+def test_pairs_are_drawn_by_their_later_key():
+    made = collection(
+        {True: 1, False: 1},
+        9,
+        ("a1", "p", True),
+        ("b1", "q", True),
+        ("c1", "q", False),
+        ("d1", "p", False),
+    )
+    assert drawn(made) == ["b1", "c1"]
+
+
+def test_a_file_gives_so_many_of_each_outcome():
+    candidates = [(f"a{number}", "p", number % 2 == 0) for number in range(8)]
+    assert drawn(collection({True: 4, False: 4}, 2, *candidates)) == ["a0", "a1", "a2", "a3"]
+
+
+def test_prompts_of_any_outcome_are_drawn_by_key():
+    candidates = [(f"a{number}", "p", number % 3 == 0) for number in range(8)]
+    assert drawn(collection({None: 3}, 4, *candidates)) == ["a0", "a1", "a2"]
