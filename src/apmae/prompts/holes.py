@@ -1,7 +1,8 @@
 """The holes of a source file: the spans of every task, and the prompts that they make.
 
 Mining, scoring and the evaluation of toy models take a file's holes from here, so a file has the same holes
-wherever it is read.
+wherever it is read. The file's header, its licence above all, has no hole and is in no prompt: a third of the
+fill-in-the-middle prompts of the JDK would otherwise lie in one and the same text.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from apmae.corpus.content_checks import header
+from apmae.languages import language_named
 from apmae.prompts.documents import Document, Prompt, Skip, random_spans
 from apmae.prompts.formats import PromptFormatter
 from apmae.prompts.spans import Span, find_spans
@@ -19,7 +22,11 @@ RANDOM = "random"
 
 
 class FileHoles:
-    """A source file's tokens and its spans by task; the file is parsed and tokenized once."""
+    """The tokens of a source file behind its header, and the spans by task; both are made once.
+
+    Attributes:
+        document: the tokenized text behind the header; spans count its characters.
+    """
 
     def __init__(self, text: str, formatter: PromptFormatter, language: str, tasks: Iterable[str]) -> None:
         """Parse and tokenize a file.
@@ -31,6 +38,8 @@ class FileHoles:
         Raises:
             ApmaeError: the language is unknown, or has no such task.
         """
+        start = header(text, language_named(language).comments).rfind("\n") + 1
+        text, self._lines_before = text[start:], text.count("\n", 0, start)
         self.document: Document = formatter.tokenize(text)
         parsed = sorted(set(tasks) - {RANDOM})
         self._spans = find_spans(text, language, parsed) if parsed else {}
@@ -49,8 +58,8 @@ class FileHoles:
         return self._spans[task]
 
     def line(self, span: Span) -> int:
-        """The line that a span starts on, from 1."""
-        return self.document.text.count("\n", 0, span.start) + 1
+        """The line of the file that a span starts on, from 1."""
+        return self._lines_before + self.document.text.count("\n", 0, span.start) + 1
 
     def column(self, span: Span) -> int:
         """The column that a span starts at, in characters from 1."""

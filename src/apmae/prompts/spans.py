@@ -1,7 +1,7 @@
 """Holes in source code: where each task's prompts can be made (paper section 5.1, "Tasks").
 
 1. Parse a file once with tree-sitter.
-2. Run the language's query, `queries/<language>.scm`: its captures are the tasks' holes.
+2. Run the language's query, `languages/<language>.scm`: its captures are the tasks' holes.
 3. `eol` needs no capture: its holes are the line breaks that follow code.
 4. Drop what lies in a comment or a syntax error.
 
