@@ -183,3 +183,17 @@ def test_splits_do_not_cut_groups_and_have_about_the_fraction_asked(mine):
     splits = [stage.split_of(f"group {number}", study.config) for number in range(2_000)]
     assert splits.count("test") / 2_000 == pytest.approx(0.25, abs=0.03)
     assert study.prompts.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_ties_are_counted_and_said(mine, target, monkeypatch):
+    def two_tokens_first(input_ids, _logits=target.logits):
+        logits = _logits(input_ids).clone()
+        logits[:, :2] = logits.max() + 1
+        return logits
+
+    _, counts = mine(directory="plain")
+    assert counts["ties"] == 0
+    monkeypatch.setattr(target, "logits", two_tokens_first)
+    _, counts = mine(directory="tied", tasks=["noise"])
+    assert counts["ties"] == counts["prompts_kept"] == 16
+    assert "two tokens tie for the most probable one in 16 of the prompts kept" in counts["notes"]

@@ -91,10 +91,12 @@ def run(context: Context) -> dict[str, object]:
         "prompts_evaluated": miner.passes,
         "survey_passes": round(miner.survey.passes, 1),
         "prompts_kept": prompts.height,
+        "ties": ties(prompts),
         "notes": [
             *skip_notes("files", files_skipped),
             *skip_notes("holes", holes_skipped),
             *survey_notes(miner),
+            *tie_notes(ties(prompts)),
             *shortfall_notes(miner.collections),
         ],
     }
@@ -164,6 +166,16 @@ def survey_notes(miner: Miner) -> list[str]:
                 f"prompts that came with the scarce outcome it would not have proposed {missed}"
             )
     return said
+
+
+def ties(prompts: pl.DataFrame) -> int:
+    """Kept prompts for which two tokens are the most probable ones, so that the outcome is arbitrary."""
+    return prompts.filter(pl.col("margin") == 0).height
+
+
+def tie_notes(count: int) -> list[str]:
+    """How many outcomes are arbitrary, in words; none where none is."""
+    return [f"two tokens tie for the most probable one in {count} of the prompts kept"] if count else []
 
 
 def shortfall_notes(collections: Iterable[Collection]) -> list[str]:

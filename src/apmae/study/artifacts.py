@@ -62,7 +62,7 @@ def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when artifacts change, so that a stage of an earlier version is done again."""
 
 CONFIG = "study.yaml"

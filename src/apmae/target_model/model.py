@@ -21,6 +21,7 @@ from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
 from apmae.target_model.capture import Capture, Reduce
+from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted
 from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.hidden_states import layer_of, recording_layer_input
@@ -325,12 +326,13 @@ class Target:
             )
         positions = positions.to(self.device)
         options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
-        output = self.model(
-            input_ids=ids.long().to(self.device),
-            attention_mask=None if attention_mask is None else attention_mask.to(self.device),
-            use_cache=False,
-            **options,
-        )
+        with float32_logits(self.model):
+            output = self.model(
+                input_ids=ids.long().to(self.device),
+                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
+                use_cache=False,
+                **options,
+            )
         logits: Tensor = output.logits if options else output.logits[:, positions]
         return logits.float()
 
