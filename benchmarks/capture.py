@@ -31,6 +31,7 @@ from timing import machine, parser_of, timed
 from torch import Tensor
 
 from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
+from apmae.common.markdown import markdown_table
 from apmae.target_model import Head, Target
 
 LENGTH_TOKENS = 256
@@ -110,10 +111,12 @@ def _reference(model: torch.nn.Module, input_ids: Tensor) -> Tensor:
 def _print(model: str, seconds: dict[str, float]) -> None:
     plain, reference = seconds[PLAIN], seconds[REFERENCE]
     print(f"{model}, {LENGTH_TOKENS} tokens, {machine()}\n")
-    print("| way | prompts/s | time against plain | speed against reference |")
-    print("|---|---|---|---|")
-    for name, value in seconds.items():
-        print(f"| {name} | {1 / value:.1f} | {value / plain:.2f} | {reference / value:.1f} |")
+    heading = ("way", "prompts/s", "time against plain", "speed against reference")
+    rows = (
+        (name, f"{1 / value:.1f}", f"{value / plain:.2f}", f"{reference / value:.1f}")
+        for name, value in seconds.items()
+    )
+    print(markdown_table(heading, rows))
 
 
 def _peak_mib(arguments: argparse.Namespace, capture: bool) -> float:

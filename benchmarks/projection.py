@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM, Starcoder2Config
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.autoencoder.patterns import scale
 from apmae.common.devices import torch_device
+from apmae.common.markdown import markdown_table
 from apmae.target_model import Target
 from apmae.training.trainer import optimizer_of
 
@@ -54,13 +55,17 @@ def main() -> None:
         "pass that captures a quarter of the heads, a prompt": capture,
     }
     print(f"{machine()}; bfloat16 matrix products at {peak / 1e12:.2f} TFLOP/s at most\n")
-    print("| what | GFLOP | ms | TFLOP/s | of the peak |")
-    print("|---|---|---|---|---|")
-    for name, (flop, seconds) in rates.items():
-        rate = flop / seconds
-        print(
-            f"| {name} | {flop / 1e9:,.1f} | {seconds * 1e3:,.2f} | {rate / 1e12:.2f} | {rate / peak:.0%} |"
+    rows = (
+        (
+            name,
+            f"{flop / 1e9:,.1f}",
+            f"{seconds * 1e3:,.2f}",
+            f"{flop / seconds / 1e12:.2f}",
+            f"{flop / seconds / peak:.0%}",
         )
+        for name, (flop, seconds) in rates.items()
+    )
+    print(markdown_table(("what", "GFLOP", "ms", "TFLOP/s", "of the peak"), rows))
     print_projection(rates, len(quarter_of_heads(target)), arguments.right / 100)
 
 
@@ -70,14 +75,13 @@ def print_projection(rates: dict[str, Rate], patterns_a_prompt: int, right: floa
     counts = dict(zip(rates, (PAPER_PATTERNS, captured / right, captured), strict=True))
     print(f"\n{PAPER_PATTERNS:,} patterns / {patterns_a_prompt} a prompt = {captured:,.0f} prompts completed")
     print(f"correct; with {right:.0%} of all completed correctly, {captured / right:,.0f} prompts to run.\n")
-    print("| what | how many | ms each | hours |")
-    print("|---|---|---|---|")
-    total = 0.0
-    for name, count in counts.items():
-        hours = count * rates[name].seconds / 3600
-        total += hours
-        print(f"| {name} | {count:,.0f} | {rates[name].seconds * 1e3:,.2f} | {hours:,.2f} |")
-    print(f"| together | | | {total:,.2f} |")
+    hours = {name: count * rates[name].seconds / 3600 for name, count in counts.items()}
+    rows = [
+        (name, f"{count:,.0f}", f"{rates[name].seconds * 1e3:,.2f}", f"{hours[name]:,.2f}")
+        for name, count in counts.items()
+    ]
+    together = ("together", "", "", f"{sum(hours.values()):,.2f}")
+    print(markdown_table(("what", "how many", "ms each", "hours"), [*rows, together]))
 
 
 def matrix_peak(device: torch.device, rounds: int) -> float:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from apmae.common.markdown import markdown_table
+
 
 def parser_of(description: str | None, **integers: int) -> argparse.ArgumentParser:
     """A benchmark's command line: one option for every integer, with its default."""
@@ -43,11 +45,16 @@ def print_table(
     """A Markdown table of patterns, or what `unit` names, per second and ratios to the reference."""
     each = {name: tuple(value / counts[name] for value in values) for name, values in seconds.items()}
     print(f"{machine()}\n")
-    print(f"| way | {unit}/s | speed against {reference} | the same in CPU time |")
-    print("|---|---|---|---|")
-    for name, (wall, cpu) in each.items():
-        ratios = (whole / part for whole, part in zip(each[reference], (wall, cpu), strict=True))
-        print(f"| {name} | {1 / wall:.1f} | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + " |")
+    rows = (
+        (
+            name,
+            f"{1 / wall:.1f}",
+            *(f"{whole / part:.1f}" for whole, part in zip(each[reference], (wall, cpu), strict=True)),
+        )
+        for name, (wall, cpu) in each.items()
+    )
+    heading = ("way", f"{unit}/s", f"speed against {reference}", "the same in CPU time")
+    print(markdown_table(heading, rows))
 
 
 def machine() -> str:

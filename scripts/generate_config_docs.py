@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
+from apmae.common.markdown import markdown_table
 from apmae.study.config import Section, StudyConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "config.md"
@@ -39,16 +40,15 @@ def _table(title: str, section: type[Any]) -> str:
         f"## {title}",
         "",
         *(inspect.cleandoc(section.__doc__ or ""), ""),
-        "| key | type | default | meaning |",
-        "|---|---|---|---|",
     ]
+    rows = []
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             continue
         default = "required" if field.default is PydanticUndefined else f"`{_value(field.default)}`"
         meaning = " ".join((field.description or "").split())
-        lines.append(f"| `{name}` | {_type(field.annotation)} | {default} | {meaning} |")
-    return "\n".join(lines) + "\n"
+        rows.append((f"`{name}`", _type(field.annotation), default, meaning))
+    return "\n".join([*lines, markdown_table(("key", "type", "default", "meaning"), rows)]) + "\n"
 
 
 def _value(value: object) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 import typer
 
 from apmae.common.command import one_line_errors
+from apmae.common.markdown import markdown_table
 from apmae.figures.wording import head_name, points, points_interval
 from apmae.intervention.operations import operation_of
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
@@ -55,11 +56,7 @@ def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished stu
 
 
 def _print_table(heading: Row, rows: Iterator[Row]) -> None:
-    print("| " + " | ".join(heading) + " |")
-    print("|---" * len(heading) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    print()
+    print(markdown_table(heading, rows) + "\n")
 
 
 def _print_metric(table: pl.DataFrame, metric: str) -> None:

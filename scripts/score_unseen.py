@@ -19,6 +19,7 @@ import polars as pl
 import typer
 
 from apmae.common.command import one_line_errors
+from apmae.common.markdown import markdown_table
 from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
 from apmae.corpus import SourceFile, open_corpus
@@ -40,16 +41,22 @@ def main(
     """Print Markdown: every task's holes, and AUROC and Brier score over all of them."""
     scorer = Scorer.load(study)
     scored = score_unseen(scorer, files, holes)
-    print("| task | holes | correct | expected | AUROC of the score | of the target's own probability |")
-    print("|---" * 6 + "|")
+    heading = (
+        "task",
+        "holes",
+        "correct",
+        "expected",
+        "AUROC of the score",
+        "of the target's own probability",
+    )
+    rows = []
     parts = scored.partition_by("task", maintain_order=True)
     for name, part in [(part["task"][0], part) for part in parts] + [("all", scored)]:
         unweighted = np.ones((1, part.height))
         of_sets = [f"{auroc(_scored(part, column), unweighted)[0]:.2f}" for column in PREDICTIONS.values()]
-        expected = part["probability"].sum()
-        print(
-            f"| {name} | {part.height} | {part['correct'].sum()} | {expected:.0f} | {' | '.join(of_sets)} |"
-        )
+        counts = (part.height, part["correct"].sum(), round(part["probability"].sum()))
+        rows.append([name, *map(str, counts), *of_sets])
+    print(markdown_table(heading, rows))
     _print_intervals(scored, derive_seed(scorer.study.config.seed, "score unseen", "bootstrap"))
 
 

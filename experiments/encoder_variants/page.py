@@ -9,6 +9,7 @@ import polars as pl
 
 from apmae.common.atomic import replacing
 from apmae.common.errors import ApmaeError
+from apmae.common.markdown import markdown_table
 from apmae.study import Study
 from experiments.encoder_variants.comparison import MEAN
 from experiments.encoder_variants.prediction import BASELINES
@@ -83,15 +84,11 @@ def _variants_table(
         row = errors[variant.name]
         marker = study.marker("train")
         assert marker is not None
-        lines.append(
-            f"| `{variant.name}` | {variant.about} | {row['log_error_nats']:.3f} | "
-            f"{100 * row['mass_error']:.2f} | {marker['seconds'] / 60:.1f} |"
-        )
+        errors_of = (f"{row['log_error_nats']:.3f}", f"{100 * row['mass_error']:.2f}")
+        lines.append((f"`{variant.name}`", variant.about, *errors_of, f"{marker['seconds'] / 60:.1f}"))
     uniform = next(reconstruction.iter_rows(named=True))
-    lines.append(
-        f"| | *uniform attention* | {uniform['uniform_log_error_nats']:.3f} | "
-        f"{100 * uniform['uniform_mass_error']:.2f} | |"
-    )
+    errors_of = (f"{uniform['uniform_log_error_nats']:.3f}", f"{100 * uniform['uniform_mass_error']:.2f}")
+    lines.append(("", "*uniform attention*", *errors_of, ""))
     names = (
         "variant",
         "what is special",
@@ -99,7 +96,7 @@ def _variants_table(
         "misplaced attention, %",
         "train, min",
     )
-    return "\n".join([f"| {' | '.join(names)} |", "|---" * len(names) + "|", *lines])
+    return markdown_table(names, lines)
 
 
 def _baselines_table(by_task: pl.DataFrame, mean: pl.DataFrame) -> str:
@@ -115,12 +112,11 @@ def table_of(
         rows = rows.filter(pl.col("variant") != "")
     names = rows[columns].unique(maintain_order=True).to_list()
     cells = {(row[index], row[columns]): _cell(row, signed) for row in rows.iter_rows(named=True)}
-    head = [f"| {index} | " + " | ".join(map(_title, names)) + " |", "|---" * (len(names) + 1) + "|"]
-    body = [
-        f"| `{name}` | " + " | ".join(cells.get((name, column), "") for column in names) + " |"
+    body = (
+        [f"`{name}`", *(cells.get((name, column), "") for column in names)]
         for name in rows[index].unique(maintain_order=True)
-    ]
-    return "\n".join([*head, *body])
+    )
+    return markdown_table([index, *map(_title, names)], body)
 
 
 def _title(name: str) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from apmae.common.markdown import markdown_table
 from apmae.figures import style
 
 UNKNOWN_SPLIT = "†"
@@ -116,16 +117,14 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 def _markdown_table(table: pl.DataFrame, measure: Measure) -> str:
     targets = short_names(_unique(table, "target"))
-    lines = [
-        f"## {measure.title}\n",
-        "| encoder | " + " | ".join(targets) + " |",
-        "|---" * (1 + len(targets)) + "|",
-    ]
-    rows = table.partition_by("encoder", maintain_order=True)
-    for name, row in zip(_row_names(table, "{} [{}]"), rows, strict=True):
-        cells = [_marked(cell, _cell(cell, measure)) for cell in row.iter_rows(named=True)]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    encoders = zip(
+        _row_names(table, "{} [{}]"), table.partition_by("encoder", maintain_order=True), strict=True
+    )
+    rows = (
+        [name, *(_marked(cell, _cell(cell, measure)) for cell in of_encoder.iter_rows(named=True))]
+        for name, of_encoder in encoders
+    )
+    return f"## {measure.title}\n\n{markdown_table(['encoder', *targets], rows)}\n"
 
 
 def _marked(cell: dict[str, object], text: str) -> str:

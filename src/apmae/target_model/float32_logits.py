@@ -37,7 +37,6 @@ def float32_logits(model: PreTrainedModel) -> Iterator[None]:
 def _in_float32(projection: nn.Module, args: tuple[Any, ...], _output: Tensor) -> Tensor:
     assert isinstance(projection, nn.Linear)
     hidden = args[0].to(projection.weight.device).float()
-    logits = torch.cat(
-        [functional.linear(hidden, rows.float()) for rows in torch.split(projection.weight, VOCABULARY_ROWS)], dim=-1
-    )
+    pieces = torch.split(projection.weight, VOCABULARY_ROWS)
+    logits = torch.cat([functional.linear(hidden, rows.float()) for rows in pieces], dim=-1)
     return logits if projection.bias is None else logits + projection.bias.float()
