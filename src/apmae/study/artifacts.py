@@ -162,17 +162,17 @@ METRICS = Table(
 )
 IMPORTANCE = Table(
     "importance.parquet",
-    {  # of models fitted on the training split
+    {  # SHAP values of the training split's prompts, each by a model of its other groups
         "task": pl.String,
         "features": pl.String,  # what the model sees: "clusters" (the paper's), "row_statistics", ...
         "layer": pl.Int16,
         "head": pl.Int16,
-        "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
+        "max_difference": pl.Float64,  # between mean SHAP values per cluster of at least ten prompts
         "mean_positive": pl.Float64,  # mean of the positive SHAP values; 0 if there is none
         "mean_negative": pl.Float64,  # mean of the negative ones
         "mean_absolute": pl.Float64,  # mean of |SHAP|
         "mean_shap": pl.Float64,
-        "top_fraction": pl.Float64,  # fraction of the folds that rank the head in their top ten
+        "top_fraction": pl.Float64,  # fraction of the folds' models that rank the head in their top ten
         "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
     },
 )
