@@ -40,6 +40,21 @@ def test_heads_are_ranked_by_their_shap_values(selection, heads):
     assert rank_heads(IMPORTANCE, selection, np.random.default_rng(0)) == heads
 
 
+@pytest.mark.parametrize(
+    ("selection", "heads"),
+    [
+        ("positive_mean", [(1, 1), (0, 0)]),
+        ("negative_mean", [(0, 1)]),
+        ("neutral_mean", [(1, 0), (0, 0), (0, 1), (1, 1)]),
+    ],
+)
+def test_heads_are_ranked_by_their_mean_shap_value(selection, heads):
+    """Head (0, 1) has positive values too, and speaks against correct completions on average."""
+    means = [0.2, -0.3, 0.0, 0.4]
+    importance = IMPORTANCE.with_columns(mean_shap=pl.Series(means))
+    assert rank_heads(importance, selection, np.random.default_rng(0)) == heads
+
+
 def test_ties_and_random_draws_depend_on_the_generator_alone():
     silent = IMPORTANCE.with_columns(mean_absolute=0.0)
     orders = {tuple(rank_heads(silent, "neutral", np.random.default_rng(seed))) for seed in range(20)}

@@ -11,7 +11,8 @@ import yaml
 from pydantic import TypeAdapter
 
 from apmae.common.errors import ApmaeError
-from apmae.study.config import Section, StudyConfig
+from apmae.study.config import EncoderConfig, Section, StudyConfig
+from apmae.study.presets import PRESETS
 from apmae.study.study_file import dump_config, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,60 @@ def test_any_whole_number_may_have_an_exponent():
                 several = get_origin(field.annotation) is tuple
                 read = TypeAdapter(Annotated[field.annotation, field]).validate_python
                 assert read(["16e0"] if several else "16e0") in (16, (16,))
+
+
+PAPER = [(section, key) for section, keys in PRESETS["paper"].items() for key in keys]
+
+
+@pytest.mark.parametrize(("section", "key"), PAPER)
+def test_every_key_of_the_papers_preset_differs_from_its_default(study_file, section, key):
+    study_file.write_text("name: a\n")
+    plain, paper = (load_config(study_file, [f"preset={preset}"]) for preset in ("none", "paper"))
+    value = getattr(getattr(paper, section), key)
+    assert value == PRESETS["paper"][section][key]
+    assert value != getattr(getattr(plain, section), key)
+
+
+def test_the_preset_changes_the_keys_that_it_lists_and_no_others(study_file):
+    study_file.write_text("name: a\n")
+    plain, paper = (
+        load_config(study_file, [f"preset={preset}"]).model_dump() for preset in ("none", "paper")
+    )
+    assert (plain.pop("preset"), paper.pop("preset")) == ("none", "paper")
+    changed = [
+        (section, key)
+        for section, values in plain.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if value != paper[section][key]
+    ]
+    assert sorted(changed) == sorted(PAPER)
+
+
+def test_a_key_of_the_file_wins_over_the_preset(study_file):
+    study_file.write_text("name: a\npreset: paper\nencoder: {size: tiny}\nprompts: {tasks: eol}\n")
+    config = load_config(study_file, ["training.steps=7", "clustering.allow_single_cluster=no"])
+    assert (config.encoder.size, config.encoder.scaling) == ("tiny", "min_normalized")
+    assert (config.prompts.tasks, config.prompts.per_task) == (("eol",), 10_000)
+    assert (config.training.steps, config.training.batch_size) == (7, 480)
+    assert (config.clustering.allow_single_cluster, config.clustering.method) == (False, "umap_hdbscan")
+    given = StudyConfig(name="a", preset="paper", encoder=EncoderConfig(size="small"))
+    assert (given.encoder.size, given.encoder.row_tokens) == ("small", False)
+
+
+def test_a_resolved_study_with_a_preset_reads_back_as_it_was(study_file):
+    config = load_config(study_file, ["preset=paper", "encoder.scaling=absolute", "prediction.depth=4"])
+    written = yaml.safe_load(dump_config(config))
+    assert (written["preset"], written["encoder"]["scaling"]) == ("paper", "absolute")
+    assert written["clustering"]["method"] == "umap_hdbscan"
+    assert StudyConfig.model_validate(written) == config
+
+
+def test_an_unknown_preset_is_named(study_file):
+    with pytest.raises(ApmaeError, match=r"preset: .*'none' or 'paper' \(got 'papers'\)"):
+        load_config(study_file, ["preset=papers"])
+    with pytest.raises(ApmaeError, match="preset: "):
+        load_config(study_file, ["preset=[paper]"])
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "just words"])

@@ -193,7 +193,7 @@ CONDITIONS = Table(
         "condition": pl.Int32,  # row number
         "task": pl.String,
         "importance": pl.String,  # `features` of importance.parquet; of random and greedy heads the first
-        "selection": pl.String,  # "positive", "negative", "neutral", "random", "greedy"
+        "selection": pl.String,  # see `apmae.vocabulary.Selection`
         "operation": pl.String,  # "zero", "mean", "scale"
         "factor": pl.Float32,  # what is left of a head's output; 0 unless the operation is "scale"
         "seed": pl.Int16,  # number of the random selection's seed; 0 for the others

@@ -22,13 +22,16 @@ from pydantic import (
 )
 
 from apmae.languages import language_named
+from apmae.study.presets import with_preset
 from apmae.vocabulary import (
     BLOCKS,
     ClusteringMethod,
     DecoderContext,
     EncodePatches,
     EncoderSize,
+    HeadsDrawnPer,
     OperationName,
+    Preset,
     PromptFormat,
     Readout,
     Scaling,
@@ -260,6 +263,10 @@ class TrainingConfig(Section):
     """AdamW's, with betas (0.9, 0.95)."""
     head_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Fraction of every layer's heads taken from one prompt."""
+    heads_drawn_per: HeadsDrawnPer = "batch"
+    """`prompt`: every prompt has its own draw of heads (the paper's). A forward pass then captures nearly all
+    heads and most patterns are dropped. `batch`: the prompts of a forward pass share a draw, and only these
+    heads are captured."""
     correct_only: bool = True
     """Train on the patterns of correct completions only."""
     prompts_per_round: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 64
@@ -355,6 +362,9 @@ class PredictionConfig(Section):
     """CatBoost's tree depth."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """CatBoost's learning rate."""
+    early_stopping_rounds: Positive | None = None
+    """CatBoost stops once so many trees in a row have not lowered the loss on a random tenth of its training
+    prompts, which it is then not fitted on (the paper's split); off by default."""
     processes: Positive | None = None
     """Worker processes; all cores by default. Results do not depend on it."""
 
@@ -401,8 +411,10 @@ class InterventionConfig(Section):
         "random",
         "greedy",
     )
-    """How heads are chosen. `positive`, `negative`, `neutral`: by SHAP values (the paper's). `random`: the
-    control. `greedy`: one by one, each time the head whose zero ablation helps tuning prompts most."""
+    """How heads are chosen. `positive`, `negative`, `neutral`: by the mean of a head's positive SHAP values,
+    of its negative ones, and of their sizes. `positive_mean`, `negative_mean`, `neutral_mean`: by its mean
+    SHAP value (the paper's). `random`: the control. `greedy`: one by one, each time the head whose zero
+    ablation helps tuning prompts most."""
     operations: tuple[OperationName, ...] = ("zero", "mean", "scale")
     """What is done to a head's output: zero ablation (the paper's), mean ablation (its mean over tuning
     prompts), or scaling by a factor. Greedy selection uses zero ablation."""
@@ -457,6 +469,9 @@ class StudyConfig(Section):
     """Name of the study and of its directory."""
     seed: Annotated[WholeNumber, Field(ge=0)] = 0
     """Every random draw derives from it."""
+    preset: Preset = "none"
+    """`paper`: keys that the file does not set have the paper's values instead of the defaults. They are
+    listed at the end of this page; docs/paper.md compares a study with the paper."""
     directory: Path | None = None
     """Where the study lives; `runs/<name>` by default."""
     target: TargetConfig = TargetConfig()
@@ -469,6 +484,11 @@ class StudyConfig(Section):
     prediction: PredictionConfig = PredictionConfig()
     intervention: InterventionConfig = InterventionConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_preset(cls, values: Any) -> Any:
+        return with_preset(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _random_clusters_made(self) -> Self:

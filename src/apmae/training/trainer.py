@@ -227,8 +227,8 @@ class Trainer:
         device = self.accelerator.device
         tokens = concatenate(
             [
-                capture_tokens(target, batches[start : start + size], heads, self.model.config, device)
-                for start in range(0, len(batches), size)
+                capture_tokens(target, batch, [heads] * len(batch), self.model.config, device)
+                for batch in (batches[start : start + size] for start in range(0, len(batches), size))
             ]
         )
         noise = torch.rand(tokens.patches.shape[:2], generator=generator)
