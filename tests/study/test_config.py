@@ -178,6 +178,12 @@ def test_a_resolved_study_with_a_preset_reads_back_as_it_was(study_file):
     assert StudyConfig.model_validate(written) == config
 
 
+def test_the_study_of_the_page_about_the_paper_is_one():
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    study = StudyConfig.model_validate(yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]))
+    assert (study.preset, study.clustering.allow_single_cluster) == ("paper", True)
+
+
 def test_an_unknown_preset_is_named(study_file):
     with pytest.raises(ApmaeError, match=r"preset: .*'none' or 'paper' \(got 'papers'\)"):
         load_config(study_file, ["preset=papers"])
