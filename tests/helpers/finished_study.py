@@ -418,6 +418,14 @@ def _write_history(study: Study, generator: np.random.Generator) -> None:
 def _write_records(study: Study) -> None:
     record = {
         "seed": 7,
+        "weights": {
+            "summary": "Made-1, 4-bit Q4_1, SHA-256 0123456789ab…",
+            "general_name": "A Run's Name",
+            "quantisation": "Q4_1",
+            "sha256": {"Made-1.Q4_1.gguf": "0123456789ab" + 52 * "c"},
+            "digest": 64 * "d",
+            "instead_of": "Other.gguf of the package made_up",
+        },
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "uncommitted_changes": False,
         "python": "3.11.9",

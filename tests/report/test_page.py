@@ -80,6 +80,13 @@ def test_figures_are_saved_and_counted(hostile_study: Study) -> None:
     assert names == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
 
 
+def test_the_page_says_which_weights_the_target_has(html: str) -> None:
+    text = " ".join(Page(html).text.split())
+    assert "(Made-1, 4-bit Q4_1, SHA-256 0123456789ab…)" in text
+    assert "named “A Run's Name” in its file, in place of Other.gguf of the package made_up" in text
+    assert f"Made-1.Q4_1.gguf, SHA-256 0123456789ab{52 * 'c'}" in text
+
+
 def test_pictures_are_embedded_and_described(html: str) -> None:
     images = Page(html).attributes("img")
     assert len(images) == len(FIGURES) + 5  # five tiles and their colour scale, for the gallery's one

@@ -50,12 +50,16 @@ def run(
     _refuse_several_processes(only)
     distributed.join(config.target.device)
     if distributed.is_main():
-        Study.create(config).write_provenance()
+        Study.create(config)
     else:
         progress, announce = silent, lambda _line: None
     distributed.barrier()
     study = Study.of(config)
     inputs = Inputs(study.config)
+    if not _weights_record(study, inputs):
+        _ = inputs.target  # from the hub: its weights, which the keys depend on, are not here yet
+    if distributed.is_main():
+        study.write_provenance(_weights_record(study, inputs))
     keys = stage_keys(study, inputs)
     for stage in STAGES:
         if only is not None and stage.name != only:
@@ -83,7 +87,8 @@ def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
     for stage in STAGES:
         read: dict[str, str] = {name: keys[name] for name in stage.needs}
         if stage.name == "prompts":
-            read = {"corpus": _corpus_fingerprint(study, inputs)}
+            weights = _weights_record(study, inputs).get("digest", "")
+            read = {"corpus": _corpus_fingerprint(study, inputs), "weights": weights}
         if stage.name == "report":
             read |= _evaluation_fingerprint(study)
         keys[stage.name] = stage_key(study.config, stage.sections, read)
@@ -110,6 +115,7 @@ def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
     }
     if stage.name == "prompts":
         record["corpus"] = context.corpus.fingerprint
+        record["weights"] = context.inputs.weights.record()
     distributed.barrier()
     if distributed.is_main():
         context.study.mark_done(stage.name, record)
@@ -144,6 +150,18 @@ def _corpus_fingerprint(study: Study, inputs: Inputs) -> str:
         if marker is None:
             raise
         return str(marker["corpus"])
+
+
+def _weights_record(study: Study, inputs: Inputs) -> dict[str, Any]:
+    """The target's weights, as recorded where they are gone since prompts were made; empty if unknown."""
+    try:
+        found = inputs.weights
+    except ApmaeError:
+        found = None
+    if found is not None and found.files:
+        return found.record()
+    recorded: dict[str, Any] = (study.marker("prompts") or {}).get("weights", {})
+    return recorded
 
 
 def _evaluation_fingerprint(study: Study) -> dict[str, str]:

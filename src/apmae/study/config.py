@@ -106,7 +106,8 @@ class TargetConfig(Section):
     without_effect = frozenset({"device"})
 
     model: str = "smollm2-135m"
-    """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`, `java-fim-4m`, `java-fim-12m`)."""
+    """Hub id, directory, `.gguf` file, or alias (`java-fim-4m`, `java-fim-12m`, and `smollm2-135m`, which is
+    SmolLM2-135M-Instruct in 4 bits, Q4_1)."""
     dtype: TargetPrecision = "auto"
     """Precision of the weights; scores and patterns are float32 in every case. `auto`: bfloat16 where the
     device computes it natively, else float32. A study writes what `auto` stands for into its directory

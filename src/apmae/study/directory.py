@@ -202,14 +202,16 @@ class Study:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What made this study: versions, machine, commit and seed."""
+        """What made this study: the target's weights, versions, machine, commit and seed."""
         found: dict[str, Any] = json.loads(self._existing(PROVENANCE).read_text(encoding="utf-8"))
         return found
 
-    def write_provenance(self) -> None:
-        """Record what made this study: versions, machine, commit and seed."""
+    def write_provenance(self, weights: Mapping[str, Any]) -> None:
+        """Record what made this study, see `apmae.study.provenance`."""
         with self.writing(PROVENANCE) as path:
-            path.write_text(json.dumps(provenance_of(self.config), indent=2) + "\n", encoding="utf-8")
+            path.write_text(
+                json.dumps(provenance_of(self.config, weights), indent=2) + "\n", encoding="utf-8"
+            )
 
     def _arrays(self, name: str) -> zarr.Group:
         import zarr
