@@ -99,7 +99,7 @@ def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
     targets = {str(attributes["href"]) for attributes in page.attributes("a")}
     ids = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
     inside = {target for target in targets if target.startswith("#")}
-    assert len(inside) == 9
+    assert len(inside) == 10
     assert inside <= ids
     assert all(hostile_study.path(files.REPORT).joinpath(target).exists() for target in targets - inside)
 
@@ -110,6 +110,16 @@ def test_folds_of_groups_have_their_own_tables_without_clusters(html: str) -> No
     assert tables.count("<table") == 3  # accuracy, AUROC, and its difference from confidence
     assert "row statistics" in tables
     assert "clusters" not in tables
+
+
+def test_the_papers_measures_have_their_tables(small_study: Callable[..., Study]) -> None:
+    study = small_study()
+    crossed = study.predictions.with_columns(protocol=pl.lit("cross_validation"))
+    study.write(files.PREDICTIONS, pl.concat([study.predictions, crossed]))
+    text = " ".join(make(study)[1].text.split())
+    for title in ("over the folds of the cross-validation", "means over tasks", "Collapse: the fewest heads"):
+        assert title in text
+    assert "docs/paper.md" in text
 
 
 def test_page_says_how_it_was_made(html: str) -> None:
@@ -163,7 +173,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 12, "sections": 9, "reconstructions": 0}
+    assert counts == {"figures": 12, "sections": 10, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
