@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+import numpy as np
 import polars as pl
 import pytest
 from helpers.finished_study import SMALL, build_study, evaluation, make_reconstructions
@@ -210,6 +211,27 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
     assert counts == {"figures": 5, "sections": 9, "reconstructions": 1}
     assert "Nothing was predicted." in page.text
     assert "No intervention was run." in page.text
+
+
+def test_members_of_a_cluster_and_noise_are_drawn_where_there_is_a_target(
+    small_study: Callable[..., Study],
+) -> None:
+    study = small_study(tasks=("eol", "noise"))
+    asked = []
+
+    def patterns_of(prompt: int, heads: list[tuple[int, int]]) -> np.ndarray:
+        asked.append((prompt, *heads))
+        return np.tril(np.ones((len(heads), 64, 64), np.float16))
+
+    write_report(study, [], "0123456789abcdef", silent, patterns_of)
+    page = Page(study.path(files.REPORT_INDEX).read_text(encoding="utf-8"))
+    assert study.path("report/figures/cluster_members.svg").exists()
+    assert "figures 2 (b) and 2 (c)" in page.text
+    tasks = dict(study.study_prompts.select("prompt_id", "task").iter_rows())
+    members, noise = asked[:-5], asked[-5:]
+    assert 1 <= len(members) <= 5
+    assert len({head for _, head in members}) == 1
+    assert [tasks[prompt] for prompt, _ in noise] == ["noise"] * 5
 
 
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 import polars as pl
 
 from apmae.autoencoder.reconstruction import Reconstruction
+from apmae.clustering import PatternSource
 from apmae.prediction.features import CONFIDENCE
 from apmae.report import summaries
 from apmae.report.chosen import chosen_effects
@@ -30,6 +31,8 @@ class ReportData:
     study: Study
     reconstructions: list[Reconstruction]
     key: str
+    patterns_of: PatternSource | None = None
+    """Makes patterns of study prompts, scaled as the encoder sees them; None without a target."""
 
     @property
     def config(self) -> StudyConfig:
