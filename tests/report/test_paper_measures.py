@@ -92,6 +92,21 @@ def test_effects_are_means_over_tasks_and_count_changed_predictions():
     assert (row["changed_correct"], row["changed_incorrect"]) == (0.5, 0.5)
 
 
+def test_effects_are_ordered_by_selection_then_heads():
+    rows = [
+        outcome(0, True, True, BEFORE, task=task, selection=selection, n_heads=heads)
+        for task, counts in (("eol", (5, 1)), ("random", (20, 5)))
+        for selection in ("positive", "negative")
+        for heads in counts
+    ]
+    effects = effects_over_tasks(paper_conditions(INTERVENTIONS.of_rows(rows), prompts(1), "clusters"))
+    assert effects.select("selection", "n_heads", "tasks").rows() == [
+        (selection, heads, tasks)
+        for selection in ("positive", "negative")
+        for heads, tasks in ((1, 1), (5, 2), (20, 1))
+    ]
+
+
 def lost(task: str, selection: str, by_heads: dict[int, int], count: int = 40) -> list[dict[str, object]]:
     """Correct prompts of which the first ones are lost under so many heads."""
     return [

@@ -82,7 +82,9 @@ def effects_over_tasks(conditions: pl.DataFrame) -> pl.DataFrame:
         changed_incorrect=pl.col("changed").filter(~correct).mean(),
     )
     changed = of_tasks.group_by(by).agg(pl.col("changed_correct", "changed_incorrect").mean())
-    return _over(of_tasks, by, "tasks", "net_change").join(changed, on=by, maintain_order="left")
+    effects = _over(of_tasks, by, "tasks", "net_change").join(changed, on=by, maintain_order="left")
+    order = pl.Enum(effects["selection"].unique(maintain_order=True))
+    return effects.sort(pl.col("selection").cast(order), "n_heads")
 
 
 def collapses(conditions: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -77,9 +77,10 @@ def gallery(
     patterns: Sequence[NDArray[np.floating]], names: Sequence[str], columns: int, title: str
 ) -> Figure:
     """Named patterns in one figure, row by row (paper figure 2)."""
+    row_inches = style.WIDTH_INCHES / columns
     columns = min(columns, len(patterns))
     rows = math.ceil(len(patterns) / columns)
-    figure = Figure(figsize=(style.WIDTH_INCHES, 2.5 * rows + 1.1))
+    figure = Figure(figsize=(style.WIDTH_INCHES, row_inches * rows + 1.1))
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, values, name in zip(panels, patterns, names, strict=False):
         draw_pattern(axes, values)

@@ -6,8 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from apmae.figures import style
-from apmae.figures.head_maps import task_maps
-from apmae.figures.wording import readable
+from apmae.figures.head_maps import panel_title, task_maps
 from apmae.prediction.importance import MIN_CLUSTER_PROMPTS
 from apmae.report import summaries
 from apmae.report.data import CLUSTERS, TOP_HEADS, ReportData, by_task
@@ -66,9 +65,8 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
     label = "Largest difference of mean\nSHAP values (log-odds)"
     figure, panels = task_maps(table, "max_difference", shape, label)
     for task, axes in panels.items():
-        agreement = table.filter(pl.col("task") == task)["rank_correlation"].fill_nan(None).first()
-        if isinstance(agreement, float):
-            axes.set_title(f"{readable(task)} ({agreement:.2f})")
+        of_task = table.filter(pl.col("task") == task, pl.col("rank_correlation").is_not_nan())
+        axes.set_title(panel_title(task, *of_task["rank_correlation"].head(1)))
         marked = top.filter(pl.col("task") == task)
         axes.plot(
             marked["head"], marked["layer"], "o", markersize=6.5, fillstyle="none", color=style.PALETTE[1]
