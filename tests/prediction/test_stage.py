@@ -15,6 +15,7 @@ from apmae.clustering import stage as clustering_stage
 from apmae.common.errors import ApmaeError
 from apmae.prediction import metrics, stage
 from apmae.prediction.features import SHUFFLED, PassFeatures, StoredFeatures, feature_sets, measured_sets
+from apmae.prediction.measurement import AUROC_VARIANTS
 from apmae.prediction.metrics import RATE_DEPENDENT, weights_at_rate
 from apmae.prediction.predictor import load_predictors
 from apmae.prediction.stage import labels
@@ -94,7 +95,7 @@ def test_tables_have_every_row(finished):
     grouped = measured_sets(study.config, "grouped_cross_validation")
     assert {"confidence", "row_statistics", "cls_encodings", "confidence+row_statistics"} < set(grouped)
     assert set(sets) - set(grouped) == {"clusters", "confidence+clusters", SHUFFLED}
-    n_metrics = len(metrics.METRIC_FUNCTIONS) + len(RATE_DEPENDENT)
+    n_metrics = len(metrics.METRIC_FUNCTIONS) + len(AUROC_VARIANTS) + len(RATE_DEPENDENT)
     assert study.metrics.height == (2 * len(sets) + len(grouped)) * n_metrics
     assert study.importance.select("task", "features", "layer", "head").rows() == [
         ("eol", features, layer, head)

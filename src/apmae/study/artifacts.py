@@ -162,7 +162,14 @@ METRICS = Table(
         "difference": pl.Float64,  # value minus that of the feature set `confidence`
         "difference_low": pl.Float64,  # 95% interval of the difference, the same resamples for both
         "difference_high": pl.Float64,
-        "prompts": pl.Int32,  # prompts the value is over
+        "difference_p": pl.Float64,  # two-sided bootstrap p-value of the difference
+        "difference_p_holm": pl.Float64,  # Holm-corrected over the tasks
+        "over_strong": pl.Float64,  # value minus that of the feature set `strong`; the same columns
+        "over_strong_low": pl.Float64,
+        "over_strong_high": pl.Float64,
+        "over_strong_p": pl.Float64,
+        "over_strong_p_holm": pl.Float64,
+        "prompts": pl.Int32,  # prompts the value is over; `auroc_of_kind` leaves some out
     },
 )
 IMPORTANCE = Table(
