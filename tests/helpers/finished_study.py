@@ -26,17 +26,26 @@ FEATURES = {
     "row_statistics": 0.25,
     "confidence+clusters": 0.29,
     "confidence+row_statistics": 0.31,
+    "strong+clusters": 0.35,
+    "strong+row_statistics": 0.36,
     "confidence+clusters+row_statistics+cls_encodings": 0.32,
     "prior": 0.0,
+    "file_memory": 0.0,
     "confidence": 0.27,
+    "token_kind": 0.15,
     "hidden_state": 0.1,
+    "strong": 0.34,
+    "confidence+token_kind": 0.28,
     "shuffled_labels": 0.0,
 }
 METRICS = {
     "accuracy": 0.8,
     "auroc": 1.0,
+    "within_group_auroc": 1.0,
+    "auroc_of_kind": 0.9,
     "balanced_accuracy": 0.8,
     "auprc": 1.0,
+    "prr_at_base_rate": 1.0,
     "brier_skill_at_base_rate": 0.5,
     "ece_at_base_rate": -1.0,
     "aurc_at_base_rate": -1.0,
@@ -187,11 +196,11 @@ def condition(
 def metrics(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     """(task, features, metric, value, low, high), held out, over 40 prompts.
 
-    The difference from confidence and its interval may follow.
+    The difference from confidence, its interval and p-values may follow, and then those from `strong`.
     """
-    unknown = (float("nan"),) * 3
+    unknown = (float("nan"),) * 10
     full = [
-        (task, "held_out", features, *rest, *unknown[: 7 - len(rest)], 40) for task, features, *rest in rows
+        (task, "held_out", features, *rest, *unknown[: 14 - len(rest)], 40) for task, features, *rest in rows
     ]
     return files.METRICS.of_rows(full)
 
@@ -288,8 +297,8 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
         for protocol, half in (("cross_validation", 0.04), ("held_out", 0.08)):
             for features, lift in FEATURES.items():
                 for metric, scale in METRICS.items():
+                    gap = easiness * scale
                     value = 0.5 + lift * scale * easiness + (lift > 0) * generator.normal(0, 0.02)
-                    difference = (lift - FEATURES["confidence"]) * scale * easiness
                     rows.append(
                         {
                             "task": task,
@@ -299,9 +308,10 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
                             "value": value,
                             "low": value - half * (lift > 0),
                             "high": value + half * (lift > 0),
-                            "difference": difference,
-                            "difference_low": difference - half / 2,
-                            "difference_high": difference + half / 2,
+                            **_difference(
+                                "difference", lift - FEATURES["confidence"], easiness * scale, half
+                            ),
+                            **_difference("over_strong", lift - FEATURES["strong"], gap, half),
                             "prompts": 120 if protocol == "cross_validation" else 30,
                         }
                     )
@@ -310,6 +320,14 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
         pl.col("protocol") == "cross_validation", ~pl.col("features").str.contains("clusters")
     )
     return pl.concat([table, crossed.with_columns(protocol=pl.lit("grouped_cross_validation"))])
+
+
+def _difference(name: str, lift: float, scale: float, half: float) -> dict[str, float]:
+    """A difference with its interval; significant where that excludes zero."""
+    value = lift * scale
+    p = 0.01 if abs(value) > half / 2 else 0.4
+    ends = {"": value, "_low": value - half / 2, "_high": value + half / 2, "_p": p, "_p_holm": min(1, 4 * p)}
+    return {name + ending: number for ending, number in ends.items()}
 
 
 def _importance(

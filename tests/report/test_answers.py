@@ -18,15 +18,25 @@ TOP = pl.DataFrame(
     }
 )
 NO_TOP = TOP.clear()
-AUROC = {"clusters": 0.6, "confidence": 0.8, "confidence+clusters": 0.81}
+AUROC = {
+    "clusters": 0.6,
+    "confidence": 0.8,
+    "confidence+clusters": 0.81,
+    "strong": 0.85,
+    "strong+row_statistics": 0.95,
+}
 
 
 def held_out(values: dict[str, float], half: float = 0.05) -> pl.DataFrame:
+    """One task; a difference of more than `half` is significant."""
     rows = []
     for name, value in values.items():
-        more = value - values.get("confidence", 0.5)
-        interval, paired = (value - half, value + half), (more - half, more + half)
-        rows.append(("eol", name, "auroc", value, *interval, more, *paired))
+        differences: list[float] = []
+        for reference in ("confidence", "strong"):
+            more = value - values.get(reference, float("nan"))
+            p = 0.01 if abs(more) > half else 0.5
+            differences += [more, more - half, more + half, p, p]
+        rows.append(("eol", name, "auroc", value, value - half, value + half, *differences))
     return metrics_table(metrics(rows), "held_out")
 
 
@@ -47,16 +57,25 @@ def test_heads_that_lead_several_tasks_are_named_once() -> None:
 def test_clusters_that_lose_to_confidence_are_said_to() -> None:
     _, prediction, _ = answers(TOP, held_out(AUROC), best("gr"), NONE_CHOSEN)
     assert prediction.headline == "Clusters alone reach an AUROC of 0.60 on held-out groups."
-    assert "do not beat the target's own confidence, which does better in the one task, clearly in 1" in (
-        prediction.detail
+    assert (
+        "The AUROC of clusters is significantly above that of confidence in no task, significantly below in "
+        "the one task (-0.200)." in prediction.detail
     )
-    assert "Adding them to confidence raises AUROC in the one task, clearly in none" in prediction.detail
+    assert (
+        "With clusters, the AUROC of confidence is significantly above without in no task, significantly "
+        "below in no task (+0.010)." in prediction.detail
+    )
+    assert (
+        "With row statistics, the AUROC of all that needs no attention is significantly above without in the "
+        "one task, significantly below in no task (+0.100)." in prediction.detail
+    )
+    assert prediction.detail.endswith("two-sided bootstrap over groups, Holm-corrected over tasks.")
 
 
 def test_clusters_that_beat_confidence_are_said_to() -> None:
     _, prediction, _ = answers(TOP, held_out({"clusters": 0.8, "confidence": 0.6}), best("gr"), NONE_CHOSEN)
-    assert "They beat the target's own confidence in the one task, clearly in 1" in prediction.detail
-    assert "Adding" not in prediction.detail
+    assert "clusters is significantly above that of confidence in the one task" in prediction.detail
+    assert "With " not in prediction.detail
 
 
 def test_zeroing_is_told_with_its_interval_and_the_caveat() -> None:

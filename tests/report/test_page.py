@@ -23,6 +23,7 @@ FIGURES = {
     "reconstruction",
     "importance",
     "mean_shap",
+    "attention_adds",
     "reliability",
     "risk_coverage",
     "intervention_overview",
@@ -108,7 +109,7 @@ def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
 def test_folds_of_groups_have_their_own_tables_without_clusters(html: str) -> None:
     start = html.index("<table", html.index("Cross-validation over groups"))
     tables = html[start : html.index("</details>", start)]
-    assert tables.count("<table") == 3  # accuracy, AUROC, and its difference from confidence
+    assert tables.count("<table") == 6  # accuracy, three AUROCs, and differences from confidence and strong
     assert "row statistics" in tables
     assert "clusters" not in tables
 
@@ -174,7 +175,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 12, "sections": 10, "reconstructions": 0}
+    assert counts == {"figures": 13, "sections": 10, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -194,7 +195,7 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
     study.write(files.METRICS, metrics)
     counts, page, _ = make(study)
-    assert counts["figures"] == 14
+    assert counts["figures"] == 15
     assert "Not measured on held-out groups." in page.text
     assert "n/a" in page.text
     assert "identifiers: 18 conditions" in page.text
@@ -237,7 +238,7 @@ def test_members_of_a_cluster_and_noise_are_drawn_where_there_is_a_target(
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
-    assert counts["figures"] == 14
+    assert counts["figures"] == 15
     assert "Head L0H0 leads for eol." in page.text
 
 

@@ -166,8 +166,10 @@ def test_metrics_table_puts_metrics_side_by_side_and_marks_the_best() -> None:
 def test_metrics_table_of_another_protocol_is_empty() -> None:
     table = summaries.metrics_table(metrics([("eol", "prior", "auroc", 0.5, 0.5, 0.5)]), "cross_validation")
     assert table.is_empty()
-    endings = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_best")
-    assert {"task", "features", "prompts", *(f"auroc{ending}" for ending in endings)} == set(table.columns)
+    differences = ("", "_low", "_high", "_p_holm")
+    endings = ("", "_low", "_high", "_best", *(f"_difference{ending}" for ending in differences))
+    expected = {f"auroc{ending}" for ending in (*endings, *(f"_over_strong{end}" for end in differences))}
+    assert {"task", "features", "prompts", *expected} == set(table.columns)
 
 
 def test_the_smallest_error_is_the_best_and_shuffled_labels_do_not_compete() -> None:
@@ -189,20 +191,109 @@ def test_the_smallest_error_is_the_best_and_shuffled_labels_do_not_compete() -> 
     ]
 
 
-def test_compare_with_confidence_counts_clear_and_unclear_wins() -> None:
+VALUE = (0.8, 0.7, 0.9)
+"""AUROC and its interval."""
+
+
+def test_compare_counts_significant_differences_after_holms_correction() -> None:
+    nan = float("nan")
     rows = [
-        ("a", "clusters", "auroc", 0.8, 0.75, 0.85, 0.2, 0.1, 0.3),
-        ("b", "clusters", "auroc", 0.62, 0.55, 0.68, 0.02, -0.02, 0.06),
-        ("c", "clusters", "auroc", 0.5, 0.45, 0.55, -0.2, -0.3, -0.1),
-        ("d", "clusters", "auroc", float("nan"), 0.0, 0.0),
-        ("a", "confidence", "auroc", 0.6, 0.55, 0.65, 0.0, 0.0, 0.0),
+        ("a", "clusters", "auroc", 0.8, 0.75, 0.85, 0.2, 0.1, 0.3, 0.002, 0.008, -0.1, -0.2, 0.0, 0.1, 0.1),
+        ("b", "clusters", "auroc", 0.62, 0.55, 0.68, 0.02, 0.01, 0.06, 0.03, 0.06, 0.1, 0.0, 0.2, 0.1, 0.1),
+        (
+            "c",
+            "clusters",
+            "auroc",
+            0.5,
+            0.45,
+            0.55,
+            -0.2,
+            -0.3,
+            -0.1,
+            0.002,
+            0.008,
+            0.1,
+            0.0,
+            0.2,
+            0.002,
+            0.004,
+        ),
+        ("d", "clusters", "auroc", nan, 0.0, 0.0),
+        ("a", "confidence", "auroc", 0.6, 0.55, 0.65, 0.0, 0.0, 0.0, 1.0, 1.0),
     ]
     table = summaries.metrics_table(metrics(rows), "held_out")
-    assert summaries.compare_with_confidence(table, "clusters", "auroc") == summaries.Comparison(
-        tasks=3, higher=2, clearly_higher=1, lower=1, clearly_lower=1
-    )
-    assert summaries.compare_with_confidence(table, "margin", "auroc") is None
-    assert summaries.compare_with_confidence(table, "clusters", "accuracy") is None
+    found = summaries.compare(table, "clusters", "auroc", "difference")
+    assert found == summaries.Comparison(tasks=3, above=1, below=1, least=-0.2, most=0.2)
+    found = summaries.compare(table, "clusters", "auroc", "over_strong")
+    assert found == summaries.Comparison(tasks=3, above=1, below=0, least=-0.1, most=0.1)
+    assert summaries.compare(table, "margin", "auroc", "difference") is None
+    assert summaries.compare(table, "clusters", "accuracy", "difference") is None
+    assert summaries.compare(table, "confidence", "auroc", "over_strong") is None
+
+
+def test_gains_are_of_single_blocks_over_each_reference() -> None:
+    rows = [
+        (
+            "a",
+            "confidence+row_statistics",
+            "auroc",
+            0.8,
+            0.7,
+            0.9,
+            0.2,
+            0.1,
+            0.3,
+            0.002,
+            0.008,
+            0.4,
+            0,
+            0,
+            0,
+            0,
+        ),
+        (
+            "a",
+            "strong+row_statistics",
+            "auroc",
+            0.8,
+            0.7,
+            0.9,
+            0.3,
+            0.2,
+            0.4,
+            0.002,
+            0.008,
+            0.1,
+            -0.1,
+            0.3,
+            0.4,
+            0.8,
+        ),
+        (
+            "a",
+            "strong+clusters+row_statistics",
+            "auroc",
+            0.8,
+            0.7,
+            0.9,
+            0.3,
+            0.2,
+            0.4,
+            0,
+            0,
+            0.1,
+            0,
+            0.3,
+            0,
+            0,
+        ),
+    ]
+    found = summaries.gains(summaries.metrics_table(metrics(rows), "held_out"))
+    assert found.rows() == [
+        ("confidence", "row_statistics", "a", 0.2, 0.1, 0.3, True),
+        ("strong", "row_statistics", "a", 0.1, -0.1, 0.3, False),
+    ]
+    assert summaries.gains(summaries.metrics_table(metrics([]), "held_out")).is_empty()
 
 
 def test_top_heads_are_the_largest_differences_of_each_task() -> None:

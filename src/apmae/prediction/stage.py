@@ -28,7 +28,8 @@ from apmae.prediction.features import (
     measured_sets,
     take,
 )
-from apmae.prediction.measurement import Rates, measure
+from apmae.prediction.learned import starts_a_hole
+from apmae.prediction.measurement import Prompts, Rates, measure, with_holm
 from apmae.prediction.metrics import Scored
 from apmae.prediction.predictor import fit_predictor, predictor_path
 from apmae.prediction.protocols import Split, cross_validation, group_folds, held_out
@@ -74,7 +75,7 @@ def run(context: Context) -> dict[str, object]:
         for task, protocol in product(tasks, get_args(Protocol))
     }
     compute_parts(_measure, measured, progress, "metrics", processes=processes)
-    study.write(METRICS, pl.concat([pl.read_parquet(path) for path in measured]))
+    study.write(METRICS, with_holm(pl.concat([pl.read_parquet(path) for path in measured])))
     importance = pl.concat([pl.read_parquet(path) for path in explained])
     study.write(IMPORTANCE, importance)
     calibration = pl.concat([pl.read_parquet(path) for path in calibrated])
@@ -156,10 +157,14 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
             chosen["probability"].to_numpy().astype(np.float64),
             chosen["fold"].to_numpy().astype(np.int64),
         )
+    first = prompts["next_token_id"].to_numpy()
     tried = study.scan(TASKS).filter(task=task).select("base_rate").collect()
     rates = Rates(float(np.mean(prompts["correct"].to_numpy())), tried["base_rate"].item())
     seed = derive_seed(study.config.seed, "prediction", task, "bootstrap")
-    table = measure(sets, _group_numbers(tested), rates, seed)
+    of_kind = np.zeros(len(prompts), dtype=np.bool_)
+    for train, test in _splits(study, task, prompts, protocol):
+        of_kind[test] = starts_a_hole(prompts["predicted_id"].to_numpy()[test], first[train])
+    table = measure(sets, Prompts(_group_numbers(tested), of_kind[rows]), rates, seed)
     return table.select(pl.lit(task).alias("task"), pl.lit(protocol).alias("protocol"), pl.all())
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from apmae.autoencoder.reconstruction import Reconstruction
 from apmae.clustering import PatternSource
-from apmae.prediction.features import CONFIDENCE
+from apmae.prediction.features import CONFIDENCE, STRONG
 from apmae.report import summaries
 from apmae.report.chosen import chosen_effects
 from apmae.study import Study
@@ -97,8 +97,8 @@ class ReportData:
 
     @property
     def feature_sets(self) -> list[str]:
-        """The feature sets of the study, with confidence first."""
-        return list(dict.fromkeys((CONFIDENCE, *self.config.prediction.features)))
+        """The feature sets of the study, behind confidence and all that needs no attention."""
+        return list(dict.fromkeys((CONFIDENCE, STRONG, *self.config.prediction.features)))
 
     def in_task_order(self, table: pl.DataFrame) -> pl.DataFrame:
         """The table with its tasks in the config's order. Other tasks come last."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import polars as pl
 from scipy import stats
 
-from apmae.prediction.features import SHUFFLED
+from apmae.prediction.features import HEAD_BLOCKS, SHUFFLED
+from apmae.prediction.measurement import REFERENCES
 
 Z_95 = 1.959963984540054
 """Half-width of the central 95% of a standard normal distribution."""
@@ -20,22 +21,28 @@ Z_95 = 1.959963984540054
 VARIANT = ("importance", "operation", "factor")
 CONDITION = ("selection", "n_heads", *VARIANT)
 
+SIGNIFICANCE = 0.05
+"""Holm-corrected p-values below it are called significant."""
+
 LOWER_IS_BETTER = ("brier", "ece", "aurc")
 """Metrics whose smallest value is the best, also in their base-rate variants."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Number of tasks in which a feature set does better than the target's own confidence.
+    """How a feature set differs from another one over the tasks.
 
-    "Clearly" means that the 95% interval of the paired difference excludes zero.
+    Attributes:
+        tasks: in which both were measured.
+        above, below: tasks in which the difference is significant, after Holm's correction over tasks.
+        least, most: the smallest and the largest difference.
     """
 
     tasks: int
-    higher: int
-    clearly_higher: int
-    lower: int
-    clearly_lower: int
+    above: int
+    below: int
+    least: float
+    most: float
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -62,17 +69,12 @@ def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
 
     Returns:
         `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high`, the same for
-        `m_difference` from confidence, and `m_best`, true if no other feature set of the task has a
-        better value.
+        `m_difference` from confidence and `m_over_strong`, with `m_difference_p_holm` and
+        `m_over_strong_p_holm`, and `m_best`, true if no other feature set of the task has a better value.
     """
-    suffixes = {
-        "value": "",
-        "low": "_low",
-        "high": "_high",
-        "difference": "_difference",
-        "difference_low": "_difference_low",
-        "difference_high": "_difference_high",
-    }
+    endings = ("", "_low", "_high", "_p_holm")
+    differences = [reference + ending for reference in REFERENCES for ending in endings]
+    suffixes = {"value": "", "low": "_low", "high": "_high", **{name: f"_{name}" for name in differences}}
     long = metrics.filter(pl.col("protocol") == protocol)
     long = long.with_columns(pl.col(*suffixes).fill_nan(None))
     names = metrics["metric"].unique(maintain_order=True).to_list()
@@ -86,25 +88,54 @@ def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
     return table.with_columns(best)
 
 
-def compare_with_confidence(table: pl.DataFrame, features: str, metric: str) -> Comparison | None:
-    """Count the tasks of a `metrics_table` in which `features` has a larger `metric` than confidence.
+def compare(table: pl.DataFrame, features: str, metric: str, reference: str) -> Comparison | None:
+    """How `features` differs from a reference in a `metrics_table`.
+
+    Args:
+        reference: `difference`, which is from confidence, or `over_strong`.
 
     Returns:
         None if no task has both values.
     """
-    difference = f"{metric}_difference"
+    difference = f"{metric}_{reference}"
     if difference not in table.columns:
         return None
     known = table.filter(pl.col("features") == features).drop_nulls(difference)
     if known.is_empty():
         return None
-    counts = known.select(
-        higher=(pl.col(difference) > 0).sum(),
-        clearly_higher=(pl.col(f"{difference}_low") > 0).sum(),
-        lower=(pl.col(difference) < 0).sum(),
-        clearly_lower=(pl.col(f"{difference}_high") < 0).sum(),
+    significant = pl.col(f"{difference}_p_holm") < SIGNIFICANCE
+    found = known.select(
+        above=(significant & (pl.col(difference) > 0)).sum(),
+        below=(significant & (pl.col(difference) < 0)).sum(),
+        least=pl.col(difference).min(),
+        most=pl.col(difference).max(),
     ).row(0, named=True)
-    return Comparison(tasks=known.height, **counts)
+    return Comparison(tasks=known.height, **found)
+
+
+def gains(table: pl.DataFrame, metric: str = "auroc") -> pl.DataFrame:
+    """What each block of heads adds to confidence and to `strong` in a `metrics_table`.
+
+    Returns:
+        Rows (reference, block, task, gain, low, high, significant), of the unions of one block of heads with
+        a reference; significant after Holm's correction over tasks.
+    """
+    parts = [
+        table.filter(features=f"{reference}+{block}").select(
+            pl.lit(reference).alias("reference"),
+            pl.lit(block).alias("block"),
+            "task",
+            gain=f"{metric}_{column}",
+            low=f"{metric}_{column}_low",
+            high=f"{metric}_{column}_high",
+            significant=(pl.col(f"{metric}_{column}_p_holm") < SIGNIFICANCE).fill_null(False),
+        )
+        for column, reference in REFERENCES.items()
+        for block in HEAD_BLOCKS
+        if f"{metric}_{column}" in table.columns
+    ]
+    empty = pl.DataFrame(schema={"task": pl.String, "gain": pl.Float64})
+    return pl.concat(parts).drop_nulls("gain") if parts else empty
 
 
 def top_heads(importance: pl.DataFrame, count: int) -> pl.DataFrame:

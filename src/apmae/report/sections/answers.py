@@ -8,24 +8,37 @@ from typing import Any
 
 import polars as pl
 
-from apmae.figures.wording import clearly, count, head_name, listed, out_of, points, points_interval, readable
+from apmae.figures.wording import count, head_name, listed, out_of, points, points_interval, readable
 from apmae.intervention.operations import operation_of
-from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED, STRONG
+from apmae.prediction.measurement import REFERENCES
 from apmae.report import summaries
 from apmae.report.chosen import ALL_TASKS
 from apmae.report.data import CLUSTERS, ReportData, by_task
 from apmae.report.section import Section
-from apmae.report.summaries import Comparison, compare_with_confidence
+from apmae.report.summaries import SIGNIFICANCE, Comparison, compare
 
-METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
+METRICS = {
+    "auroc": "AUROC",
+    "auroc_of_kind": "AUROC among predicted tokens of the hole's kind",
+    "within_group_auroc": "AUROC within groups",
+    "accuracy": "Accuracy",
+}
+BESIDE = ("token_kind", "file_memory")
+"""Baselines that stand beside the study's own feature sets in every table."""
 MORE_METRICS = {
     "balanced_accuracy": "Balanced accuracy",
     "auprc": "Average precision",
+    "prr_at_base_rate": "Prediction-rejection ratio at the base rate",
     "brier_skill_at_base_rate": "Brier skill at the base rate",
     "ece_at_base_rate": "Expected calibration error at the base rate, smaller is better",
     "aurc_at_base_rate": "Area under the risk-coverage curve at the base rate, smaller is better",
 }
 MOST_NAMED = 5
+BY_CONFIDENCE, BY_STRONG = REFERENCES
+SIGNIFICANT = (
+    "Significant: p < 0.05 on held-out prompts, two-sided bootstrap over groups, Holm-corrected over tasks."
+)
 
 
 def section(data: ReportData) -> Section:
@@ -123,39 +136,39 @@ def _how_predictable(held_out: pl.DataFrame) -> Answer:
     if not clusters:
         return Answer(question, "Not measured on held-out groups.", "")
     headline = f"Clusters alone reach an AUROC of {_span(clusters)} on held-out groups."
+    versus = compare(held_out, CLUSTERS, "auroc", BY_CONFIDENCE)
     sentences = [
-        _versus(compare_with_confidence(held_out, CLUSTERS, "auroc")),
-        _added(compare_with_confidence(held_out, f"{CONFIDENCE}+{CLUSTERS}", "auroc")),
+        _differs("The AUROC of clusters", "that of confidence", versus),
+        *(attention_adds(held_out, block) for block in (CLUSTERS, "row_statistics")),
     ]
     said = " ".join(filter(None, sentences))
-    note = " Clearly: the 95% interval of the difference does not hold zero." if "clearly" in said else ""
-    return Answer(question, headline, said + note)
+    return Answer(question, headline, f"{said} {SIGNIFICANT}" if said else "")
 
 
-def _versus(comparison: Comparison | None) -> str:
+def attention_adds(table: pl.DataFrame, block: str) -> str:
+    """What a block of heads adds to confidence and to all that needs no attention, in words."""
+    over_confidence = compare(table, f"{CONFIDENCE}+{block}", "auroc", BY_CONFIDENCE)
+    over_strong = compare(table, f"{STRONG}+{block}", "auroc", BY_STRONG)
+    parts = [
+        _differs(f"With {readable(block)}, the AUROC of confidence", "without", over_confidence),
+        _differs(f"With {readable(block)}, the AUROC of all that needs no attention", "without", over_strong),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _differs(subject: str, other: str, comparison: Comparison | None) -> str:
     if comparison is None:
         return ""
     total = comparison.tasks
-    if comparison.higher == 0 and comparison.lower == 0:
-        return "That is as good as the target's own confidence."
-    if comparison.higher > comparison.lower:
-        return (
-            f"They beat the target's own confidence in {out_of(comparison.higher, total, 'task')}, "
-            f"{clearly(comparison.clearly_higher)}."
-        )
     return (
-        f"They do not beat the target's own confidence, which does better in "
-        f"{out_of(comparison.lower, total, 'task')}, {clearly(comparison.clearly_lower)}."
+        f"{subject} is significantly above {other} in {out_of(comparison.above, total, 'task')}, "
+        f"significantly below in {out_of(comparison.below, total, 'task')} "
+        f"({_signed_span(comparison.least, comparison.most)})."
     )
 
 
-def _added(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return ""
-    return (
-        f"Adding them to confidence raises AUROC in {out_of(comparison.higher, comparison.tasks, 'task')}, "
-        f"{clearly(comparison.clearly_higher)}."
-    )
+def _signed_span(least: float, most: float) -> str:
+    return f"{least:+.3f}" if least == most else f"{least:+.3f} to {most:+.3f}"
 
 
 def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
@@ -207,17 +220,21 @@ def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
     held_out, crossed = data.held_out, summaries.metrics_table(data.metrics, "cross_validation")
     grouped = summaries.metrics_table(data.metrics, "grouped_cross_validation")
     own = data.feature_sets
-    others = [name for name in held_out["features"].unique(maintain_order=True) if name not in own]
+    shown = [*own, *BESIDE]
+    alone = [name for name in BASELINES if name not in shown and "+" not in name]
+    alone += [name for name in ("random_clusters", SHUFFLED) if name in set(held_out["features"])]
+    together = [name for name in BASELINES if "+" in name]
+    baselines = {"AUROC of the baselines": alone, "AUROC of the baselines, with confidence": together}
     return {
-        "main": [_metric_table(held_out, metric, name, own) for metric, name in METRICS.items()],
-        "difference": [_difference_table(held_out, "auroc", own[1:])],
-        "baselines": [_metric_table(held_out, "auroc", "AUROC of the baselines", others)],
-        "more": [_metric_table(held_out, metric, name, own) for metric, name in MORE_METRICS.items()],
+        "main": [_metric_table(held_out, metric, name, shown) for metric, name in METRICS.items()],
+        "difference": _difference_tables(held_out, shown),
+        "baselines": [_metric_table(held_out, "auroc", name, sets) for name, sets in baselines.items()],
+        "more": [_metric_table(held_out, metric, name, shown) for metric, name in MORE_METRICS.items()],
         "grouped_cross_validation": [
-            *[_metric_table(grouped, metric, name, own) for metric, name in METRICS.items()],
-            _difference_table(grouped, "auroc", own[1:]),
+            *[_metric_table(grouped, metric, name, shown) for metric, name in METRICS.items()],
+            *_difference_tables(grouped, shown),
         ],
-        "cross_validation": [_metric_table(crossed, metric, name, own) for metric, name in METRICS.items()],
+        "cross_validation": [_metric_table(crossed, metric, name, shown) for metric, name in METRICS.items()],
     }
 
 
@@ -226,14 +243,23 @@ def _metric_table(table: pl.DataFrame, metric: str, name: str, features: list[st
     return _table(table, metric, title, features, lambda row: bool(row[f"{metric}_best"]))
 
 
-def _difference_table(table: pl.DataFrame, metric: str, features: list[str]) -> dict[str, Any]:
-    title = "AUROC, difference from confidence (paired 95% CI; bold: the CI excludes zero)"
+def _difference_tables(table: pl.DataFrame, features: list[str]) -> list[dict[str, Any]]:
+    """AUROC less that of confidence, and less that of all that needs no attention."""
+    references = {BY_CONFIDENCE: CONFIDENCE, BY_STRONG: f"{STRONG} (all that needs no attention)"}
+    return [
+        _difference_table(table, f"auroc_{column}", f"AUROC, difference from {name}", features)
+        for column, name in references.items()
+    ]
 
-    def certain(row: dict[str, Any]) -> bool:
-        low, high = row[f"{metric}_difference_low"], row[f"{metric}_difference_high"]
-        return low is not None and high is not None and (low > 0 or high < 0)
 
-    return {**_table(table, f"{metric}_difference", title, features, certain), "signed": True}
+def _difference_table(table: pl.DataFrame, column: str, name: str, features: list[str]) -> dict[str, Any]:
+    title = f"{name} (paired 95% CI; bold: significant after Holm's correction over tasks)"
+
+    def significant(row: dict[str, Any]) -> bool:
+        p = row[f"{column}_p_holm"]
+        return p is not None and p < SIGNIFICANCE
+
+    return {**_table(table, column, title, features, significant), "signed": True}
 
 
 def _table(
