@@ -54,9 +54,7 @@ def tables(study):
     return {name: getattr(study, name) for name in TABLES}
 
 
-def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prompts_too(
-    make_study, llama, tmp_path
-):
+def test_every_condition_meets_every_tuning_prompt_and_every_held_out_prompt(make_study, llama, tmp_path):
     study = make_study(tmp_path, tuning_prompts_per_outcome=3)
     counts = stage.run(context_of(study, llama))
     interventions, conditions = study.interventions, study.conditions
@@ -73,8 +71,7 @@ def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prom
     )
     assert (by_task["prompt_id"] == by_task["len"]).all()
     assert set(by_task.filter(split="train")["len"]) == {6}
-    chosen_among = conditions.filter(pl.col("selection") != "random")["condition"]
-    assert set(by_task.filter(split="train")["condition"]) == set(chosen_among)
+    assert set(by_task.filter(split="train")["condition"]) == set(conditions["condition"])
     assert set(by_task.filter(split="test")["condition"]) == set(conditions["condition"])
     held_out = study.study_prompts.filter(split="test").group_by("task").len()
     assert set(by_task.filter(split="test").select("task", "len").rows()) == set(held_out.rows())
@@ -100,7 +97,7 @@ def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tm
 
 
 def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, monkeypatch):
-    """With all 12 heads, the positive, the negative and the neutral ones are the same."""
+    """With all 12 heads, the positive, the negative, the neutral and the random ones are the same."""
     run_block, ran = stage.run_block, []
 
     def counting(experiment, block):
@@ -114,17 +111,16 @@ def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, m
     stage.run(context_of(study, llama))
     assert sorted((made.task, made.selection) for made in ran) == [
         ("eol", "positive"),
-        ("eol", "random"),  # a control is run on other prompts
         ("identifiers", "positive"),
-        ("identifiers", "random"),
     ]
     outcomes = ["task", "split", "prompt_id", "correct_after", "predicted_id"]
     by_selection = {
-        name: study.interventions.filter(selection=name) for name in ("positive", "negative", "neutral")
+        name: study.interventions.filter(selection=name, seed=0)
+        for name in ("positive", "negative", "neutral", "random")
     }
-    assert by_selection["negative"].select(outcomes).equals(by_selection["positive"].select(outcomes))
-    assert by_selection["neutral"].select(outcomes).equals(by_selection["positive"].select(outcomes))
-    assert study.interventions["condition"].n_unique() == study.conditions.height == 8
+    for name in ("negative", "neutral", "random"):
+        assert by_selection[name].select(outcomes).equals(by_selection["positive"].select(outcomes)), name
+    assert study.interventions["condition"].n_unique() == study.conditions.height == 2 * (3 + 3)
 
 
 def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monkeypatch):

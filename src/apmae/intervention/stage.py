@@ -193,14 +193,13 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
 
 def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: Progress) -> pl.DataFrame:
     """`INTERVENTIONS` of all conditions; equal interventions run once."""
-    first_of: dict[tuple[str, bool, Intervention], int] = {}
+    first_of: dict[tuple[str, Intervention], int] = {}
     run_as = [
-        first_of.setdefault((made.task, made.is_control, made.intervention), number)
-        for number, made in enumerate(conditions)
+        first_of.setdefault((made.task, made.intervention), number) for number, made in enumerate(conditions)
     ]
     numbered = groupby(
         ((number, conditions[number]) for number in first_of.values()),
-        key=lambda pair: (pair[1].task, pair[1].operation.uses_means, pair[1].is_control),
+        key=lambda pair: (pair[1].task, pair[1].operation.uses_means),
     )
     blocks = [
         chosen[start : start + BLOCK_CONDITIONS]
@@ -228,12 +227,9 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: P
 
 
 def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) -> pl.DataFrame:
-    """Outcomes of a task's prompts under numbered conditions, `OUTCOMES_SCHEMA`.
-
-    All of the conditions are controls, or none is: a control is never chosen, so it needs no tuning prompts.
-    """
-    of_task, is_control = experiment.prompts[block[0][1].task], block[0][1].is_control
-    prompts = of_task.held_out if is_control else pl.concat([of_task.tuning, of_task.held_out])
+    """Outcomes of a task's prompts under numbered conditions, `OUTCOMES_SCHEMA`."""
+    of_task = experiment.prompts[block[0][1].task]
+    prompts = pl.concat([of_task.tuning, of_task.held_out])
     predicted, _ = experiment.run([condition for _, condition in block], prompts)
     tables = [
         prompts.select(

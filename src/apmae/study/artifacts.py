@@ -211,7 +211,7 @@ INTERVENTIONS = Table(
         "factor": pl.Float32,
         "n_heads": pl.Int32,
         "seed": pl.Int16,
-        "split": pl.String,  # "train": prompts that choices are made on, without "random"; "test": held out
+        "split": pl.String,  # "train": prompts that choices are made on; "test": held out
         "prompt_id": pl.Int32,
         "correct_before": pl.Boolean,
         "correct_after": pl.Boolean,
@@ -223,7 +223,7 @@ CHOICES = Table(
     "choices.parquet",
     {  # per task and method, what does best on the tuning prompts; a method that helps none has no row
         "task": pl.String,
-        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated"
+        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated", "random": the control
         "condition": pl.Int32,
         "threshold": pl.Float32,  # gated: only completions of at most this gate_probability are changed
         "tuning_prompts": pl.Int32,

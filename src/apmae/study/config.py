@@ -424,7 +424,9 @@ class InterventionConfig(Section):
     head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
     """Heads changed per condition; counts above the model's number of heads are left out."""
     random_seeds: Positive = 3
-    """Seeds of the random selection, the control of the first operation (the paper's studies: 10)."""
+    """Seeds of the random selection, the control of the first operation (the paper's studies: 10). There are
+    at least as many as SHAP selections, so that the best random heads can be chosen on tuning prompts from as
+    many conditions."""
     prompts_per_outcome: Positive = 1_000
     """Held-out prompts per task and outcome: this many correct ones, this many incorrect ones."""
     tuning_prompts_per_outcome: Positive = 50
