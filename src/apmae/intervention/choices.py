@@ -13,7 +13,7 @@ from apmae.study.artifacts import CHOICES
 GREEDY, RANDOM, GATED = "greedy", "random", "gated"
 CHOICE_METHODS = (*OPERATIONS, GREEDY, GATED, RANDOM)
 """The best condition that zeroes the heads of a SHAP selection, replaces them by their mean, or scales them;
-the best greedy one; the best of all of these behind a gate; and, as their control, the best of random heads."""
+the best greedy one; the best of all of these behind a gate; and, their control, the best of random heads."""
 
 BY_SHAP = ~pl.col("selection").is_in([GREEDY, RANDOM])
 METHOD = pl.when(BY_SHAP).then("operation").otherwise("selection")

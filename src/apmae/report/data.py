@@ -12,6 +12,7 @@ from apmae.clustering import PatternSource
 from apmae.prediction.features import CONFIDENCE
 from apmae.report import summaries
 from apmae.report.chosen import chosen_effects
+from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study.config import StudyConfig
 
@@ -86,14 +87,14 @@ class ReportData:
         return self.in_task_order(self.study.interventions)
 
     @cached_property
-    def best_interventions(self) -> pl.DataFrame:
-        """`summaries.best_interventions`."""
-        return summaries.best_interventions(self.interventions)
+    def resampling(self) -> Resampling:
+        """How intervals of net changes are made."""
+        return Resampling.of(self.study)
 
     @cached_property
     def chosen(self) -> pl.DataFrame:
         """`chosen.chosen_effects`."""
-        return chosen_effects(self.interventions, self.study.choices, self.study.tasks)
+        return chosen_effects(self.interventions, self.study.choices, self.study.tasks, self.resampling)
 
     @property
     def feature_sets(self) -> list[str]:

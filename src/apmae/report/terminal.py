@@ -9,7 +9,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from apmae.report.summaries import best_interventions, metrics_table
+from apmae.intervention.choices import RANDOM
+from apmae.report.chosen import CHOSEN, chosen_effects
+from apmae.report.resampling import Resampling
+from apmae.report.summaries import metrics_table
 from apmae.study import Study
 
 FEATURES = {
@@ -25,8 +28,8 @@ def summary_table(study: Study) -> Table:
     table = Table(
         title=f"{study.config.name}: AUROC of predicting a correct completion, on held-out groups",
         caption="conf.: the target's own confidence. Row stats above chance: AUROC less 0.5. Attention adds: "
-        "conf. + row stats less conf.\nNet change: points of accuracy on held-out prompts, the best of all "
-        "conditions. Intervals are 95%, over groups.",
+        "conf. + row stats less conf.\nNet change: points of accuracy on held-out prompts, of the heads that "
+        "gain most on tuning prompts. Random heads are chosen likewise. Intervals are 95%, over groups.",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -36,12 +39,14 @@ def summary_table(study: Study) -> Table:
         *FEATURES.values(),
         "row stats\nabove chance",
         "attention\nadds",
-        "best net change\nby changing heads",
+        "net change by\nchosen heads",
+        "random heads,\nchosen likewise",
     ):
         table.add_column(heading, no_wrap=True)
     held_out = metrics_table(study.metrics, "held_out")
     rows = {(row["task"], row["features"]): row for row in held_out.iter_rows(named=True)}
-    best = {row["task"]: row for row in best_interventions(study.interventions).iter_rows(named=True)}
+    chosen = chosen_effects(study.interventions, study.choices, study.tasks, Resampling.of(study))
+    changes = {(row["task"], row["method"]): row for row in chosen.iter_rows(named=True)}
     for task in study.tasks.iter_rows(named=True):
         name = task["task"]
         table.add_row(
@@ -50,7 +55,8 @@ def summary_table(study: Study) -> Table:
             *(_number(rows.get((name, features), {}).get("auroc"), "{:.2f}") for features in FEATURES),
             _with_interval(rows.get((name, "row_statistics"), {}), "auroc", less=0.5),
             _with_interval(rows.get((name, "confidence+row_statistics"), {}), "auroc_difference"),
-            _net_change(best.get(name)),
+            _net_change(changes.get((name, CHOSEN))),
+            _net_change(changes.get((name, RANDOM))),
         )
     return table
 
@@ -71,6 +77,8 @@ def _with_interval(row: Mapping[str, float | None], column: str, less: float = 0
 def _net_change(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
-    interval = "" if row["low"] is None else f"\n[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    if row["condition"] is None:
+        return "nothing helped"
     how = "" if row["operation"] == "zero" else f", {row['operation']}"
-    return f"{100 * row['net_change']:+.1f}: {row['n_heads']} {row['selection']}{how}{interval}"
+    interval = f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"{100 * row['net_change']:+.1f}: {row['n_heads']} {row['selection']}{how}\n{interval}"
