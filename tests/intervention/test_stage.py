@@ -7,7 +7,7 @@ from helpers.studies import context_of, random_prompts, tiny_study
 
 from apmae.intervention import Intervention, side_effects, stage
 from apmae.intervention.conditions import Condition
-from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS
+from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS, PROMPTS
 
 TABLES = ("conditions", "interventions", "choices", "side_effects")
 
@@ -94,6 +94,21 @@ def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tm
         prompt = study.prompts.filter(prompt_id=row["prompt_id"])["input_ids"].to_list()
         with llama.scale_heads({tuple(head): 0.0 for head in heads}, means):
             assert row["predicted_id"] == int(llama.logits(prompt).argmax())
+
+
+def test_outcomes_before_are_of_the_same_batch_not_those_that_prompts_were_mined_with(
+    make_study, llama, tmp_path
+):
+    """Mined outcomes of another batch, or of a tie, differ: they must not count as changes."""
+    study = make_study(tmp_path, selections=["positive"], operations=["scale"], factors=[1.0])
+    mined = study.prompts
+    study.write(PROMPTS, mined.with_columns(correct=pl.col("correct") != (pl.col("prompt_id") % 5 == 0)))
+    stage.run(context_of(study, llama))
+    table = study.interventions
+    assert (table["correct_before"] == table["correct_after"]).all()
+    joined = table.join(mined.select("prompt_id", "correct"), on="prompt_id")
+    assert (joined["correct_before"] == joined["correct"]).all()
+    assert study.choices.is_empty()
 
 
 def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, monkeypatch):

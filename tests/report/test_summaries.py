@@ -56,6 +56,14 @@ def test_a_pooled_greedy_selection_is_of_at_most_so_many_heads() -> None:
     assert pooled.filter(selection="positive")["net_change"].to_list() == [-1.0]
 
 
+def test_outcomes_that_the_identity_condition_changed_are_counted_once_a_prompt() -> None:
+    table = interventions(condition("eol", "positive", 1, "glrw") + condition("eol", "neutral", 1, "glww"))
+    prompts = pl.DataFrame({"prompt_id": range(5), "correct": [True, True, True, False, None]})
+    # Mined as correct: prompt 0, which is incorrect before, and prompt 2, which is so in one of two sweeps.
+    assert summaries.identity_changes(table, prompts) == (2, 4)
+    assert summaries.identity_changes(table.clear(), prompts) == (0, 0)
+
+
 def test_no_interventions_give_no_rows() -> None:
     assert effects_of([]).is_empty()
 

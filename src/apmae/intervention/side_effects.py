@@ -62,12 +62,15 @@ def token_losses(target: Target, input_ids: Tensor) -> Tensor:
 def _on_task(
     target: Target, condition: Condition, means: Tensor | None, prompts: pl.DataFrame, batch_size: int
 ) -> pl.DataFrame:
-    predicted = run_conditions(target, [condition.intervention], prompts, means, batch_size).predicted[0]
-    after = pl.Series(predicted.numpy()) == prompts["next_token_id"]
+    found = run_conditions(target, [condition.intervention], prompts, means, batch_size)
+    before, after = (
+        pl.Series(predicted.numpy()) == prompts["next_token_id"]
+        for predicted in (found.plain_predicted, found.predicted[0])
+    )
     return prompts.select(
         measured_on="task",
         prompt_id="prompt_id",
-        before=pl.col("correct").cast(pl.Float32),
+        before=before.cast(pl.Float32),
         after=after.cast(pl.Float32),
     )
 

@@ -30,7 +30,7 @@ from apmae.intervention.gating import gate_probabilities
 from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.operations import Zero, operations
-from apmae.intervention.run_conditions import run_conditions
+from apmae.intervention.run_conditions import Results, run_conditions
 from apmae.intervention.side_effects import side_effects
 from apmae.pipeline import Context
 from apmae.study import Study
@@ -67,12 +67,11 @@ class Experiment:
     prompts: dict[str, TaskPrompts]
     means: Tensor | None
 
-    def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> tuple[Tensor, Tensor]:
-        """(conditions, prompts) predicted tokens, and log-probabilities of the true ones."""
+    def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> Results:
+        """Outcomes of prompts under conditions."""
         batch_size = self.study.config.target.batch_size
         interventions = [condition.intervention for condition in conditions]
-        results = run_conditions(self.target, interventions, prompts, self.means, batch_size)
-        return results.predicted, results.log_probability
+        return run_conditions(self.target, interventions, prompts, self.means, batch_size)
 
 
 def run(context: Context) -> dict[str, object]:
@@ -171,16 +170,15 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
     """Scores sets of heads on the task's tuning prompts; each call is a file."""
     tuning = experiment.prompts[task].tuning
     next_token_ids = torch.tensor(tuning["next_token_id"].to_list())
-    right_before = int(tuning["correct"].sum())
     calls = 0
 
     def score(sets: Sequence[Heads]) -> pl.DataFrame:
         conditions = [_greedy_condition(experiment, task, heads) for heads in sets]
-        predicted, log_probability = experiment.run(conditions, tuning)
-        right = (predicted == next_token_ids).sum(1) - right_before
-        return pl.DataFrame(
-            {"net_change": right.tolist(), "log_probability": log_probability.mean(1).tolist()}
-        )
+        found = experiment.run(conditions, tuning)
+        right_before = (found.plain_predicted == next_token_ids).sum()
+        right = (found.predicted == next_token_ids).sum(1) - right_before
+        gain = (found.log_probability - found.plain_log_probability).mean(1)
+        return pl.DataFrame({"net_change": right.tolist(), "log_probability": gain.tolist()})
 
     def evaluate(sets: Sequence[Heads]) -> list[Effect]:
         nonlocal calls
@@ -199,7 +197,7 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: P
     ]
     numbered = groupby(
         ((number, conditions[number]) for number in first_of.values()),
-        key=lambda pair: (pair[1].task, pair[1].operation.uses_means),
+        key=lambda pair: pair[1].task,
     )
     blocks = [
         chosen[start : start + BLOCK_CONDITIONS]
@@ -230,16 +228,17 @@ def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) ->
     """Outcomes of a task's prompts under numbered conditions, `OUTCOMES_SCHEMA`."""
     of_task = experiment.prompts[block[0][1].task]
     prompts = pl.concat([of_task.tuning, of_task.held_out])
-    predicted, _ = experiment.run([condition for _, condition in block], prompts)
+    found = experiment.run([condition for _, condition in block], prompts)
+    before = pl.Series(found.plain_predicted.tolist())
     tables = [
         prompts.select(
             pl.lit(number).alias("run_as"),
             pl.col("split", "prompt_id"),
-            pl.col("correct").alias("correct_before"),
+            correct_before=before == pl.col("next_token_id"),
             correct_after=pl.Series(tokens.tolist()) == pl.col("next_token_id"),
             predicted_id=pl.Series(tokens.tolist()),
         )
-        for (number, _), tokens in zip(block, predicted, strict=True)
+        for (number, _), tokens in zip(block, found.predicted, strict=True)
     ]
     return pl.concat(tables).cast(OUTCOMES_SCHEMA)
 

@@ -168,6 +168,14 @@ def intervention_effects(
     return counts.join(net_changes, on=by, how="left", maintain_order="left")
 
 
+def identity_changes(interventions: pl.DataFrame, prompts: pl.DataFrame) -> tuple[int, int]:
+    """Prompts whose outcome under the identity condition is not the one mined, and all prompts."""
+    mined = prompts.select("prompt_id", mined="correct")
+    outcomes = interventions.join(mined, on="prompt_id").group_by("prompt_id")
+    changed = outcomes.agg((pl.col("correct_before") != pl.col("mined")).any().alias("changed"))["changed"]
+    return int(changed.sum()), len(changed)
+
+
 def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
     """Give every task a row for every number of greedy heads: its largest set of at most that many."""
     greedy = held_out.filter(selection="greedy")

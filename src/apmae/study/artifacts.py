@@ -213,7 +213,7 @@ INTERVENTIONS = Table(
         "seed": pl.Int16,
         "split": pl.String,  # "train": prompts that choices are made on; "test": held out
         "prompt_id": pl.Int32,
-        "correct_before": pl.Boolean,
+        "correct_before": pl.Boolean,  # unchanged, in the same batch; prompts.parquet's is of another one
         "correct_after": pl.Boolean,
         "predicted_id": pl.Int32,  # after the intervention
         "gate_probability": pl.Float32,  # predicted probability that the plain completion is correct

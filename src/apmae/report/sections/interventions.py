@@ -39,6 +39,7 @@ def section(data: ReportData) -> Section:
     content = {
         "gate": data.config.intervention.gate,
         "flips": by_task(effects),
+        "identity": summaries.identity_changes(data.interventions, data.prompts),
         "chosen": by_task(data.chosen),
         "versus": [said for column in REFERENCES if (said := versus(data.chosen, column))],
         "side_effects": list(side_effects.iter_rows(named=True)),
