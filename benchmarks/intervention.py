@@ -2,8 +2,8 @@
 
 Ways to run the same conditions on random prompts, heads drawn at random:
 
-- together: as the stage `intervene` does, in the device's native precision, an unchanged pass of a batch, then
-  the batch under each condition, from the first layer that the condition touches;
+- together: as the stage `intervene` does, in the device's native precision, an unchanged pass of a batch,
+  then the batch under each condition, from the first layer that the condition touches;
 - whole passes: the same, but every pass from the beginning, and none unchanged;
 - reference: float32, one prompt and one condition at a time, a hook that zeroes the projection's input.
 

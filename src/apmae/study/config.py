@@ -252,6 +252,9 @@ class TrainingConfig(Section):
 
     steps: Positive = 2_000
     """Optimiser steps."""
+    seed: Annotated[WholeNumber, Field(ge=0)] | None = None
+    """Of the encoder's initial weights, its batches and their masks; the study's seed by default. Encoders of
+    several seeds are trained on the same prompts and validated on the same patterns."""
     batch_size: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 128
     """Patterns per step, over all processes."""
     gradient_accumulation_steps: Positive = 1
@@ -551,6 +554,11 @@ class StudyConfig(Section):
                 f"there are: {', '.join(language.tasks)}"
             )
         return self
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of what training draws."""
+        return self.seed if self.training.seed is None else self.training.seed
 
     @property
     def study_directory(self) -> Path:
