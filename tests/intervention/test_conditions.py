@@ -104,7 +104,7 @@ def test_random_heads_have_a_seed_for_every_shap_selection(tmp_path):
 
 
 def test_held_out_prompts_are_the_first_of_either_outcome():
-    chosen = held_out_prompts(random_prompts(count=40), "eol", 1)
+    chosen = held_out_prompts(random_prompts(count=40), "eol", "test", 1)
     assert sorted(chosen["correct"]) == [False, True]
     assert set(chosen["split"]) == {"test"}
     assert set(chosen["task"]) == {"eol"}

@@ -7,8 +7,13 @@ from helpers.studies import context_of, random_prompts, tiny_study
 
 from apmae.intervention import Intervention, side_effects, stage
 from apmae.intervention.conditions import Condition
+from apmae.report.chosen import chosen_effects
+from apmae.report.resampling import Resampling
+from apmae.study import Study
 from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS, PROMPTS
+from apmae.study.config import StudyConfig
 
+TASKS_TABLE = pl.DataFrame({"task": ["eol", "identifiers"], "base_rate": [0.5, 0.5]})
 TABLES = ("conditions", "interventions", "choices", "side_effects")
 
 
@@ -181,6 +186,30 @@ def test_the_best_intervention_is_saved_as_it_was_run(make_study, llama, tmp_pat
         heads = [study.conditions["heads"][number].to_list() for number in chosen]
         assert [list(head) for head in best.heads] in heads
         assert best.target == study.config.target
+
+
+@pytest.mark.parametrize(("measured", "left"), [("test", "development"), ("development", "test")])
+def test_interventions_are_measured_on_one_split_and_leave_the_other_alone(
+    make_study, llama, tmp_path, measured, left
+):
+    study = make_study(tmp_path, head_counts=[2], operations=["zero"])
+    other = pl.when(split="test").then(pl.lit(measured)).otherwise("split")
+    renamed = study.prompts.with_columns(split=other)
+    few = pl.when(pl.col("prompt_id") % 7 == 0).then(pl.lit(left)).otherwise("split")
+    study.write(PROMPTS, renamed.with_columns(split=few))
+    prompts = study.config.prompts.model_dump() | {"development_fraction": 0.2}
+    values = study.config.model_dump() | {"prompts": prompts, "measured_split": measured}
+    study = Study.create(StudyConfig.model_validate(values))
+    stage.run(context_of(study, llama))
+    splits = study.prompts.select("prompt_id", in_split="split")
+    assert set(study.interventions["split"]) == {"train", measured}
+    assert set(study.interventions.join(splits, on="prompt_id")["in_split"]) == {"train", measured}
+    condition = Condition("eol", "clusters", "random", 0, Intervention(((0, 0),)))
+    elsewhere = side_effects.side_effects(study, llama, condition, None).join(splits, on="prompt_id")
+    assert left not in set(elsewhere["in_split"])
+    chosen = chosen_effects(study.interventions, study.choices, TASKS_TABLE, Resampling.of(study))
+    of_task = study.interventions.filter(task="eol", split=measured)["prompt_id"].n_unique()
+    assert set(chosen.filter(task="eol")["prompts"]) == {of_task}
 
 
 def test_a_task_without_importance_is_left_out(make_study, llama, tmp_path):

@@ -92,9 +92,9 @@ def sweep(
                         yield Condition(task, features, selection, number_of_seed, intervention)
 
 
-def held_out_prompts(prompts: pl.DataFrame, task: str, per_outcome: int) -> pl.DataFrame:
-    """The first correct and the first incorrect prompts of the task's held-out groups."""
-    held_out = prompts.filter(task=task, split="test")
+def held_out_prompts(prompts: pl.DataFrame, task: str, split: str, per_outcome: int) -> pl.DataFrame:
+    """The first correct and the first incorrect prompts of the task's groups in the measured split."""
+    held_out = prompts.filter(task=task, split=split)
     return held_out.filter(pl.int_range(pl.len()).over("correct") < per_outcome)
 
 

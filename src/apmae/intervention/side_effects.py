@@ -32,12 +32,12 @@ def side_effects(study: Study, target: Target, condition: Condition, means: Tens
             target,
             condition,
             means,
-            held_out_prompts(study.study_prompts, task, -(-count // 2)),
+            held_out_prompts(study.study_prompts, task, config.measured_split, -(-count // 2)),
             config.target.batch_size,
         )
         for task in others
     ]
-    code = study.prompts.filter(purpose="encoder")
+    code = study.prompts.filter(pl.col("split").is_in(config.analysed_splits), purpose="encoder")
     order = numpy_generator(config.seed, "interventions", RANDOM_CODE).permutation(code.height)
     measured.append(_on_code(target, condition, means, code.select(pl.all().gather(order[:count].tolist()))))
     table = pl.concat(measured).select(pl.lit(condition.task).alias("task"), pl.all())

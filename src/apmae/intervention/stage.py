@@ -95,10 +95,10 @@ def run(context: Context) -> dict[str, object]:
 
 def _task_prompts(study: Study, task: str) -> TaskPrompts | None:
     """None for a task without importance, held-out prompts, or prompts of both outcomes to choose on."""
-    config = study.config.intervention
+    config, split = study.config.intervention, study.config.measured_split
     if study.importance.filter(task=task).is_empty():
         return None
-    held_out = held_out_prompts(study.study_prompts, task, config.prompts_per_outcome)
+    held_out = held_out_prompts(study.study_prompts, task, split, config.prompts_per_outcome)
     count, seed = config.tuning_prompts_per_outcome, study.config.seed
     tuning = tuning_prompts(study.study_prompts, task, count, seed)
     return None if held_out.is_empty() or tuning.is_empty() else TaskPrompts(tuning, held_out)

@@ -38,7 +38,7 @@ def chosen_effects(
         all tasks: `condition`, `selection`, `operation`, `factor`, `n_heads`, `threshold`,
         `tuning_net_change`.
     """
-    held_out = interventions.filter(split="test")
+    held_out = interventions.filter(pl.col("split") != "train")
     best = best_ungated(choices).with_columns(method=pl.lit(CHOSEN))
     choices = pl.concat([best, choices]).drop("tuning_prompts")
     rates = tasks.select("task", pl.col("base_rate").fill_nan(None))

@@ -42,13 +42,13 @@ class ReportData:
 
     @cached_property
     def prompts(self) -> pl.DataFrame:
-        """The study prompts."""
-        return self.study.study_prompts
+        """The analysed study prompts."""
+        return self.study.analysed_prompts
 
     @cached_property
     def clusters(self) -> pl.DataFrame:
-        """Cluster of every head on every prompt."""
-        return self.study.clusters
+        """Cluster of every head on every analysed prompt."""
+        return self.study.clusters.join(self.prompts, on="prompt_id", how="semi", maintain_order="left")
 
     @cached_property
     def shape(self) -> tuple[int, int]:

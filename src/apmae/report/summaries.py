@@ -147,7 +147,7 @@ def intervention_effects(
     """
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
-    held_out = interventions.filter(split="test")
+    held_out = interventions.filter(pl.col("split") != "train")
     if pooled:
         held_out = _carry_greedy_forward(held_out)
     per_prompt = held_out.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(

@@ -25,8 +25,9 @@ FEATURES = {
 
 def summary_table(study: Study) -> Table:
     """Per task: the target's accuracy, held-out AUROC of predicting it, and the best net change."""
+    groups = "held-out" if study.config.measured_split == "test" else study.config.measured_split
     table = Table(
-        title=f"{study.config.name}: AUROC of predicting a correct completion, on held-out groups",
+        title=f"{study.config.name}: AUROC of predicting a correct completion, on {groups} groups",
         caption="conf.: the target's own confidence. Row stats above chance: AUROC less 0.5. Attention adds: "
         "conf. + row stats less conf.\nNet change: points of accuracy on held-out prompts, of the heads that "
         "gain most on tuning prompts. Random heads are chosen likewise. Intervals are 95%, over groups.",

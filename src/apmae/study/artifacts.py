@@ -86,7 +86,7 @@ PROMPTS = Table(
         "file": pl.String,
         "line": pl.Int32,  # 1-based line of the hole; null for noise
         "group": pl.String,  # package or project of the file
-        "split": pl.String,  # "train" or "test"; one group is never in both
+        "split": pl.String,  # "train", "test" or "development"; one group is in one of them
         "text": pl.String,  # what stood in the hole; null for noise
         "input_ids": pl.List(pl.Int32),
         "next_token_id": pl.Int32,  # first token of the true text; null for noise
@@ -117,8 +117,8 @@ CLUSTERS = Table(
         "prompt_id": pl.Int32,
         "layer": pl.Int16,
         "head": pl.Int16,
-        "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
-        "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
+        "cluster": pl.Int16,  # fitted on the analysed prompts; the others are assigned; -1 is noise
+        "cluster_held_out": pl.Int16,  # fitted on the training split, other prompts assigned to it
         "random_cluster": pl.Int16,  # the same two of `random_cls`; null without it
         "random_cluster_held_out": pl.Int16,
     },
@@ -211,7 +211,7 @@ INTERVENTIONS = Table(
         "factor": pl.Float32,
         "n_heads": pl.Int32,
         "seed": pl.Int16,
-        "split": pl.String,  # "train": prompts that choices are made on; "test": held out
+        "split": pl.String,  # "train": prompts that choices are made on; else the measured split
         "prompt_id": pl.Int32,
         "correct_before": pl.Boolean,  # unchanged, in the same batch; prompts.parquet's is of another one
         "correct_after": pl.Boolean,

@@ -196,6 +196,17 @@ class PromptsConfig(Section):
     has them, else `causal`. See docs/prompt-formats.md."""
     test_fraction: Fraction = 0.25
     """Fraction of the groups (packages, projects) held out from fitting."""
+    development_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the groups kept for designing methods: neither fitted nor measured on, unless
+    `measured_split` says so. The test groups are the same whatever it is. See docs/interventions.md."""
+
+    @model_validator(mode="after")
+    def _groups_left_to_fit_on(self) -> Self:
+        if self.test_fraction + self.development_fraction >= 1:
+            raise ValueError(
+                "prompts.test_fraction and prompts.development_fraction leave no group to fit on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tasks_given_once(self) -> Self:
@@ -480,6 +491,9 @@ class StudyConfig(Section):
     listed at the end of this page; docs/paper.md compares a study with the paper."""
     directory: Path | None = None
     """Where the study lives; `runs/<name>` by default."""
+    measured_split: Literal["test", "development"] = "test"
+    """Split that predictions and interventions are measured on; the other one is used for nothing.
+    `development` is for designing methods, with a `prompts.development_fraction`."""
     target: TargetConfig = TargetConfig()
     corpus: CorpusConfig = CorpusConfig()
     prompts: PromptsConfig = PromptsConfig()
@@ -554,6 +568,17 @@ class StudyConfig(Section):
                 f"there are: {', '.join(language.tasks)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _measured_split_made(self) -> Self:
+        if self.measured_split == "development" and not self.prompts.development_fraction:
+            raise ValueError("measured_split: development needs a prompts.development_fraction")
+        return self
+
+    @property
+    def analysed_splits(self) -> tuple[str, str]:
+        """The split that is fitted on, and the one that is measured on."""
+        return "train", self.measured_split
 
     @property
     def training_seed(self) -> int:
