@@ -81,6 +81,7 @@ def test_methods_are_compared_with_random_heads_that_were_chosen_likewise() -> N
     found = rows_of(effects(table, choices(("eol", "zero", 0, None), ("eol", "random", 1, None))), "eol")
     assert list(found) == ["chosen", "zero", "gated", "random"]
     assert found["random"]["net_change"] == 0.0
+    assert (found["random"]["random_difference"], found["zero"]["difference"]) == (None, None)
     # By prompt: 1 - 1, 1 - 0, 0 - 0 and 0 - (-1).
     assert found["zero"]["random_difference"] == 0.5
     assert found["zero"]["random_difference_low"] < 0.5 < found["zero"]["random_difference_high"]

@@ -31,12 +31,11 @@ def chosen_effects(
 
     Returns:
         `task`, `method` (`CHOSEN`, then `CHOICE_METHODS`), `prompts`, `changed` (prompts); `net_change`,
-        `low`, `high`; `difference`, `difference_low`, `difference_high` from zero ablation, and
-        `random_difference`, ... from random heads that were chosen likewise, paired by prompt and null where
-        the study has none; `base_rate_net_change`, `base_rate_net_change_low`, `base_rate_net_change_high`,
-        with prompts weighted to the base rate, for all tasks the mean over tasks; and the choice, null for
-        all tasks: `condition`, `selection`, `operation`, `factor`, `n_heads`, `threshold`,
-        `tuning_net_change`.
+        `low`, `high`; `difference` from zero ablation and `random_difference` from random heads that were
+        chosen likewise, paired by prompt, null for the reference itself and without one;
+        `base_rate_net_change`, with prompts weighted to the base rate, for all tasks the mean over tasks; of
+        these three also `..._low`, `..._high`. And the choice, null for all tasks: `condition`, `selection`,
+        `operation`, `factor`, `n_heads`, `threshold`, `tuning_net_change`.
     """
     held_out = interventions.filter(pl.col("split") != "train")
     best = best_ungated(choices).with_columns(method=pl.lit(CHOSEN))
@@ -109,7 +108,8 @@ def _changes(held_out: pl.DataFrame, choices: pl.DataFrame) -> pl.DataFrame:
     for name, method in REFERENCES.items():
         reference = found.filter(method=method).select("prompt_id", reference="change")
         found = found.join(reference, on="prompt_id", how="left", maintain_order="left")
-        found = found.with_columns((pl.col("change") - pl.col("reference")).alias(name)).drop("reference")
+        difference = pl.when(pl.col("method") != method).then(pl.col("change") - pl.col("reference"))
+        found = found.with_columns(difference.alias(name)).drop("reference")
     return found
 
 
