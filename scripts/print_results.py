@@ -17,8 +17,9 @@ from apmae.common.markdown import markdown_table
 from apmae.figures.wording import head_name, points, points_interval
 from apmae.intervention.operations import operation_of
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
-from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
-from apmae.report.summaries import best_interventions, intervention_effects, metrics_table
+from apmae.report.chosen import ALL_TASKS, REFERENCES, chosen_effects, side_effect_table
+from apmae.report.resampling import Resampling
+from apmae.report.summaries import intervention_effects, metrics_table
 from apmae.study import Study
 
 Row = Sequence[str]
@@ -44,15 +45,16 @@ def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished stu
     _print_differences(grouped)
     print("Importance, and how far models fitted on folds of the training groups agree on it:\n")
     _print_stability(study)
-    print("Net change in points of accuracy on held-out prompts of all tasks, by how many heads:\n")
-    _print_sweep(study)
-    chosen = chosen_effects(study.interventions, study.choices, study.tasks)
+    resampling = Resampling.of(study)
+    print(
+        "Net change in points of accuracy on held-out prompts of all tasks, by how many heads; uncorrected:\n"
+    )
+    _print_sweep(study, resampling)
+    chosen = chosen_effects(study.interventions, study.choices, study.tasks, resampling)
     print("Net change in points of accuracy on held-out prompts, of what tuning prompts chose:\n")
     _print_chosen(chosen)
-    print("The best of all conditions on the held-out prompts themselves:\n")
-    _print_table(("task", "what", "net change", "conditions"), _best(study))
     print("What each task's best intervention does elsewhere:\n")
-    _print_side_effects(side_effect_table(study.side_effects, study.choices, chosen))
+    _print_side_effects(side_effect_table(study.side_effects, chosen, resampling))
 
 
 def _print_table(heading: Row, rows: Iterator[Row]) -> None:
@@ -117,9 +119,10 @@ def _print_stability(study: Study) -> None:
     _print_table(("task", *blocks, f"first five of {STABLE_BLOCK} that every fold names"), rows())
 
 
-def _print_sweep(study: Study) -> None:
+def _print_sweep(study: Study, resampling: Resampling) -> None:
     """Every condition over the prompts of all tasks, but greedy ones, whose numbers of heads differ."""
-    effects = intervention_effects(study.interventions, pooled=True).filter(pl.col("selection") != "greedy")
+    effects = intervention_effects(study.interventions, resampling, pooled=True)
+    effects = effects.filter(pl.col("selection") != "greedy")
     counts = effects["n_heads"].unique().sort()
 
     def rows() -> Iterator[Row]:
@@ -143,7 +146,7 @@ def _sweep_cell(row: dict[str, Any] | None) -> str:
 
 
 def _print_chosen(chosen: pl.DataFrame) -> None:
-    """What tuning prompts chose, a column a method: balanced, at base rates, beside plain zeroing."""
+    """What tuning prompts chose, a column a method: balanced, at base rates, beside the references."""
     methods = chosen["method"].unique(maintain_order=True)
 
     def rows() -> Iterator[Row]:
@@ -152,18 +155,22 @@ def _print_chosen(chosen: pl.DataFrame) -> None:
 
     def differences() -> Iterator[Row]:
         for row in chosen.filter(task=ALL_TASKS).iter_rows(named=True):
-            interval = points_interval(row["difference_low"], row["difference_high"])
-            yield row["method"], f"{points(row['difference'])} {interval}"
+            yield row["method"], *(_interval(row, column) for column in REFERENCES)
 
     def at_base_rates() -> Iterator[Row]:
-        single = chosen.filter(pl.col("task") != ALL_TASKS)
-        for (task,), of_task in single.group_by("task", maintain_order=True):
-            changes = of_task["base_rate_net_change"]
-            yield str(task), *("-" if change is None else points(change) for change in changes)
+        for (task,), of_task in chosen.group_by("task", maintain_order=True):
+            rows = of_task.iter_rows(named=True)
+            yield str(task), *(_interval(row, "base_rate_net_change") for row in rows)
 
     _print_table(("task", *methods), rows())
     _print_table(("task, at its base rate", *methods), at_base_rates())
-    _print_table(("method", "all tasks, minus plain zeroing"), differences())
+    heading = ("method", *(f"all tasks, minus {method}" for method in REFERENCES.values()))
+    _print_table(heading, differences())
+
+
+def _interval(row: dict[str, Any], column: str) -> str:
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return "-" if row[column] is None else f"{points(row[column])} {points_interval(low, high)}"
 
 
 def _chosen_cell(row: dict[str, Any]) -> str:
@@ -175,13 +182,6 @@ def _chosen_cell(row: dict[str, Any]) -> str:
 
 def _net_change(row: dict[str, Any]) -> str:
     return f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
-
-
-def _best(study: Study) -> Iterator[Row]:
-    for row in best_interventions(study.interventions).iter_rows(named=True):
-        what = f"{row['n_heads']} {row['selection']} {operation_of(row['operation'], row['factor']).words}"
-        change = _net_change(row)
-        yield row["task"], what, change, str(row["conditions"])
 
 
 def _print_side_effects(table: pl.DataFrame) -> None:

@@ -15,6 +15,7 @@ from apmae.autoencoder.reconstruction import Reconstruction
 from apmae.intervention.choices import choose
 from apmae.intervention.side_effects import RANDOM_CODE
 from apmae.prediction.features import BASELINES, SHUFFLED
+from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study import artifacts as files
 from apmae.study.artifacts import EVALUATION
@@ -180,6 +181,15 @@ def interventions(rows: list[tuple[str, str, int, int, int, bool, bool]]) -> pl.
         predicted_id=0,
         gate_probability=0.5,
     ).select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def resampling(table: pl.DataFrame, groups: int | None = None) -> Resampling:
+    """How prompts of interventions are resampled: each a group of its own, or dealt to so many groups."""
+    prompts = table.unique("prompt_id", maintain_order=True)
+    number = pl.col("prompt_id") if groups is None else pl.col("prompt_id") % groups
+    return Resampling(
+        prompts.select("prompt_id", group=number.cast(pl.String), correct="correct_before"), seed=0
+    )
 
 
 def condition(

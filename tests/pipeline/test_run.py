@@ -156,6 +156,7 @@ def test_a_second_run_does_nothing_and_says_so(finished):
         ("prediction.depth=3", {"predict", "intervene", "report"}),
         ("clustering.processes=2", set()),
         ("training.steps=14", {"train", "encode", "cluster", "predict", "intervene", "report"}),
+        ("training.seed=1", {"train", "encode", "cluster", "predict", "intervene", "report"}),
         ("seed=1", set(STAGE_NAMES)),
     ],
 )

@@ -31,6 +31,7 @@ from apmae.study.artifacts import (
     PROMPTS,
     TASKS,
 )
+from apmae.study.config import StudyConfig
 from apmae.vocabulary import BLOCKS
 
 TELLING = (TELLING_LAYER, TELLING_HEAD)
@@ -345,6 +346,44 @@ def test_one_outcome_only_goes_on_and_says_so(tmp_path):
     assert value(study, "held_out", "clusters", "accuracy") == 1
     assert (study.importance["max_difference"] == 0).all()
     assert list(study.path(PREDICTOR).iterdir()) == []
+
+
+def with_development(directory, *, measured_split="test"):
+    """A study whose first six groups are of the development split."""
+    prompts = {"tasks": ["eol"], "per_task": 96, "length_tokens": 16, "development_fraction": 0.25}
+    study = clustered(directory, per_task=96, tasks=("eol",))
+    values = study.config.model_dump() | {"prompts": prompts, "measured_split": measured_split}
+    study = Study.create(StudyConfig.model_validate(values))
+    number = pl.col("group").str.strip_prefix("g").cast(pl.Int32)
+    changed(study, PROMPTS, split=pl.when(number < 6).then(pl.lit("development")).otherwise("split"))
+    return study
+
+
+def test_development_prompts_are_used_for_nothing(tmp_path):
+    study, flipped = (with_development(tmp_path / name) for name in ("plain", "flipped"))
+    other = pl.when(split="development").then(~pl.col("correct")).otherwise("correct")
+    changed(flipped, PROMPTS, correct=other)
+    for made in (study, flipped):
+        assert stage.run(context_of(made))["notes"] == []
+    development = study.study_prompts.filter(split="development")["prompt_id"]
+    assert len(development) == 36
+    assert not set(development) & set(study.predictions["prompt_id"])
+    assert "development" not in set(study.analysed_prompts["split"])
+    for table in ("predictions", "metrics", "importance", "calibration"):
+        assert_frame_equal(getattr(study, table), getattr(flipped, table))
+
+
+def test_a_study_that_measures_on_development_prompts_leaves_the_test_prompts_alone(tmp_path):
+    study = with_development(tmp_path / "s", measured_split="development")
+    stage.run(context_of(study))
+    splits = dict(study.study_prompts.select("prompt_id", "split").rows())
+    by_protocol = study.predictions.group_by("protocol").agg(pl.col("prompt_id").unique())
+    found = {name: {splits[number] for number in prompts} for name, prompts in by_protocol.iter_rows()}
+    assert found == {
+        "held_out": {"development"},
+        "cross_validation": {"train", "development"},
+        "grouped_cross_validation": {"train", "development"},
+    }
 
 
 def test_heads_of_one_cluster_predict_the_prior(tmp_path):

@@ -152,6 +152,14 @@ def test_feature_sets_baselines_and_differences_have_their_tables(html: str) -> 
     assert "Agreement of folds is the rank correlation" in text
 
 
+def test_sweeps_are_labelled_and_the_identity_condition_is_told(html: str) -> None:
+    text = " ".join(Page(html).text.split())
+    assert "Uncorrected sweeps of every condition" in text
+    assert "Run unchanged, 0 of 48 prompts have another outcome" in text
+    assert "At best" not in text
+    assert "Best condition" not in text
+
+
 def test_text_of_source_files_cannot_become_markup(html: str) -> None:
     page = Page(html)
     assert HOSTILE not in html

@@ -21,6 +21,7 @@ from apmae.common.progress import silent
 from apmae.study.artifacts import ENCODER, TRAINING_HISTORY, token_ids
 from apmae.training import batches, stage, tracking
 from apmae.training.checkpoint import CHECKPOINT
+from apmae.training.prompts import encoder_prompts
 
 TINY = tiny_config("unused").model_dump(exclude_defaults=True)["training"]
 
@@ -115,6 +116,29 @@ def test_batches_mix_prompts_and_layers(tmp_path, llama):
     assert not torch.equal(first.patches, second.patches)
     again, _ = batches.batch(0)
     assert torch.equal(first.patches, again.patches)
+
+
+def test_another_training_seed_is_another_encoder_on_the_same_prompts_and_validation_patterns(
+    tmp_path, llama
+):
+    def trainer(name, **sections):
+        study = tiny_study(tmp_path / name, training=TINY | sections.pop("training", {}), **sections)
+        parts = encoder_prompts(study.prompts, study.config.training)
+        return training.Trainer(study.config, llama, *parts, study.work_directory("train", name))
+
+    plain, same, other = (trainer(str(seed), training={"seed": seed}) for seed in (None, 0, 1))
+    weights = [made.model.state_dict() for made in (plain, same, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert not all(torch.equal(value, weights[2][name]) for name, value in weights[0].items())
+    (tokens, noise), (same_tokens, same_noise), (other_tokens, other_noise) = (
+        made.batches.batch(0) for made in (plain, same, other)
+    )
+    assert torch.equal(tokens.patches, same_tokens.patches)
+    assert torch.equal(noise, same_noise)
+    assert not torch.equal(tokens.patches, other_tokens.patches)
+    assert not torch.equal(noise, other_noise)
+    assert torch.equal(plain._validation[1], other._validation[1])
+    assert torch.equal(plain._validation[0].patches, other._validation[0].patches)
 
 
 def test_the_same_number_of_heads_of_every_layer(llama):

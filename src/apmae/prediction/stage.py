@@ -175,7 +175,7 @@ def _notes(study: Study, task: str) -> list[str]:
     folds, wanted = len(_splits(study, task, prompts, "cross_validation")), study.config.prediction.folds
     if folds < wanted:
         notes.append(f"{task}: {folds} folds instead of {wanted}, for want of correct or incorrect prompts")
-    for split, outcome in product(("train", "test"), (True, False)):
+    for split, outcome in product(study.config.analysed_splits, (True, False)):
         if prompts.filter(split=split, correct=outcome).is_empty():
             notes.append(f"{task}: no {'correct' if outcome else 'incorrect'} prompt in the {split} split")
     if not (study.path(PREDICTOR) / f"{task}.cbm").exists():
@@ -203,8 +203,9 @@ def _seed(study: Study, task: str, protocol: Protocol, features: str, fold: int)
 
 
 def _prompts(study: Study, task: str) -> pl.DataFrame:
-    """The study prompts of a task, sorted by prompt_id."""
-    prompts = study.scan(PROMPTS).filter(purpose="study", task=task)
+    """The analysed study prompts of a task, sorted by prompt_id."""
+    analysed = pl.col("split").is_in(study.config.analysed_splits)
+    prompts = study.scan(PROMPTS).filter(analysed, purpose="study", task=task)
     return prompts.drop("text").sort("prompt_id").collect()
 
 

@@ -12,6 +12,7 @@ from apmae.clustering import PatternSource
 from apmae.prediction.features import CONFIDENCE, STRONG
 from apmae.report import summaries
 from apmae.report.chosen import chosen_effects
+from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study.config import StudyConfig
 
@@ -41,13 +42,13 @@ class ReportData:
 
     @cached_property
     def prompts(self) -> pl.DataFrame:
-        """The study prompts."""
-        return self.study.study_prompts
+        """The analysed study prompts."""
+        return self.study.analysed_prompts
 
     @cached_property
     def clusters(self) -> pl.DataFrame:
-        """Cluster of every head on every prompt."""
-        return self.study.clusters
+        """Cluster of every head on every analysed prompt."""
+        return self.study.clusters.join(self.prompts, on="prompt_id", how="semi", maintain_order="left")
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -86,14 +87,14 @@ class ReportData:
         return self.in_task_order(self.study.interventions)
 
     @cached_property
-    def best_interventions(self) -> pl.DataFrame:
-        """`summaries.best_interventions`."""
-        return summaries.best_interventions(self.interventions)
+    def resampling(self) -> Resampling:
+        """How intervals of net changes are made."""
+        return Resampling.of(self.study)
 
     @cached_property
     def chosen(self) -> pl.DataFrame:
         """`chosen.chosen_effects`."""
-        return chosen_effects(self.interventions, self.study.choices, self.study.tasks)
+        return chosen_effects(self.interventions, self.study.choices, self.study.tasks, self.resampling)
 
     @property
     def feature_sets(self) -> list[str]:

@@ -73,8 +73,8 @@ def reconstructions(study: Study, target: Target, encoder: APMAEModel) -> list[R
     """
     count = study.config.report.reconstructions
     generator = numpy_generator(study.config.seed, "reconstructions")
-    prompts = study.study_prompts
-    held_out = prompts.filter(prompts["split"] == "test")
+    prompts = study.analysed_prompts
+    held_out = prompts.filter(split=study.config.measured_split)
     prompts = prompts if held_out.is_empty() else held_out
     rows = generator.choice(prompts.height, min(count, prompts.height), replace=False)
     chosen = generator.choice(len(target.heads), len(rows), replace=False)

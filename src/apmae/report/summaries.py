@@ -14,9 +14,7 @@ from scipy import stats
 
 from apmae.prediction.features import HEAD_BLOCKS, SHUFFLED
 from apmae.prediction.measurement import REFERENCES
-
-Z_95 = 1.959963984540054
-"""Half-width of the central 95% of a standard normal distribution."""
+from apmae.report.resampling import Resampling
 
 VARIANT = ("importance", "operation", "factor")
 CONDITION = ("selection", "n_heads", *VARIANT)
@@ -162,12 +160,13 @@ def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -> pl.DataFrame:
+def intervention_effects(
+    interventions: pl.DataFrame, resampling: Resampling, *, pooled: bool = False
+) -> pl.DataFrame:
     """Net change in accuracy of held-out prompts under every condition (figure 7).
 
     A prompt's change is +1 if an incorrect completion became correct, -1 if a correct one became incorrect,
-    else 0, averaged over the seeds of a random selection. The net change is the mean over the prompts. Its
-    interval is the normal approximation with the standard error over the prompts.
+    else 0, averaged over the seeds of a random selection. The net change is its mean over the prompts.
 
     Args:
         pooled: pool each condition over the prompts of all tasks, else keep tasks apart. Pooled greedy
@@ -175,11 +174,11 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
 
     Returns:
         `task` (unless pooled), the names of `CONDITION`, `prompts`, `seeds`, `incorrect_to_correct` and
-        `correct_to_incorrect` (prompts, mean over seeds), `net_change`, `low`, `high` (null for one prompt).
+        `correct_to_incorrect` (prompts, mean over seeds), `net_change`, `low`, `high`.
     """
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
-    held_out = interventions.filter(split="test")
+    held_out = interventions.filter(pl.col("split") != "train")
     if pooled:
         held_out = _carry_greedy_forward(held_out)
     per_prompt = held_out.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
@@ -187,16 +186,25 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
         correct_to_incorrect=(before & ~after).mean(),
         seeds=pl.col("seed").n_unique(),
     )
-    change = pl.col("incorrect_to_correct") - pl.col("correct_to_incorrect")
-    half = Z_95 * change.std() / pl.len().sqrt()
-    return per_prompt.group_by(by, maintain_order=True).agg(
+    per_prompt = per_prompt.with_columns(
+        change=pl.col("incorrect_to_correct") - pl.col("correct_to_incorrect")
+    )
+    counts = per_prompt.group_by(by, maintain_order=True).agg(
         pl.len().alias("prompts"),
         pl.col("seeds").max(),
         pl.col("incorrect_to_correct", "correct_to_incorrect").sum(),
-        change.mean().alias("net_change"),
-        (change.mean() - half).alias("low"),
-        (change.mean() + half).alias("high"),
     )
+    net_changes = resampling.mean_changes(per_prompt, by, "change", "net_change")
+    net_changes = net_changes.rename({"net_change_low": "low", "net_change_high": "high"})
+    return counts.join(net_changes, on=by, how="left", maintain_order="left")
+
+
+def identity_changes(interventions: pl.DataFrame, prompts: pl.DataFrame) -> tuple[int, int]:
+    """Prompts whose outcome under the identity condition is not the one mined, and all prompts."""
+    mined = prompts.select("prompt_id", mined="correct")
+    outcomes = interventions.join(mined, on="prompt_id").group_by("prompt_id")
+    changed = outcomes.agg((pl.col("correct_before") != pl.col("mined")).any().alias("changed"))["changed"]
+    return int(changed.sum()), len(changed)
 
 
 def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
@@ -218,29 +226,6 @@ def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
         for count in greedy["n_heads"].unique().sort()
     ]
     return pl.concat([held_out.filter(pl.col("selection") != "greedy"), *carried], how="vertical_relaxed")
-
-
-def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
-    """The condition with the largest net change per task. Ties go to the fewest heads.
-
-    Returns:
-        A row of `intervention_effects` per task, with `conditions` (their number in the task) and
-        `excludes_zero` (of the interval, which is not corrected for the choice).
-    """
-    effects = intervention_effects(interventions)
-    excludes_zero = (pl.col("low") > 0) | (pl.col("high") < 0)
-    best = (
-        effects.with_columns(
-            conditions=pl.len().over("task"),
-            excludes_zero=excludes_zero.fill_null(False),
-        )
-        .sort("net_change", "n_heads", descending=[True, False], maintain_order=True)
-        .group_by("task", maintain_order=True)
-        .first()
-    )
-    return effects.select(pl.col("task").unique(maintain_order=True)).join(
-        best, on="task", maintain_order="left"
-    )
 
 
 def _best_of(metric: str) -> pl.Expr:

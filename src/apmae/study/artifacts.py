@@ -91,7 +91,7 @@ PROMPTS = Table(
         "file": pl.String,
         "line": pl.Int32,  # 1-based line of the hole; null for noise
         "group": pl.String,  # package or project of the file
-        "split": pl.String,  # "train" or "test"; one group is never in both
+        "split": pl.String,  # "train", "test" or "development"; one group is in one of them
         "text": pl.String,  # what stood in the hole; null for noise
         "input_ids": pl.List(pl.Int32),
         "next_token_id": pl.Int32,  # first token of the true text; null for noise
@@ -122,8 +122,8 @@ CLUSTERS = Table(
         "prompt_id": pl.Int32,
         "layer": pl.Int16,
         "head": pl.Int16,
-        "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
-        "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
+        "cluster": pl.Int16,  # fitted on the analysed prompts; the others are assigned; -1 is noise
+        "cluster_held_out": pl.Int16,  # fitted on the training split, other prompts assigned to it
         "random_cluster": pl.Int16,  # the same two of `random_cls`; null without it
         "random_cluster_held_out": pl.Int16,
     },
@@ -223,9 +223,9 @@ INTERVENTIONS = Table(
         "factor": pl.Float32,
         "n_heads": pl.Int32,
         "seed": pl.Int16,
-        "split": pl.String,  # "train": prompts that choices are made on, without "random"; "test": held out
+        "split": pl.String,  # "train": prompts that choices are made on; else the measured split
         "prompt_id": pl.Int32,
-        "correct_before": pl.Boolean,
+        "correct_before": pl.Boolean,  # unchanged, in the same batch; prompts.parquet's is of another one
         "correct_after": pl.Boolean,
         "predicted_id": pl.Int32,  # after the intervention
         "gate_probability": pl.Float32,  # predicted probability that the plain completion is correct
@@ -235,7 +235,7 @@ CHOICES = Table(
     "choices.parquet",
     {  # per task and method, what does best on the tuning prompts; a method that helps none has no row
         "task": pl.String,
-        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated"
+        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated", "random": the control
         "condition": pl.Int32,
         "threshold": pl.Float32,  # gated: only completions of at most this gate_probability are changed
         "tuning_prompts": pl.Int32,

@@ -198,6 +198,17 @@ class PromptsConfig(Section):
     has them, else `causal`. See docs/prompt-formats.md."""
     test_fraction: Fraction = 0.25
     """Fraction of the groups (packages, projects) held out from fitting."""
+    development_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the groups kept for designing methods: neither fitted nor measured on, unless
+    `measured_split` says so. The test groups are the same whatever it is. See docs/interventions.md."""
+
+    @model_validator(mode="after")
+    def _groups_left_to_fit_on(self) -> Self:
+        if self.test_fraction + self.development_fraction >= 1:
+            raise ValueError(
+                "prompts.test_fraction and prompts.development_fraction leave no group to fit on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tasks_given_once(self) -> Self:
@@ -254,6 +265,9 @@ class TrainingConfig(Section):
 
     steps: Positive = 2_000
     """Optimiser steps."""
+    seed: Annotated[WholeNumber, Field(ge=0)] | None = None
+    """Of the encoder's initial weights, its batches and their masks; the study's seed by default. Encoders of
+    several seeds are trained on the same prompts and validated on the same patterns."""
     batch_size: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 128
     """Patterns per step, over all processes."""
     gradient_accumulation_steps: Positive = 1
@@ -431,7 +445,9 @@ class InterventionConfig(Section):
     head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
     """Heads changed per condition; counts above the model's number of heads are left out."""
     random_seeds: Positive = 3
-    """Seeds of the random selection, the control of the first operation (the paper's studies: 10)."""
+    """Seeds of the random selection, the control of the first operation (the paper's studies: 10). There are
+    at least as many as SHAP selections, so that the best random heads can be chosen on tuning prompts from as
+    many conditions."""
     prompts_per_outcome: Positive = 1_000
     """Held-out prompts per task and outcome: this many correct ones, this many incorrect ones."""
     tuning_prompts_per_outcome: Positive = 50
@@ -482,6 +498,9 @@ class StudyConfig(Section):
     listed at the end of this page; docs/paper.md compares a study with the paper."""
     directory: Path | None = None
     """Where the study lives; `runs/<name>` by default."""
+    measured_split: Literal["test", "development"] = "test"
+    """Split that predictions and interventions are measured on; the other one is used for nothing.
+    `development` is for designing methods, with a `prompts.development_fraction`."""
     target: TargetConfig = TargetConfig()
     corpus: CorpusConfig = CorpusConfig()
     prompts: PromptsConfig = PromptsConfig()
@@ -556,6 +575,22 @@ class StudyConfig(Section):
                 f"there are: {', '.join(language.tasks)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _measured_split_made(self) -> Self:
+        if self.measured_split == "development" and not self.prompts.development_fraction:
+            raise ValueError("measured_split: development needs a prompts.development_fraction")
+        return self
+
+    @property
+    def analysed_splits(self) -> tuple[str, str]:
+        """The split that is fitted on, and the one that is measured on."""
+        return "train", self.measured_split
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of what training draws."""
+        return self.seed if self.training.seed is None else self.training.seed
 
     @property
     def study_directory(self) -> Path:

@@ -40,7 +40,7 @@ from apmae.study.artifacts import (
     TASKS,
     Table,
 )
-from apmae.study.config import StudyConfig
+from apmae.study.config import Section, StudyConfig
 from apmae.study.provenance import provenance_of
 from apmae.study.study_file import dump_config
 
@@ -131,6 +131,11 @@ class Study:
     def study_prompts(self) -> pl.DataFrame:
         """The prompts that are encoded and analysed: prompt_id 0, 1, ... without a gap."""
         return self.prompts.filter(pl.col("purpose") == "study")
+
+    @property
+    def analysed_prompts(self) -> pl.DataFrame:
+        """The study prompts of the training groups and of the split that is measured on."""
+        return self.study_prompts.filter(pl.col("split").is_in(self.config.analysed_splits))
 
     @property
     def encodings(self) -> zarr.Group:
@@ -242,8 +247,11 @@ class Study:
 
 
 def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[str, str]) -> str:
-    """Hash of the seed, the named config sections, the keys of what a stage reads, and `FORMAT`."""
-    values = {name: getattr(config, name).result_values() for name in sections}
+    """Hash of the seed, the named config sections or keys, the keys of what a stage reads, and `FORMAT`."""
+    named = {name: getattr(config, name) for name in sections}
+    values = {
+        name: value.result_values() if isinstance(value, Section) else value for name, value in named.items()
+    }
     text = json.dumps([FORMAT, config.seed, values, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -228,11 +228,11 @@ class Target:
         with recording_residual_stream(self._blocks, depths) as recorded:
             yield recorded
 
-    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
-        """Inputs of the given layers in a plain pass, for `logits_from`."""
+    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> tuple[Tensor, LayerInputs]:
+        """Next-token logits (B, V) of a pass, and what entered the given layers in it, for `logits_from`."""
         with recording(self._blocks, set(layers)) as inputs:
-            self.logits(input_ids)
-        return inputs
+            logits = self.logits(input_ids)
+        return logits, inputs
 
     def logits_from(self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds) -> Tensor:
         """Next-token logits (B, V) of a pass that starts at `layer`. Exact if no earlier layer changes.

@@ -2,7 +2,7 @@
 
 A *round* takes the next prompts of a seeded order, captures a seeded fraction of every layer's heads, and
 mixes the patterns. Batches are drawn from the mix until it is used up. Every draw is a function of the
-study's seed and of a number. So no position is stored: a resumed training asks for the batch of its next
+training seed and of a number. So no position is stored: a resumed training asks for the batch of its next
 step.
 """
 
@@ -63,7 +63,7 @@ class PatternBatches:
         self.target = target
         self.device = device or target.device
         self.input_ids = token_ids(prompts)
-        self.seed = config.seed
+        self.seed = config.training_seed
         self.training = training
         self.target_batch = config.target.batch_size
         self.model_config = model_config

@@ -118,7 +118,7 @@ class Trainer:
             device,
         )
         with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(config.seed, "training", "weights"))
+            torch.manual_seed(derive_seed(config.training_seed, "training", "weights"))
             self.model = APMAEModel(model_config)
         optimizer = optimizer_of(self.model, config.training.weight_decay)
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)

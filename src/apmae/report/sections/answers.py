@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 
 from apmae.figures.wording import count, head_name, listed, out_of, points, points_interval, readable
-from apmae.intervention.operations import operation_of
+from apmae.intervention.choices import RANDOM
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED, STRONG
 from apmae.prediction.measurement import REFERENCES
 from apmae.report import summaries
-from apmae.report.chosen import ALL_TASKS
+from apmae.report.chosen import ALL_TASKS, CHOSEN
 from apmae.report.data import CLUSTERS, ReportData, by_task
 from apmae.report.section import Section
 from apmae.report.summaries import SIGNIFICANCE, Comparison, compare
@@ -44,11 +44,11 @@ SIGNIFICANT = (
 def section(data: ReportData) -> Section:
     """The answers."""
     content = {
-        "answers": answers(data.top_heads, data.held_out, data.best_interventions, data.chosen),
+        "answers": answers(data.top_heads, data.held_out, data.chosen),
         "top_heads": by_task(data.top_heads),
         "metric_tables": _metric_tables(data),
         "shuffled": shuffled_labels(data.held_out),
-        "best": list(data.best_interventions.iter_rows(named=True)),
+        "changes": beside_random_heads(data.chosen),
     }
     return Section("answers", "The answers first", (), content)
 
@@ -62,18 +62,15 @@ class Answer:
     detail: str
 
 
-def answers(
-    top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame, chosen: pl.DataFrame
-) -> list[Answer]:
+def answers(top: pl.DataFrame, held_out: pl.DataFrame, chosen: pl.DataFrame) -> list[Answer]:
     """Answer a reader's first questions.
 
     Args:
         top: heads per task, `summaries.top_heads`.
         held_out: `summaries.metrics_table` of the held-out protocol.
-        best: `summaries.best_interventions`.
         chosen: `chosen.chosen_effects`.
     """
-    return [_which_heads(top), _how_predictable(held_out), _what_changing_did(best, chosen)]
+    return [_which_heads(top), _how_predictable(held_out), _what_changing_did(chosen)]
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:
@@ -171,42 +168,42 @@ def _signed_span(least: float, most: float) -> str:
     return f"{least:+.3f}" if least == most else f"{least:+.3f} to {most:+.3f}"
 
 
-def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
+def _what_changing_did(chosen: pl.DataFrame) -> Answer:
     question = "What does changing heads do?"
-    if best.is_empty():
+    if chosen.is_empty():
         return Answer(question, "No intervention was run.", "")
-    top = best.sort("net_change", descending=True, maintain_order=True).row(0, named=True)
-    change = f"{points(top['net_change'])} points {points_interval(top['low'], top['high'])}".strip()
-    headline = (
-        f"At best {change}: {readable(top['task'])}, "
-        f"{count(top['n_heads'], top['selection'] + ' head')} "
-        f"{operation_of(top['operation'], top['factor']).words}."
-    )
-    above = best.filter(pl.col("excludes_zero") & (pl.col("net_change") > 0)).height
-    detail = (
-        f"The best condition's 95% interval lies above zero in {out_of(above, best.height, 'task')}. "
-        f"It is the best of {_conditions(best)}, chosen on the prompts it is measured on, and the "
-        f"interval is not corrected for that choice: expect less on new prompts."
-    )
-    return Answer(question, headline, f"{detail} {_on_new_prompts(chosen)}".strip())
-
-
-def _on_new_prompts(chosen: pl.DataFrame) -> str:
-    """Effect of the conditions that tuning prompts chose, on held-out prompts of all tasks."""
-    pooled = chosen.filter(task=ALL_TASKS)
-    if pooled.is_empty():
-        return ""
-    methods = [
-        f"{method} {points(change)} {points_interval(low, high)}".strip()
-        for method, change, low, high in pooled.select("method", "net_change", "low", "high").iter_rows()
+    of_method = {row["method"]: row for row in chosen.filter(task=ALL_TASKS).iter_rows(named=True)}
+    of_tasks = chosen.filter(pl.col("task") != ALL_TASKS, method=CHOSEN)
+    if of_tasks["condition"].null_count() == of_tasks.height:
+        return Answer(question, "Nothing that was tried helped the tuning prompts of any task.", "")
+    changed = of_method.pop(CHOSEN)
+    above, below = (of_tasks.filter(clear).height for clear in (pl.col("low") > 0, pl.col("high") < 0))
+    sentences = [
+        "On the held-out prompts of all tasks, by the intervention that gains most on each task's tuning "
+        "prompts.",
+        f"The 95% interval lies above zero in {out_of(above, of_tasks.height, 'task')}, "
+        f"below zero in {out_of(below, of_tasks.height, 'task')}.",
     ]
-    return f"Chosen on tuning prompts and measured on held-out ones of all tasks: {listed(methods)}."
+    random = of_method.pop(RANDOM, None)
+    if random is not None:
+        difference = points_interval(changed["random_difference_low"], changed["random_difference_high"])
+        sentences.append(
+            f"Random heads, chosen likewise: {_change(random)}; the difference is "
+            f"{points(changed['random_difference'])} {difference}."
+        )
+    methods = [f"{method} {_change(row)}" for method, row in of_method.items()]
+    sentences.append(f"By method: {listed(methods)}.")
+    return Answer(question, f"{_change(changed, ' points')} of accuracy.", " ".join(sentences))
 
 
-def _conditions(best: pl.DataFrame) -> str:
-    counts = sorted(set(best["conditions"].to_list()))
-    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{span} {'condition' if counts[-1] == 1 else 'conditions'} per task"
+def beside_random_heads(chosen: pl.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """What was chosen for each task, and random heads that were chosen likewise, if the study has any."""
+    random = {row["task"]: row for row in chosen.filter(method=RANDOM).iter_rows(named=True)}
+    return [(row, random.get(row["task"])) for row in chosen.filter(method=CHOSEN).iter_rows(named=True)]
+
+
+def _change(row: dict[str, Any], unit: str = "") -> str:
+    return f"{points(row['net_change'])}{unit} {points_interval(row['low'], row['high'])}".strip()
 
 
 def _values(table: pl.DataFrame, features: str) -> list[float]:
