@@ -178,6 +178,7 @@ def interventions(rows: list[tuple[str, str, int, int, int, bool, bool]]) -> pl.
         operation=pl.lit("zero"),
         factor=0.0,
         split=pl.lit("test"),
+        predicted_before=0,
         predicted_id=0,
         gate_probability=0.5,
     ).select(pl.col(name).cast(kind) for name, kind in schema.items())
@@ -395,6 +396,7 @@ def _interventions(
                     seed=draw,
                     correct_before=before,
                     correct_after=np.where(before, kept, gained < 0.15 * (1 - damage)),
+                    predicted_before=5,
                     predicted_id=5,
                     gate_probability=np.clip(0.5 + 0.3 * (2 * before - 1) + 0.1 * (gained - 0.5), 0, 1),
                 )

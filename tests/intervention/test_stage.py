@@ -83,6 +83,8 @@ def test_every_condition_meets_every_tuning_prompt_and_every_held_out_prompt(mak
     joined = interventions.join(study.prompts, on="prompt_id")
     assert (joined["split"] == joined["split_right"]).all()
     assert (joined["correct_after"] == (joined["predicted_id"] == joined["next_token_id"])).all()
+    assert (joined["correct_before"] == (joined["predicted_before"] == joined["next_token_id"])).all()
+    assert (joined["predicted_before"] == joined["predicted_id_right"]).all()  # here all batches agree
     assert interventions["gate_probability"].null_count() == 0
 
 

@@ -23,7 +23,6 @@ def prompts(count: int) -> pl.DataFrame:
             "prompt_id": range(count),
             "group": [f"g{number // 2}" for number in range(count)],
             "correct": [number % 2 == 0 for number in range(count)],
-            "predicted_id": [BEFORE] * count,
         }
     )
 
@@ -40,6 +39,7 @@ def outcome(prompt, correct_before, correct_after, predicted, **others):
         "seed": 0,
         "split": "test",
         "gate_probability": 0.5,
+        "predicted_before": BEFORE,
     }
     row |= {"prompt_id": prompt, "correct_before": correct_before, "correct_after": correct_after}
     return {**row, "predicted_id": predicted, **others}

@@ -44,7 +44,14 @@ OUTCOMES_SCHEMA = pl.Schema(
     {"run_as": pl.Int32}  # number of the first condition that does this
     | {
         name: INTERVENTIONS.schema[name]
-        for name in ("split", "prompt_id", "correct_before", "correct_after", "predicted_id")
+        for name in (
+            "split",
+            "prompt_id",
+            "correct_before",
+            "correct_after",
+            "predicted_before",
+            "predicted_id",
+        )
     }
 )
 
@@ -236,6 +243,7 @@ def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) ->
             pl.col("split", "prompt_id"),
             correct_before=before == pl.col("next_token_id"),
             correct_after=pl.Series(tokens.tolist()) == pl.col("next_token_id"),
+            predicted_before=before,
             predicted_id=pl.Series(tokens.tolist()),
         )
         for (number, _), tokens in zip(block, found.predicted, strict=True)

@@ -49,14 +49,13 @@ def paper_conditions(interventions: pl.DataFrame, prompts: pl.DataFrame, importa
         `task`, `selection`, `n_heads`, `prompt_id`, `group`, `correct_before`, and `correct_after` and
         `changed` (whether another token is predicted), means over the seeds of a random selection.
     """
-    before = prompts.select("prompt_id", "group", pl.col("predicted_id").alias("predicted_before"))
-    chosen = interventions.filter(
-        pl.col("selection") != "greedy", split="test", operation="zero", importance=importance
-    )
+    measured = (pl.col("split") != "train", pl.col("selection") != "greedy")
+    chosen = interventions.filter(*measured, operation="zero", importance=importance)
     return (
-        chosen.join(before, on="prompt_id")
-        .group_by("task", "selection", "n_heads", "prompt_id", "group", "correct_before", maintain_order=True)
+        chosen.join(prompts.select("prompt_id", "group"), on="prompt_id")
+        .group_by("task", "selection", "n_heads", "prompt_id", "group", maintain_order=True)
         .agg(
+            pl.col("correct_before").first(),
             pl.col("correct_after").mean(),
             changed=(pl.col("predicted_id") != pl.col("predicted_before")).mean(),
         )

@@ -227,6 +227,7 @@ INTERVENTIONS = Table(
         "prompt_id": pl.Int32,
         "correct_before": pl.Boolean,  # unchanged, in the same batch; prompts.parquet's is of another one
         "correct_after": pl.Boolean,
+        "predicted_before": pl.Int32,  # token that is predicted unchanged
         "predicted_id": pl.Int32,  # after the intervention
         "gate_probability": pl.Float32,  # predicted probability that the plain completion is correct
     },
