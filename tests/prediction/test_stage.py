@@ -161,7 +161,8 @@ def test_the_scorers_predictor_is_the_held_out_model(finished):
     stored = study.predictions.filter(protocol="held_out", features="confidence+row_statistics")
     found = expit(predictor.model.log_odds(blocks))
     np.testing.assert_allclose(found, stored["probability"], rtol=1e-5)
-    (row,) = study.calibration.iter_rows(named=True)
+    assert study.calibration["features"].to_list() == ["confidence+row_statistics", "confidence"]
+    row = study.calibration.row(0, named=True)
     assert (row["features"], row["base_rate"]) == ("confidence+row_statistics", 0.75)
     assert row["prompts"] == study.study_prompts.filter(task="eol", split="train").height
     # The outcome's share of the log-odds is the telling head's.

@@ -13,7 +13,8 @@ Arrays and directories:
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
     predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs
-                     calibration.parquet; `<task>.cbm`, CatBoost's model of the clusters
+                     calibration.parquet, and `<task>.confidence.safetensors`, the same of the target's
+                     confidence alone; `<task>.cbm`, CatBoost's model of the clusters
     best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
                      nothing helped the tuning prompts
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
@@ -190,7 +191,7 @@ IMPORTANCE = Table(
 )
 CALIBRATION = Table(
     "calibration.parquet",
-    {  # of the task's predictor; a task without one has no row
+    {  # of the task's predictors, the scorer's and that of `confidence`; a task without one has no row
         "task": pl.String,
         "features": pl.String,  # feature set that it sees
         "slope": pl.Float64,  # slope * log-odds + offset are calibrated, at the base rate
