@@ -45,10 +45,13 @@ def test_the_studys_own_prompts_get_its_held_out_predictions(study, scorer, task
     np.testing.assert_allclose(confidence, expected(study, task, "confidence"), atol=1e-5)
 
 
-def test_encodings_and_hidden_states_are_the_studys_too(study, tmp_path):
+def test_all_that_one_pass_gives_is_the_studys_too(study, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(study.directory, copy)
-    features = "cls_encodings+hidden_state+row_encodings+entropy"
+    features = (
+        "cls_encodings+row_encodings+entropy+top_log_probs+token_kind+token_identity+last_hidden_state"
+        "+hidden_states+laplacian_eigenvalues"
+    )
     prediction = study.config.prediction.model_copy(update={"scorer": features})
     config = study.config.model_copy(update={"directory": copy, "prediction": prediction})
     other = pipeline.run(config, only="predict")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.common.errors import ApmaeError
+from apmae.encoding.detectors import detect
 from apmae.encoding.encoders import load_encoder
 from apmae.encoding.forward import STATISTICS, encode_patches, patch_statistics, run_batch
 from apmae.prediction import PassFeatures, Predictor, load_predictors
@@ -162,10 +163,14 @@ class Scorer:
         return columns, PassFeatures(arrays, columns).blocks(self._blocks)
 
     def _encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
+        detectors = [name for name in self.study.config.encoding.detectors if name in self._blocks]
+        detected = detect(log_patches_BHKP, self._patch_size, detectors, self.target.device)
         if self._encoder is not None:
             encoding = self.study.config.encoding
-            return encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
-        return {STATISTICS: patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)}
+            encoded = encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
+            return encoded | detected
+        statistics = patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)
+        return {STATISTICS: statistics, **detected}
 
     def _fitted(self, prompt: PromptIds) -> list[int]:
         """The prompt's token ids at the study's length."""
