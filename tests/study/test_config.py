@@ -256,6 +256,13 @@ def test_what_is_read_of_the_encoder_is_kept(study_file, override, said):
         load_config(study_file, [override])
 
 
+def test_what_detectors_make_is_kept(study_file):
+    overrides = ["encoding.detectors=[]", "prediction.features=[strong+laplacian_eigenvalues]"]
+    with pytest.raises(ApmaeError, match=r"laplacian_eigenvalues needs .* in encoding\.detectors"):
+        load_config(study_file, overrides)
+    assert load_config(study_file, overrides[1:]).encoding.detectors == ("laplacian_eigenvalues",)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

@@ -21,6 +21,7 @@ from apmae.pipeline import Context
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.explanation import explain
 from apmae.prediction.features import (
+    CONFIDENCE,
     SHUFFLED,
     StoredFeatures,
     blocks_of,
@@ -56,14 +57,18 @@ def run(context: Context) -> dict[str, object]:
         for features in measured_sets(study.config, protocol)
     }
     models = {task: work / f"{task}.cbm" for task in tasks}
-    predictors = {task: predictor_path(work, task) for task in tasks}
+    predictors = {
+        (task, features): predictor_path(work, task, features)
+        for features, task in product((study.config.prediction.scorer, CONFIDENCE), tasks)
+    }
     blocks = explained_blocks(study.config)
     explained = {
         work / f"{task}-importance-{block}.parquet": (study, task, block, models[task])
         for task, block in product(tasks, blocks)
     }
     calibrated = {
-        work / f"{task}-calibration.parquet": (study, task, path) for task, path in predictors.items()
+        path.with_suffix(".calibration.parquet"): (study, task, features, path)
+        for (task, features), path in predictors.items()
     }
     compute_parts(_predict_set, predicted, progress, "feature sets", processes=processes)
     compute_parts(_explain, explained, progress, "head importance", processes=processes)
@@ -131,16 +136,14 @@ def _explain(study: Study, task: str, block: str, path: Path) -> pl.DataFrame:
     return importance.select(pl.lit(task).alias("task"), pl.lit(block).alias("features"), pl.all())
 
 
-def _calibrate(study: Study, task: str, path: Path) -> pl.DataFrame:
-    """One task's part of `calibration.parquet`; its predictor goes to `path`."""
-    features = study.config.prediction.scorer
+def _calibrate(study: Study, task: str, features: str, path: Path) -> pl.DataFrame:
+    """One task's part of `calibration.parquet` for one feature set; its predictor goes to `path`."""
     prompts = _prompts(study, task)
     train = np.flatnonzero(prompts["split"] == "train")
     blocks = StoredFeatures(study, prompts, "held_out").blocks(blocks_of(features, study.config))
     seed = _seed(study, task, "held_out", features, 0)
-    return fit_predictor(
-        study, prompts[train], take(blocks, train), _group_numbers(prompts)[train], seed, path
-    )
+    groups = _group_numbers(prompts)[train]
+    return fit_predictor(study, prompts[train], features, take(blocks, train), groups, seed, path)
 
 
 def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
@@ -180,7 +183,7 @@ def _notes(study: Study, task: str) -> list[str]:
             notes.append(f"{task}: no {'correct' if outcome else 'incorrect'} prompt in the {split} split")
     if not (study.path(PREDICTOR) / f"{task}.cbm").exists():
         notes.append(f"{task}: no predictor, for want of outcomes or clusters to tell apart")
-    if not predictor_path(study.path(PREDICTOR), task).exists():
+    if not predictor_path(study.path(PREDICTOR), task, study.config.prediction.scorer).exists():
         notes.append(
             f"{task}: no scorer, for want of correct and incorrect prompts of several training groups"
         )

@@ -8,12 +8,14 @@ Arrays and directories:
                      quarters and all of the layers, before the final norm; `top_log_probs`: (prompt, 20)
                      float32, the largest of the next token, descending; `before_hole`: (prompt, 2)
                      int32, the last token left of the hole and the one before it; with
-                     `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random
-                     weights. NaN (-1 in `before_hole`) where not written.
+                     `encoding.detectors` also theirs: `laplacian_eigenvalues`: (head, prompt, 10)
+                     float32; with `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE
+                     of random weights. NaN (-1 in `before_hole`) where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
     predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs
-                     calibration.parquet; `<task>.cbm`, CatBoost's model of the clusters
+                     calibration.parquet, and `<task>.confidence.safetensors`, the same of the target's
+                     confidence alone; `<task>.cbm`, CatBoost's model of the clusters
     best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
                      nothing helped the tuning prompts
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
@@ -190,7 +192,7 @@ IMPORTANCE = Table(
 )
 CALIBRATION = Table(
     "calibration.parquet",
-    {  # of the task's predictor; a task without one has no row
+    {  # of the task's predictors, the scorer's and that of `confidence`; a task without one has no row
         "task": pl.String,
         "features": pl.String,  # feature set that it sees
         "slope": pl.Float64,  # slope * log-odds + offset are calibrated, at the base rate

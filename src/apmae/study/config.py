@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,7 @@ from apmae.vocabulary import (
     UNIONS,
     ClusteringMethod,
     DecoderContext,
+    Detector,
     EncodePatches,
     EncoderSize,
     HeadsDrawnPer,
@@ -316,6 +317,9 @@ class EncodingConfig(Section):
     random_encoder: bool = False
     """Encode and cluster with an AP-MAE of random weights too, to see what its training is worth.
     A second pass of the encoder over every pattern."""
+    detectors: tuple[Detector, ...] = ("laplacian_eigenvalues",)
+    """Published detectors whose columns are kept, as feature blocks of the same names:
+    `laplacian_eigenvalues`: ten for each head (LapEigvals, arXiv 2502.17598)."""
 
 
 class ClusteringConfig(Section):
@@ -369,9 +373,9 @@ class PredictionConfig(Section):
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
     `mean_encodings`, `row_ends_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`,
     `entropy`, `top_log_probs`, `token_kind`, `token_identity`, `hidden_state`, `last_hidden_state`,
-    `hidden_states`, `position`, `file_memory`, `random_clusters`) and their unions, written with `+`.
-    `strong` is the union of all that is known without attention. The baselines are always measured, see
-    docs/prediction.md."""
+    `hidden_states`, `laplacian_eigenvalues`, `position`, `file_memory`, `random_clusters`) and
+    their unions, written with `+`. `strong` is the union of all that is known without attention. The
+    baselines are always measured, see docs/prediction.md."""
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position`, `file_memory`, and so not `strong`, nor clusters), blocks of heads among them. With encodings
@@ -534,6 +538,9 @@ class StudyConfig(Section):
         wanted = (block.removesuffix("_encodings") for block in blocks if block.endswith("_encodings"))
         if missing := [readout for readout in wanted if readout not in made]:
             raise ValueError(f"prediction: {missing[0]}_encodings needs {missing[0]} in encoding.readouts")
+        not_kept = set(get_args(Detector)).difference(self.encoding.detectors)
+        if missing := [block for block in blocks if block in not_kept]:
+            raise ValueError(f"prediction: {missing[0]} needs {missing[0]} in encoding.detectors")
         return self
 
     @model_validator(mode="after")
