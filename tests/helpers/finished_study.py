@@ -81,7 +81,7 @@ def build_study(
     config = StudyConfig.model_validate(
         {
             "name": "made-up",
-            "seed": 7,
+            "seed": 7 + seed,
             "directory": str(directory),
             "corpus": {"source": "directory", "path": "/code/<script>alert(1)</script>"},
             "prompts": {"tasks": tasks, "per_task": prompts_per_task, "length_tokens": tokens},
