@@ -16,13 +16,16 @@ from apmae.common.command import one_line_errors
 from apmae.common.markdown import markdown_table
 from apmae.figures.wording import head_name, points, points_interval
 from apmae.intervention.operations import operation_of
-from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
+from apmae.prediction import measurement
+from apmae.prediction.features import BASELINES, SHUFFLED
 from apmae.report.chosen import ALL_TASKS, REFERENCES, chosen_effects, side_effect_table
 from apmae.report.resampling import Resampling
-from apmae.report.summaries import intervention_effects, metrics_table
+from apmae.report.summaries import compare, gains, intervention_effects, metrics_table
 from apmae.study import Study
 
 Row = Sequence[str]
+
+SIGNIFICANT = "*, and counts of tasks: p < 0.05, Holm-corrected over tasks"
 
 STABLE_BLOCK = "row_statistics"
 """Whose most important heads are listed."""
@@ -36,13 +39,19 @@ def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished stu
     _print_metric(held_out, "accuracy")
     print("AUROC (95% interval) on held-out prompts:\n")
     _print_metric(held_out, "auroc")
-    print("AUROC minus that of confidence on held-out prompts, paired (95% interval):\n")
-    _print_differences(held_out)
+    print("AUROC within groups (95% interval) on held-out prompts:\n")
+    _print_metric(held_out, "within_group_auroc")
+    print("AUROC (95% interval) on held-out prompts whose predicted token is of the hole's kind:\n")
+    _print_metric(held_out, "auroc_of_kind")
+    print(f"Gain in AUROC on held-out prompts, paired (95% interval). {SIGNIFICANT}:\n")
+    _print_gains(held_out)
     grouped = metrics_table(study.metrics, "grouped_cross_validation")
     print("AUROC (95% interval) by cross-validation over groups, on all prompts:\n")
     _print_metric(grouped, "auroc")
-    print("AUROC minus that of confidence by cross-validation over groups, paired (95% interval):\n")
-    _print_differences(grouped)
+    print(f"Gain in AUROC by cross-validation over groups, paired (95% interval). {SIGNIFICANT}:\n")
+    _print_gains(grouped)
+    print("AUROC (95% interval) by random folds:\n")
+    _print_metric(metrics_table(study.metrics, "cross_validation"), "auroc")
     print("Importance, and how far models fitted on folds of the training groups agree on it:\n")
     _print_stability(study)
     resampling = Resampling.of(study)
@@ -62,10 +71,10 @@ def _print_table(heading: Row, rows: Iterator[Row]) -> None:
 
 
 def _print_metric(table: pl.DataFrame, metric: str) -> None:
-    """A row for each task, a column for each feature set: attention alone, unions, baselines."""
+    """A row for each task, a column for each feature set: attention, unions, baselines and theirs."""
     baseline = pl.col("features").is_in([*BASELINES, "random_clusters", SHUFFLED])
-    union = pl.col("features").str.contains(f"{CONFIDENCE}+", literal=True)
-    for chosen in (~baseline & ~union, union, baseline):
+    union = pl.col("features").str.contains("+", literal=True)
+    for chosen in (~baseline & ~union, ~baseline & union, baseline & ~union, baseline & union):
         part = table.filter(chosen)
         by_task = part.group_by("task", maintain_order=True)
         names = part["features"].unique(maintain_order=True)
@@ -83,25 +92,32 @@ def _cells(rows: pl.DataFrame, metric: str, features: Iterable[str]) -> Iterator
             yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
 
 
-def _print_differences(table: pl.DataFrame) -> None:
-    """Each task's best union with confidence, and in how many tasks every feature set beats it clearly."""
-    known = table.filter(~pl.col("features").is_in([CONFIDENCE, SHUFFLED])).drop_nulls("auroc_difference")
-    unions = known.filter(pl.col("features").str.contains(CONFIDENCE, literal=True))
-    best = unions.sort("auroc", descending=True).group_by("task", maintain_order=True).first()
-    of_task = {row["task"]: row for row in best.iter_rows(named=True)}
+def _print_gains(table: pl.DataFrame) -> None:
+    """What each block of heads adds to confidence and to `strong`, and in how many tasks significantly."""
+    gained = gains(table)
+    columns = gained.select("reference", "block").unique(maintain_order=True).rows()
+    of_cell = {(row["task"], row["reference"], row["block"]): row for row in gained.iter_rows(named=True)}
 
     def rows() -> Iterator[Row]:
         for task in table["task"].unique(maintain_order=True):
-            row = of_task[task]
-            low, high = row["auroc_difference_low"], row["auroc_difference_high"]
-            yield task, row["features"], f"{row['auroc_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+            yield str(task), *(_gain_cell(of_cell.get((task, *column))) for column in columns)
 
-    _print_table(("task", "best union", "difference"), rows())
-    clearly = known.group_by("features", maintain_order=True).agg(
-        (pl.col("auroc_difference_low") > 0).sum(), (pl.col("auroc_difference_high") < 0).sum()
+    _print_table(("task", *(f"{block} over {reference}" for reference, block in columns)), rows())
+
+    def counts() -> Iterator[Row]:
+        for features in table["features"].unique(maintain_order=True):
+            found = [compare(table, features, "auroc", reference) for reference in measurement.REFERENCES]
+            yield features, *("-" if one is None else f"{one.above} / {one.below}" for one in found)
+
+    _print_table(
+        ("features", *(f"above / below {name}" for name in measurement.REFERENCES.values())), counts()
     )
-    counts = ((name, str(above), str(below)) for name, above, below in clearly.iter_rows())
-    _print_table(("features", "tasks clearly above confidence", "tasks clearly below"), counts)
+
+
+def _gain_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['gain']:+.3f}{'*' * row['significant']} ({row['low']:+.3f} to {row['high']:+.3f})"
 
 
 def _print_stability(study: Study) -> None:
