@@ -67,7 +67,7 @@ def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when artifacts change, so that a stage of an earlier version is done again."""
 
 CONFIG = "study.yaml"

@@ -16,14 +16,17 @@ from apmae.report import summaries
 from apmae.report.chosen import ALL_TASKS, CHOSEN
 from apmae.report.data import CLUSTERS, ReportData, by_task
 from apmae.report.section import Section
-from apmae.report.summaries import SIGNIFICANCE, Comparison, compare
+from apmae.report.summaries import SIGNIFICANCE, compare
 
 METRICS = {
     "auroc": "AUROC",
-    "auroc_of_kind": "AUROC among predicted tokens of the hole's kind",
-    "within_group_auroc": "AUROC within groups",
     "accuracy": "Accuracy",
 }
+CONTROLS = {
+    "auroc_of_kind": "AUROC among predicted tokens of the hole's kind",
+    "within_group_auroc": "AUROC within groups",
+}
+"""Metrics that a task's label, and the package, cannot raise."""
 BESIDE = ("token_kind", "file_memory")
 """Baselines that stand beside the study's own feature sets in every table."""
 MORE_METRICS = {
@@ -36,9 +39,10 @@ MORE_METRICS = {
 }
 MOST_NAMED = 5
 BY_CONFIDENCE, BY_STRONG = REFERENCES
-SIGNIFICANT = (
-    "Significant: p < 0.05 on held-out prompts, two-sided bootstrap over groups, Holm-corrected over tasks."
-)
+ATTENTION = ("row_statistics", CLUSTERS)
+"""Blocks of heads whose comparison with the baselines is told first."""
+WITHOUT_ATTENTION = "all that needs no attention"
+"""The feature set `strong` in words."""
 
 
 def section(data: ReportData) -> Section:
@@ -46,6 +50,7 @@ def section(data: ReportData) -> Section:
     content = {
         "answers": answers(data.top_heads, data.held_out, data.chosen),
         "top_heads": by_task(data.top_heads),
+        "comparisons": comparisons(data.held_out),
         "metric_tables": _metric_tables(data),
         "shuffled": shuffled_labels(data.held_out),
         "changes": beside_random_heads(data.chosen),
@@ -129,39 +134,49 @@ def _which_heads(top: pl.DataFrame) -> Answer:
 
 def _how_predictable(held_out: pl.DataFrame) -> Answer:
     question = "Can attention tell whether a completion is correct?"
-    clusters = _values(held_out, CLUSTERS)
-    if not clusters:
+    alone = [(block, values) for block in ATTENTION if (values := _values(held_out, block))]
+    if not alone:
         return Answer(question, "Not measured on held-out groups.", "")
-    headline = f"Clusters alone reach an AUROC of {_span(clusters)} on held-out groups."
-    versus = compare(held_out, CLUSTERS, "auroc", BY_CONFIDENCE)
-    sentences = [
-        _differs("The AUROC of clusters", "that of confidence", versus),
-        *(attention_adds(held_out, block) for block in (CLUSTERS, "row_statistics")),
-    ]
-    said = " ".join(filter(None, sentences))
-    return Answer(question, headline, f"{said} {SIGNIFICANT}" if said else "")
-
-
-def attention_adds(table: pl.DataFrame, block: str) -> str:
-    """What a block of heads adds to confidence and to all that needs no attention, in words."""
-    over_confidence = compare(table, f"{CONFIDENCE}+{block}", "auroc", BY_CONFIDENCE)
-    over_strong = compare(table, f"{STRONG}+{block}", "auroc", BY_STRONG)
-    parts = [
-        _differs(f"With {readable(block)}, the AUROC of confidence", "without", over_confidence),
-        _differs(f"With {readable(block)}, the AUROC of all that needs no attention", "without", over_strong),
-    ]
-    return " ".join(filter(None, parts))
-
-
-def _differs(subject: str, other: str, comparison: Comparison | None) -> str:
-    if comparison is None:
-        return ""
-    total = comparison.tasks
-    return (
-        f"{subject} is significantly above {other} in {out_of(comparison.above, total, 'task')}, "
-        f"significantly below in {out_of(comparison.below, total, 'task')} "
-        f"({_signed_span(comparison.least, comparison.most)})."
+    block, values = alone[0]
+    headline = f"{readable(block).capitalize()} alone reach an AUROC of {_span(values)} on held-out groups."
+    added = [found for found in comparisons(held_out) if found["added"]]
+    if not added:
+        return Answer(question, headline, "")
+    told = next((found for found in added if found["reference"] == WITHOUT_ATTENTION), added[0])
+    detail = (
+        f"{readable(told['block']).capitalize()}, added to {told['reference']}, change its AUROC by "
+        f"{told['differences']}: significantly up in {told['above']}, down in {told['below']}."
     )
+    return Answer(question, headline, detail)
+
+
+def comparisons(held_out: pl.DataFrame) -> list[dict[str, Any]]:
+    """How attention compares with what needs none: alone with confidence, and added to it and to `strong`.
+
+    Returns:
+        By row: `block`; `reference`, in words; whether the block is `added` to it; `differences` of AUROC,
+        from the smallest to the largest of the tasks; in how many it is significantly `above` and `below`.
+    """
+    rows = []
+    for block in ATTENTION:
+        for features, column, reference in (
+            (block, BY_CONFIDENCE, CONFIDENCE),
+            (f"{CONFIDENCE}+{block}", BY_CONFIDENCE, CONFIDENCE),
+            (f"{STRONG}+{block}", BY_STRONG, WITHOUT_ATTENTION),
+        ):
+            found = compare(held_out, features, "auroc", column)
+            if found is not None:
+                rows.append(
+                    {
+                        "block": block,
+                        "reference": reference,
+                        "added": features != block,
+                        "differences": _signed_span(found.least, found.most),
+                        "above": out_of(found.above, found.tasks, "task"),
+                        "below": out_of(found.below, found.tasks, "task"),
+                    }
+                )
+    return rows
 
 
 def _signed_span(least: float, most: float) -> str:
@@ -191,8 +206,6 @@ def _what_changing_did(chosen: pl.DataFrame) -> Answer:
             f"Random heads, chosen likewise: {_change(random)}; the difference is "
             f"{points(changed['random_difference'])} {difference}."
         )
-    methods = [f"{method} {_change(row)}" for method, row in of_method.items()]
-    sentences.append(f"By method: {listed(methods)}.")
     return Answer(question, f"{_change(changed, ' points')} of accuracy.", " ".join(sentences))
 
 
@@ -224,14 +237,19 @@ def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
     baselines = {"AUROC of the baselines": alone, "AUROC of the baselines, with confidence": together}
     return {
         "main": [_metric_table(held_out, metric, name, shown) for metric, name in METRICS.items()],
-        "difference": _difference_tables(held_out, shown),
+        "controls": [
+            *[_metric_table(held_out, metric, name, shown) for metric, name in CONTROLS.items()],
+            *_difference_tables(held_out, shown),
+        ],
         "baselines": [_metric_table(held_out, "auroc", name, sets) for name, sets in baselines.items()],
         "more": [_metric_table(held_out, metric, name, shown) for metric, name in MORE_METRICS.items()],
         "grouped_cross_validation": [
-            *[_metric_table(grouped, metric, name, shown) for metric, name in METRICS.items()],
+            *[_metric_table(grouped, metric, name, shown) for metric, name in (METRICS | CONTROLS).items()],
             *_difference_tables(grouped, shown),
         ],
-        "cross_validation": [_metric_table(crossed, metric, name, shown) for metric, name in METRICS.items()],
+        "cross_validation": [
+            _metric_table(crossed, metric, name, shown) for metric, name in (METRICS | CONTROLS).items()
+        ],
     }
 
 
