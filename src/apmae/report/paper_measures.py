@@ -51,7 +51,10 @@ def paper_conditions(interventions: pl.DataFrame, prompts: pl.DataFrame, importa
     """
     before = prompts.select("prompt_id", "group", pl.col("predicted_id").alias("predicted_before"))
     chosen = interventions.filter(
-        pl.col("selection") != "greedy", split="test", operation="zero", importance=importance
+        pl.col("selection") != "greedy",
+        pl.col("split") != "train",
+        operation="zero",
+        importance=importance,
     )
     return (
         chosen.join(before, on="prompt_id")
