@@ -72,7 +72,7 @@ def test_effects_are_means_over_tasks_and_count_changed_predictions():
     rows = [
         outcome(0, True, False, OTHER),
         outcome(2, True, True, BEFORE),
-        outcome(1, False, False, OTHER),
+        outcome(1, False, False, OTHER, split="development"),
         outcome(3, False, False, BEFORE),
         # Another task gains its one incorrect prompt in one of two seeds: +0.5.
         outcome(5, False, True, OTHER, task="random", seed=0),
