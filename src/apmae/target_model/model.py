@@ -20,7 +20,7 @@ from apmae.common.errors import ApmaeError
 from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
-from apmae.target_model.capture import Capture, Reduce
+from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
 from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted
 from apmae.target_model.head_scaling import HeadScaling
@@ -180,6 +180,25 @@ class Target:
             Logits (B, V), and by layer the values that `reduce` returned, in order.
         """
         return self._capture(input_ids, reduce, heads, attention_mask, patch_size)
+
+    def capture_bands(
+        self, input_ids: TokenIds, positions: Sequence[int], reduce: ReduceBand
+    ) -> tuple[Tensor, dict[int, list[Any]]]:
+        """Run the model and reduce the rows of every head's pattern as they are computed.
+
+        Args:
+            input_ids: (B, T) without padding.
+            positions: of the logits.
+            reduce: called with (layer, band) for a few rows of a few prompts at a time, in order.
+
+        Returns:
+            Logits (B, len(positions), V), and by layer what `reduce` returned, call by call.
+        """
+        capture = BandCapture(reduce)
+        with activated(self._layers, capture=capture), torch.inference_mode():
+            logits = self._logits(input_ids, None, torch.as_tensor(positions))
+        assert len(capture.results) == self.n_layers, "a layer did not run"
+        return logits, capture.results
 
     def run(
         self,
