@@ -43,26 +43,40 @@ class Block(NamedTuple):
 
     Attributes:
         per_head: its columns belong to heads, the same number to each, so that heads have an importance.
-        in_one_pass: one forward pass of the target, and of the encoder, gives it.
+        in_one_pass: one forward pass of the target, and of the encoder, gives it; a pass does not know the
+            file and its line, and what clusters were fitted on is not kept.
         is_baseline: every study measures it.
+        beside_confidence: every study measures its union with `confidence` too.
     """
 
     name: str
     per_head: bool = False
     in_one_pass: bool = True
     is_baseline: bool = False
+    beside_confidence: bool = False
 
 
 BLOCKS = {
     block.name: block
     for block in (
         Block("prior", in_one_pass=False, is_baseline=True),
-        Block("position", in_one_pass=False, is_baseline=True),
+        Block("position", in_one_pass=False, is_baseline=True, beside_confidence=True),
+        Block("file_memory", in_one_pass=False, is_baseline=True, beside_confidence=True),
         Block("max_probability", is_baseline=True),
         Block("margin", is_baseline=True),
         Block("entropy", is_baseline=True),
         Block("confidence", is_baseline=True),
-        Block("hidden_state", is_baseline=True),
+        *(
+            Block(name, is_baseline=True, beside_confidence=True)
+            for name in (
+                "top_log_probs",
+                "token_kind",
+                "token_identity",
+                "hidden_state",
+                "last_hidden_state",
+                "hidden_states",
+            )
+        ),
         Block("clusters", per_head=True, in_one_pass=False),
         Block("row_statistics", per_head=True),
         *(Block(f"{readout}_encodings", per_head=True) for readout in get_args(Readout)),
@@ -70,3 +84,13 @@ BLOCKS = {
     )
 }
 """By name, in the order in which tables show them."""
+
+UNIONS = {
+    "strong": ("position", "confidence", "top_log_probs", "token_kind", "token_identity", "hidden_states"),
+}
+"""Names of unions of blocks. `strong` is all that is known of a prediction without its attention patterns."""
+
+
+def blocks_in(features: str) -> tuple[str, ...]:
+    """The names that a feature set is written with, unions replaced by their blocks; any may be unknown."""
+    return tuple(block for name in features.split("+") for block in UNIONS.get(name, (name,)))

@@ -10,7 +10,7 @@ from apmae.autoencoder.patterns import row_statistics
 from apmae.common.progress import silent
 from apmae.encoding import stage
 from apmae.encoding.encoders import load_encoder, pattern_source, random_encoder
-from apmae.study.artifacts import ENCODER
+from apmae.study.artifacts import ENCODER, token_ids
 from apmae.training import encoder_config
 
 
@@ -44,11 +44,25 @@ def test_encodings_are_the_encoders_of_the_captured_patterns(study, llama):
         for name, vector in expected.items():
             found = arrays[name][layer * 4 + head, prompt_id]
             np.testing.assert_allclose(found, vector.numpy(), atol=5e-3)
-        hidden = llama.model(torch.tensor(ids), output_hidden_states=True).hidden_states[1][0, -1]
-        np.testing.assert_allclose(arrays["hidden_state"][prompt_id], hidden.detach(), atol=1e-5)
         _, layers = llama.capture(ids, lambda _, log_probs: row_statistics(log_probs[..., -1, :]))
         statistics = arrays["row_statistics"][layer * 4 + head, prompt_id]
         np.testing.assert_allclose(statistics, layers[layer][0, head].numpy(), atol=1e-5)
+
+
+def test_the_targets_own_arrays_are_those_of_its_forward_pass(study, llama):
+    stage.run(context_of(study, llama))
+    arrays, ids = study.encodings, token_ids(study.study_prompts)
+    with torch.inference_mode():
+        output = llama.model(torch.from_numpy(ids).long(), output_hidden_states=True)
+    assert arrays["hidden_states"].shape == (4, 24, 32)
+    for place, layers in enumerate((0, 1, 2)):  # of three layers a quarter, a half, three quarters
+        expected = output.hidden_states[layers][:, -1].numpy()
+        np.testing.assert_allclose(arrays["hidden_states"][place], expected, atol=1e-5)
+    last = llama.model.model.norm(torch.from_numpy(arrays["hidden_states"][3]))
+    np.testing.assert_allclose(last.detach(), output.hidden_states[3][:, -1], atol=1e-4)
+    log_probs = np.sort(output.logits[:, -1].log_softmax(-1).numpy())[:, ::-1][:, :20]
+    np.testing.assert_allclose(arrays["top_log_probs"], log_probs, atol=1e-5)
+    np.testing.assert_array_equal(arrays["before_hole"], ids[:, [-1, -2]])
 
 
 def test_a_killed_stage_goes_on_at_the_first_missing_shard(study, llama):

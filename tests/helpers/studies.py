@@ -17,7 +17,12 @@ def tiny_config(directory, **sections):
     values = {
         "name": "tiny",
         "directory": str(directory),
-        "prompts": {"tasks": ["eol", "identifiers"], "length_tokens": LENGTH, "per_task": 8},
+        "prompts": {
+            "tasks": ["eol", "identifiers"],
+            "length_tokens": LENGTH,
+            "per_task": 8,
+            "format": "causal",
+        },
         "target": {"dtype": "float32", "batch_size": 4},
         "encoder": {"size": "tiny", "patch_size": 4, "row_token_size": 2},
         "training": {

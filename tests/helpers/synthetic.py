@@ -115,5 +115,7 @@ def _write_encodings(
     group = zarr.open_group(path, mode="w", attributes={"n_heads": heads})
     for readout in ("cls", "row", "random_cls"):
         group.create_array(readout, data=encodings.astype(np.float16))
-    group.create_array("hidden_state", data=generator.normal(0, 1, (count, 5)).astype(np.float32))
     group.create_array("row_statistics", data=statistics.astype(np.float32))
+    group.create_array("hidden_states", data=generator.normal(0, 1, (4, count, 5)).astype(np.float32))
+    group.create_array("top_log_probs", data=generator.normal(-3, 1, (count, 20)).astype(np.float32))
+    group.create_array("before_hole", data=generator.integers(0, 4, (count, 2)).astype(np.int32))

@@ -30,6 +30,7 @@ from apmae.study.artifacts import (
     PROMPTS,
     TASKS,
 )
+from apmae.vocabulary import BLOCKS
 
 TELLING = (TELLING_LAYER, TELLING_HEAD)
 NAMES = ("eol", "noise")
@@ -177,14 +178,36 @@ def test_calibrated_probabilities_keep_to_the_natural_rate(finished):
     assert np.average(probability, weights=weights) == pytest.approx(0.75, abs=0.06)
 
 
+ROW_READOUTS = ("row_ends", "row_concat")
+
+
+def stored_arrays(study: Study) -> dict[str, np.ndarray]:
+    return {name: array[:] for name, array in study.encodings.arrays()}
+
+
+def test_hidden_states_by_depth(finished):
+    study, _ = finished
+    prompts = study.study_prompts.filter(task="eol").head(3)
+    names = ["hidden_state", "last_hidden_state", "hidden_states"]
+    blocks = StoredFeatures(study, prompts, "held_out").blocks(names)
+    stored = study.encodings["hidden_states"][:][:, prompts["prompt_id"].to_numpy()]
+    np.testing.assert_array_equal(blocks["hidden_state"], stored[1])
+    np.testing.assert_array_equal(blocks["last_hidden_state"], stored[3])
+    np.testing.assert_array_equal(blocks["hidden_states"], np.hstack([*stored]))
+
+
 def test_blocks_of_a_pass_are_those_of_the_study(finished):
     study, _ = finished
     prompts = study.study_prompts.filter(task="eol", split="test")
     ids = prompts["prompt_id"].to_numpy()
-    names = ["confidence", "margin", "row_statistics", "cls_encodings", "row_encodings", "hidden_state"]
-    arrays = {name: study.encodings[name][:][:, ids] for name in ("cls", "row", "row_statistics")}
-    arrays["hidden_state"] = study.encodings["hidden_state"][:][ids]
-    outcomes = {name: prompts[name].to_numpy() for name in ("max_probability", "margin", "entropy")}
+    readable = [name for name, block in BLOCKS.items() if block.in_one_pass]
+    names = [name for name in readable if name.removesuffix("_encodings") not in ("mean", *ROW_READOUTS)]
+    assert {"token_kind", "token_identity", "top_log_probs", "hidden_states", "last_hidden_state"} < set(
+        names
+    )
+    arrays = {name: array[..., ids, :] for name, array in stored_arrays(study).items()}
+    columns = ("max_probability", "margin", "entropy", "predicted_id", "next_token_id")
+    outcomes = {name: prompts[name].to_numpy() for name in columns}
     found = PassFeatures(arrays, outcomes).blocks(names)
     expected = StoredFeatures(study, prompts, "held_out").blocks(names)
     assert list(found) == names
@@ -250,9 +273,9 @@ def test_the_base_rate_is_that_of_the_task(finished):
 
 def test_an_array_of_an_earlier_version_is_named(tmp_path):
     study = clustered(tmp_path / "s")
-    del zarr.open_group(study.path(ENCODINGS), mode="r+")["hidden_state"]
+    del zarr.open_group(study.path(ENCODINGS), mode="r+")["hidden_states"]
     prompts = study.study_prompts.filter(task="eol")
-    with pytest.raises(ApmaeError, match="has no array hidden_state"):
+    with pytest.raises(ApmaeError, match="has no array hidden_states"):
         StoredFeatures(study, prompts, "held_out").blocks(["hidden_state"])
 
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from apmae.common.errors import ApmaeError
 from apmae.prompts.documents import Document, Prompt, Skip
 from apmae.prompts.fim import FIM_FAMILIES
-from apmae.prompts.formats import PromptFormatter, choose_format
+from apmae.prompts.formats import PromptFormatter, choose_format, hole_sentinel, tokens_before_hole
 from apmae.prompts.spans import Span, find_spans, span_tasks
 
 LONG = "\n".join([TRAPS] * 12)
@@ -50,6 +50,28 @@ def test_causal_prompts_are_the_window_left_of_the_hole(kind, length, task, data
     # The target starts at the hole, but for whitespace before it or, at an `eol`, within it.
     places = range(len(LONG[: span.start].rstrip()), span.end)
     assert any(LONG[:place].endswith(window) and LONG.startswith(target, place) for place in places)
+
+
+@pytest.mark.parametrize("family", FIM_FAMILIES)
+def test_the_tokens_before_the_hole_are_found_in_every_layout(family):
+    tokenizer = byte_level(FIM_FAMILIES[family].sentinels)
+    formatter = PromptFormatter(tokenizer, "fim", 64)
+    document = formatter.tokenize(LONG)
+    made = {span: formatter.prompt(document, span) for span in SPANS["identifiers"][20:40]}
+    prompts = {span: prompt for span, prompt in made.items() if isinstance(prompt, Prompt)}
+    assert len(prompts) > 5
+    ids = np.array([prompt.input_ids for prompt in prompts.values()])
+    found = tokens_before_hole(ids, hole_sentinel(tokenizer, "fim"))
+    for span, (last, one_before) in zip(prompts, found, strict=True):
+        assert LONG[: span.start].rstrip().endswith(text_of(tokenizer, [one_before, last]).rstrip())
+
+
+def test_prompts_that_end_at_the_hole_have_their_last_tokens_before_it():
+    assert hole_sentinel(FIM, "causal") is None
+    assert hole_sentinel(PLAIN, "auto") is None
+    assert tokens_before_hole(np.array([[1, 2, 3], [4, 5, 6]]), None).tolist() == [[3, 2], [6, 5]]
+    # The second prompt is noise, which has no sentinel.
+    assert tokens_before_hole(np.array([[1, 2, 9, 4], [5, 6, 7, 8]]), 9).tolist() == [[2, 1], [8, 7]]
 
 
 def test_choose_format():

@@ -154,6 +154,7 @@ def test_tasks_are_given_once_and_at_all(study_file, tasks):
         ("[clusters, confidence+attention]", "'attention' is none of"),
         ("[confidence+clusters, clusters+confidence]", "a feature set twice"),
         ("[clusters+clusters]", "a block twice"),
+        ("[strong+confidence+clusters]", "a block twice"),
         ("[]", r"prediction\.features is empty"),
         ("[random_clusters]", r"needs encoding\.random_encoder"),
     ],
@@ -168,6 +169,7 @@ def test_feature_sets_are_unions_of_known_blocks(study_file, features, said):
     [
         ("confidence+clusters", r"prediction\.scorer: 'clusters' is none of max_probability"),
         ("position+row_statistics", "'position' is none of"),
+        ("strong+row_statistics", "'position' is none of"),
         ("row_statistics+row_statistics", r"prediction\.scorer names a block twice"),
         ("confidence+hidden_state", "has no block of heads, such as row_statistics"),
     ],

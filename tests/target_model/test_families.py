@@ -95,13 +95,27 @@ def test_patches_are_those_of_the_whole_patterns(family, at_once, monkeypatch):
 @pytest.mark.parametrize("family", SUPPORTED, ids=name)
 def test_hidden_states_are_the_models_own(family):
     target = Target(family.make(), None, family.name)
+    returned = []
+    last = target._blocks[-1].register_forward_hook(lambda _module, _args, output: returned.append(output))
     options = {"attention_mask": ATTENTION_MASK, "output_hidden_states": True, "use_cache": False}
-    with torch.inference_mode(), target.recording_hidden_states(1) as recorded:
+    with torch.inference_mode(), target.recording_hidden_states((0, 1, 2)) as recorded:
         states = target.model(input_ids=INPUT_IDS, **options).hidden_states
+    last.remove()
     target.logits(INPUT_IDS, ATTENTION_MASK)
-    assert len(recorded) == 1
-    torch.testing.assert_close(recorded[0], states[1][:, -1].float())
+    assert {depth: len(passes) for depth, passes in recorded.items()} == {0: 1, 1: 1, 2: 1}
+    for depth in (0, 1):
+        torch.testing.assert_close(recorded[depth][0], states[depth][:, -1].float())
+    output = returned[0] if isinstance(returned[0], torch.Tensor) else returned[0][0]
+    torch.testing.assert_close(recorded[2][0], output[:, -1].float())
     assert states[1].shape[-1] == target.hidden_size
+
+
+def test_the_last_hidden_state_enters_the_final_norm(llama):
+    with torch.inference_mode(), llama.recording_hidden_states((llama.n_layers,)) as recorded:
+        logits = llama.logits(INPUT_IDS)
+    with torch.inference_mode():
+        found = llama.model.lm_head(llama.model.model.norm(recorded[llama.n_layers][0]))
+    torch.testing.assert_close(found, logits)
 
 
 def test_sinks_leave_rows_that_sum_below_one():

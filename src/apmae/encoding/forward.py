@@ -13,12 +13,14 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEModel, autocasting, tokens_of
 from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
-from apmae.study.artifacts import HIDDEN_STATE, RANDOM_CLS
+from apmae.study.artifacts import HIDDEN_STATES, RANDOM_CLS, TOP_LOG_PROBS
 from apmae.target_model import Target
 from apmae.target_model.model import TokenIds
 from apmae.vocabulary import Readout
 
 STATISTICS = "row_statistics"
+TOP_TOKENS = 20
+"""Next tokens whose log probabilities are kept."""
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
 """A layer's log patches (b, H, K, P * P) to what is kept of them, by name (b, H, dim)."""
@@ -34,16 +36,21 @@ def run_batch(
         encodes: each makes arrays of its own.
 
     Returns:
-        For each of `encodes`, by name (head, B, dim), and `hidden_state` (B, hidden).
+        For each of `encodes`, by name (head, B, dim), and `hidden_states` (4, B, hidden) and
+        `top_log_probs` (B, 20), see `apmae.study.artifacts`.
     """
 
     def reduce(_layer: int, log_patches_BHKP: Tensor) -> list[dict[str, Tensor]]:
         return [encode(log_patches_BHKP) for encode in encodes]
 
-    with target.recording_hidden_states(target.n_layers // 2) as hidden:
+    depths = [quarters * target.n_layers // 4 for quarters in (1, 2, 3, 4)]
+    with target.recording_hidden_states(depths) as hidden:
         logits, layers = target.capture_patches(input_ids, patch_size, reduce)
-    hidden_states = {HIDDEN_STATE: hidden[0].cpu().numpy()}
-    return logits, [_heads_first(layers, number) | hidden_states for number in range(len(encodes))]
+    of_the_target = {
+        HIDDEN_STATES: np.stack([hidden[depth][0].cpu().numpy() for depth in depths]),
+        TOP_LOG_PROBS: logits.log_softmax(-1).topk(TOP_TOKENS).values.cpu().numpy(),
+    }
+    return logits, [_heads_first(layers, number) | of_the_target for number in range(len(encodes))]
 
 
 def patch_statistics(log_patches_BHKP: Tensor, patch_size: int) -> Tensor:

@@ -21,14 +21,28 @@ from apmae.common import distributed
 from apmae.common.atomic import replacing
 from apmae.common.progress import Progress
 from apmae.encoding.encoders import load_encoder, random_encoder
-from apmae.encoding.forward import STATISTICS, encode_patches, run_batch
+from apmae.encoding.forward import STATISTICS, TOP_TOKENS, encode_patches, run_batch
 from apmae.pipeline import Context
+from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
-from apmae.study.artifacts import ENCODINGS, HIDDEN_STATE, RANDOM_CLS, token_ids
+from apmae.study.artifacts import (
+    BEFORE_HOLE,
+    ENCODINGS,
+    HIDDEN_STATES,
+    RANDOM_CLS,
+    TOP_LOG_PROBS,
+    token_ids,
+)
 from apmae.target_model import Target
 from apmae.vocabulary import Readout
 
 WRITTEN = "written"
+
+DTYPES = {
+    **dict.fromkeys((STATISTICS, HIDDEN_STATES, TOP_LOG_PROBS), "float32"),
+    BEFORE_HOLE: "int32",
+}
+"""Of the arrays that are no encodings."""
 
 
 def run(context: Context) -> dict[str, object]:
@@ -53,6 +67,7 @@ def run_together(
     assert all(study.study_prompts.equals(prompts) for study, _ in jobs)
     shards = -(-prompts.height // config.encoding.shard_prompts)
     missing = sorted(set().union(*(writer.missing for writer in writers)))
+    sentinel = hole_sentinel(target.tokenizer, config.prompts.format)
     distributed.barrier()  # until all know what is missing
     mine = missing[distributed.rank() :: distributed.world_size()]
     for shard in progress(mine, "encode", done=shards - len(missing)):
@@ -60,8 +75,9 @@ def run_together(
         rows = prompts.slice(start, config.encoding.shard_prompts)
         writing = [writer for writer in writers if shard in writer.missing]
         encoded = encode_prompts(target, writing, rows, config.target.batch_size)
+        before_hole = {BEFORE_HOLE: tokens_before_hole(token_ids(rows), sentinel)}
         for writer, arrays in zip(writing, encoded, strict=True):
-            writer.write(shard, slice(start, start + rows.height), arrays)
+            writer.write(shard, slice(start, start + rows.height), {**arrays, **before_hole})
     return [
         {"heads": len(target.heads), "prompts": prompts.height, "arrays": writer.names} for writer in writers
     ]
@@ -133,7 +149,9 @@ def _array_shapes(
         **{readout: (heads, prompts, config.readout_dim(readout)) for readout in readouts},
         **random,
         STATISTICS: (heads, prompts, len(ROW_STATISTICS)),
-        HIDDEN_STATE: (prompts, target.hidden_size),
+        HIDDEN_STATES: (4, prompts, target.hidden_size),
+        TOP_LOG_PROBS: (prompts, TOP_TOKENS),
+        BEFORE_HOLE: (prompts, 2),
     }
 
 
@@ -152,7 +170,7 @@ def _prepare_arrays(
                 shape=shape,
                 shards=(*heads, shard, dim),
                 chunks=(*(1 for _ in heads), shard, dim),
-                dtype="float32" if name in (STATISTICS, HIDDEN_STATE) else "float16",
-                fill_value=float("nan"),
+                dtype=DTYPES.get(name, "float16"),
+                fill_value=-1 if name == BEFORE_HOLE else float("nan"),
             )
         group.create_array(WRITTEN, shape=(-(-prompts // shard),), chunks=(1,), dtype="uint8", fill_value=0)

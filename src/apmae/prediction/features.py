@@ -1,7 +1,8 @@
 """What a classifier may look at, as named blocks of columns; a row is a prompt.
 
 A feature set is a union of blocks, written with "+". The baselines are measured in every study. A new
-block is an entry of `READERS` and of `apmae.vocabulary.BLOCKS`.
+block is an entry of `READERS` and of `apmae.vocabulary.BLOCKS`; one that is learned from training rows, of
+`apmae.prediction.learned.LEARNED` too.
 """
 
 from __future__ import annotations
@@ -18,21 +19,26 @@ from numpy.typing import NDArray
 
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
-from apmae.study.artifacts import CLUSTERS, ENCODINGS, HIDDEN_STATE
+from apmae.study.artifacts import BEFORE_HOLE, CLUSTERS, ENCODINGS, HIDDEN_STATES, TOP_LOG_PROBS
 from apmae.study.config import StudyConfig
-from apmae.vocabulary import BLOCKS, Protocol, Readout
+from apmae.vocabulary import BLOCKS, Protocol, Readout, blocks_in
 
-Block = NDArray[np.int16] | NDArray[np.float32]
+Block = NDArray[np.int16] | NDArray[np.int64] | NDArray[np.float32]
 Blocks = Mapping[str, Block]
-"""Blocks by name, (prompts, columns) each; integers are categories."""
+"""Blocks by name, (prompts, columns) each; integers are categories, or what columns are learned from."""
 
 CONFIDENCE = "confidence"
+STRONG = "strong"
 SHUFFLED = "shuffled_labels"
 """All blocks of the study's feature sets, fitted on and measured against shuffled outcomes: anything
 but chance there is a leak."""
 
 CLUSTER_BLOCKS = ("clusters", "random_clusters")
-BASELINES = tuple(name for name, block in BLOCKS.items() if block.is_baseline)
+BASELINES = (
+    *(name for name, block in BLOCKS.items() if block.is_baseline),
+    STRONG,
+    *(f"{CONFIDENCE}+{name}" for name, block in BLOCKS.items() if block.beside_confidence),
+)
 HEAD_BLOCKS = tuple(name for name, block in BLOCKS.items() if block.per_head)
 """Blocks whose columns belong to heads, the same number to each, head by head."""
 
@@ -46,7 +52,7 @@ class Features(ABC):
 
     @abstractmethod
     def array(self, name: str) -> NDArray[Any]:
-        """The prompts' part of an array of encodings.zarr: (heads, prompts, dim) or (prompts, dim)."""
+        """The prompts' part of an array of encodings.zarr: (..., prompts, dim)."""
 
     def blocks(self, names: Iterable[str]) -> Blocks:
         """The named blocks."""
@@ -93,8 +99,9 @@ class PassFeatures(Features):
     """Of one forward pass; it has the blocks whose `in_one_pass` is true.
 
     Attributes:
-        arrays: as in encodings.zarr: (heads, prompts, dim), and `hidden_state` (prompts, hidden).
-        outcomes: (prompts,) by name, as in prompts.parquet.
+        arrays: as in encodings.zarr, (..., prompts, dim).
+        outcomes: (prompts,) by name, as in prompts.parquet; `next_token_id`, which a pass does not know, is
+            any number.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -118,8 +125,8 @@ def feature_sets(config: StudyConfig) -> tuple[str, ...]:
 def blocks_of(features: str, config: StudyConfig) -> tuple[str, ...]:
     """The names of a feature set's blocks."""
     if features == SHUFFLED:
-        return tuple(dict.fromkeys("+".join(config.prediction.features).split("+")))
-    return tuple(features.split("+"))
+        return tuple(dict.fromkeys(blocks_in("+".join(config.prediction.features))))
+    return blocks_in(features)
 
 
 def measured_sets(config: StudyConfig, protocol: Protocol) -> tuple[str, ...]:
@@ -178,18 +185,46 @@ def _outcomes(*names: str) -> Callable[[Features], Block]:
     return read
 
 
-def _hidden_state(features: Features) -> Block:
-    """(prompts, hidden), what enters the target's middle layer at the predicting position."""
-    return _finite(features.array(HIDDEN_STATE))
+def _top_log_probs(features: Features) -> Block:
+    """(prompts, 20), of the next token, descending."""
+    return _finite(features.array(TOP_LOG_PROBS))
 
 
-def _by_head(array: str) -> Callable[[Features], Block]:
-    """(prompts, heads * dim) of an array (heads, prompts, dim)."""
+def _token_kind(features: Features) -> Block:
+    """(prompts, 2): the predicted token, and the one that the hole starts with."""
+    tokens = [features.outcome(name) for name in ("predicted_id", "next_token_id")]
+    return np.stack(tokens, axis=1).astype(np.int64)
+
+
+def _token_identity(features: Features) -> Block:
+    """(prompts, 3): the predicted token, the last one left of the hole, and the one before it."""
+    predicted, before = features.outcome("predicted_id"), features.array(BEFORE_HOLE)
+    return np.column_stack([predicted, before]).astype(np.int64)
+
+
+def _file_memory(features: Features) -> Block:
+    """(prompts, 2): hashes of the file and of its group."""
+    assert isinstance(features, StoredFeatures)
+    hashes = [features.prompts[name].hash(seed=0).to_numpy().view(np.int64) for name in ("file", "group")]
+    return np.stack(hashes, axis=1)
+
+
+def _at_depth(quarters: int) -> Callable[[Features], Block]:
+    """(prompts, hidden): the residual stream behind some quarters of the layers."""
 
     def read(features: Features) -> Block:
-        values_HPD = _finite(features.array(array))
-        n_heads, n_prompts, dim = values_HPD.shape
-        return values_HPD.transpose(1, 0, 2).reshape(n_prompts, n_heads * dim)
+        return _finite(features.array(HIDDEN_STATES)[quarters - 1])
+
+    return read
+
+
+def _side_by_side(array: str) -> Callable[[Features], Block]:
+    """(prompts, n * dim) of an array (n, prompts, dim), whose n are heads or depths."""
+
+    def read(features: Features) -> Block:
+        values_NPD = _finite(features.array(array))
+        number, n_prompts, dim = values_NPD.shape
+        return values_NPD.transpose(1, 0, 2).reshape(n_prompts, number * dim)
 
     return read
 
@@ -217,9 +252,15 @@ READERS: Mapping[str, Callable[[Features], Block]] = {
     "margin": _outcomes("margin"),
     "entropy": _outcomes("entropy"),
     "confidence": _outcomes("max_probability", "margin", "entropy"),
-    "hidden_state": _hidden_state,
-    "row_statistics": _by_head("row_statistics"),
-    **{f"{readout}_encodings": _by_head(readout) for readout in get_args(Readout)},
+    "top_log_probs": _top_log_probs,
+    "token_kind": _token_kind,
+    "token_identity": _token_identity,
+    "file_memory": _file_memory,
+    "hidden_state": _at_depth(2),
+    "last_hidden_state": _at_depth(4),
+    "hidden_states": _side_by_side(HIDDEN_STATES),
+    "row_statistics": _side_by_side("row_statistics"),
+    **{f"{readout}_encodings": _side_by_side(readout) for readout in get_args(Readout)},
     "clusters": _clusters("cluster"),
     "random_clusters": _clusters("random_cluster"),
 }

@@ -1,5 +1,6 @@
 """L2 logistic regression on blocks of columns, and what every column contributes.
 
+0. What is learned from training rows (`apmae.prediction.learned`) is learned first.
 1. Categories become indicator columns; every column is standardised on the training rows, and a
    block is scaled to a total variance of one, so that the penalty treats a block of three columns
    and one of thousands alike. New rows are clamped to the range of the training rows: a column that
@@ -12,7 +13,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 
 from apmae.prediction.features import Block, Blocks
+from apmae.prediction.learned import LEARNED, Learned, learn
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
 
@@ -33,6 +35,8 @@ INVERSE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Candidates of the logistic regression's C, for blocks of total variance one."""
 
 INNER_FOLDS = 5
+
+SAVED = "learned."
 
 
 @dataclass(frozen=True)
@@ -115,15 +119,18 @@ class LinearModel:
         columns: by block, how its columns are made.
         weights: by block, (columns,).
         bias: the mean log-odds of the training rows.
+        learned: by block, what was learned; without the blocks that are read as they are.
     """
 
     columns: dict[str, Columns]
     weights: dict[str, NDArray[np.float32]]
     bias: float
+    learned: dict[str, Learned] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, blocks: Blocks, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int) -> Self:
         """Fit on training rows of both outcomes; `groups` are never cut when the penalty is chosen."""
+        learned, blocks = learn(blocks, correct, groups)
         columns = {name: Columns.fit(block) for name, block in blocks.items()}
         rotations = {name: Rotation.fit(columns[name].standardise(block)) for name, block in blocks.items()}
         scores = np.hstack([rotation.scores for rotation in rotations.values()]).astype(np.float64)
@@ -131,24 +138,35 @@ class LinearModel:
         ends = np.cumsum([rotation.scores.shape[1] for rotation in rotations.values()])
         parts = np.split(model.coef_[0].astype(np.float32), ends[:-1])
         weights = {name: rotations[name].back(part) for name, part in zip(rotations, parts, strict=True)}
-        return cls(columns, weights, float(model.intercept_[0]))
+        return cls(columns, weights, float(model.intercept_[0]), learned)
 
     def log_odds(self, blocks: Blocks) -> Values:
         """(prompts,)."""
+        read = {name: learned.columns(blocks[name]) for name, learned in self.learned.items()}
+        blocks = {**blocks, **read}
         terms = [self.columns[name].standardise(blocks[name]) @ self.weights[name] for name in self.columns]
         return np.sum(terms, axis=0) + self.bias  # type: ignore[no-any-return]
 
     def shap_values(self, name: str, block: Block) -> Values:
-        """(prompts, columns of the block); those of all blocks and `bias` add up to the log-odds."""
+        """(prompts, columns of the block); those of all blocks and `bias` add up to the log-odds.
+
+        Args:
+            name: of a block that is not learned.
+            block: its columns.
+        """
         terms = self.columns[name].standardise(block) * self.weights[name]
         starts = np.searchsorted(self.columns[name].source, np.arange(block.shape[1]))
         return np.add.reduceat(terms, starts, axis=1, dtype=np.float64)
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file: `bias`, and of every block `<block>.weights` and its `Columns`."""
+        """Write a safetensors file.
+
+        It has `bias`, and of every block `<block>.weights`, its `Columns`, and `<block>.learned.<field>`
+        where it is learned.
+        """
         arrays = {"bias": np.array(self.bias)}
         for name, columns in self.columns.items():
-            parts = {"weights": self.weights[name], **vars(columns)}
+            parts = {"weights": self.weights[name], **vars(columns), **_saved(self.learned.get(name))}
             arrays |= {f"{name}.{part}": values for part, values in parts.items() if values is not None}
         save_file(arrays, path)
 
@@ -162,7 +180,17 @@ class LinearModel:
             name, _, part = key.partition(".")
             blocks.setdefault(name, {})[part] = values
         weights = {name: parts.pop("weights") for name, parts in blocks.items()}
-        return cls({name: Columns(**parts) for name, parts in blocks.items()}, weights, bias)
+        learned = {name: LEARNED[name](**_loaded(parts)) for name, parts in blocks.items() if name in LEARNED}
+        return cls({name: Columns(**parts) for name, parts in blocks.items()}, weights, bias, learned)
+
+
+def _saved(learned: Learned | None) -> dict[str, NDArray[Any]]:
+    return {} if learned is None else {SAVED + part: values for part, values in vars(learned).items()}
+
+
+def _loaded(parts: dict[str, Any]) -> dict[str, Any]:
+    """What `_saved` made, taken out of `parts`."""
+    return {part.removeprefix(SAVED): parts.pop(part) for part in list(parts) if part.startswith(SAVED)}
 
 
 def _expand(

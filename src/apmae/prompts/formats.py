@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apmae.common.errors import ApmaeError
 from apmae.prompts.documents import Document, Prompt, Skip, hole_token
-from apmae.prompts.fim import FIM_FAMILIES, fim_layout, fim_prompt
+from apmae.prompts.fim import FIM_FAMILIES, Side, fim_layout, fim_prompt
 from apmae.prompts.spans import Span
 from apmae.prompts.tokenization import TextTokenizer, leading_ids, plain_ids
 from apmae.vocabulary import PromptFormat
@@ -101,6 +102,31 @@ def choose_format(tokenizer: PreTrainedTokenizerBase, requested: PromptFormat) -
     if requested == "auto":
         return "fim" if has_sentinels else "causal"
     return requested
+
+
+def hole_sentinel(tokenizer: PreTrainedTokenizerBase, requested: PromptFormat) -> int | None:
+    """The sentinel that follows what is left of the hole; None where prompts end at the hole."""
+    if requested == "causal" or choose_format(tokenizer, requested) == "causal":
+        return None
+    layout = fim_layout(tokenizer)
+    assert layout is not None
+    following = layout[layout.index(Side.LEFT) + 1 :]
+    return next((part for part in following if not isinstance(part, Side)), None)
+
+
+def tokens_before_hole(input_ids: NDArray[Any], sentinel: int | None) -> NDArray[np.int32]:
+    """The last token left of the hole and the one before it: (prompts, 2).
+
+    Args:
+        input_ids: (prompts, tokens).
+        sentinel: see `hole_sentinel`; of a prompt without it, such as noise, the last two tokens.
+    """
+    ends = np.full(len(input_ids), input_ids.shape[1])
+    if sentinel is not None:
+        at = input_ids == sentinel
+        ends = np.where(at.any(1), at.argmax(1), ends)
+    places = ends[:, None] - np.array([1, 2])
+    return np.take_along_axis(input_ids, places, axis=1).astype(np.int32)
 
 
 def causal_prompt(document: Document, span: Span, length_tokens: int) -> Prompt | Skip:

@@ -20,8 +20,9 @@ from apmae.prediction import PassFeatures, Predictor, load_predictors
 from apmae.prediction.features import Blocks, take
 from apmae.prediction.metrics import Values
 from apmae.prompts import PromptFormatter
+from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
-from apmae.study.artifacts import ENCODER
+from apmae.study.artifacts import BEFORE_HOLE, ENCODER
 from apmae.target_model import Outcomes, Target, outcomes
 
 TOP_HEADS = 3
@@ -77,6 +78,7 @@ class Scorer:
             target.tokenizer, study.config.prompts.format, study.config.prompts.length_tokens
         )
         self.length_tokens = study.config.prompts.length_tokens
+        self._hole_sentinel = hole_sentinel(target.tokenizer, study.config.prompts.format)
         self._predictors = load_predictors(study)
         self._blocks = next(iter(self._predictors.values())).model.columns.keys()
         self._encoder: APMAEModel | None = None
@@ -149,6 +151,8 @@ class Scorer:
         unknown = torch.zeros(len(input_ids), dtype=torch.int64, device=logits.device)
         found: Outcomes = outcomes(logits, unknown)
         columns = {name: values.cpu().numpy() for name, values in found._asdict().items()}
+        columns["next_token_id"] = unknown.cpu().numpy()
+        arrays[BEFORE_HOLE] = tokens_before_hole(np.array(input_ids), self._hole_sentinel)
         return columns, PassFeatures(arrays, columns).blocks(self._blocks)
 
     def _encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:

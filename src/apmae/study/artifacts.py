@@ -3,10 +3,13 @@
 Arrays and directories:
 
     encodings.zarr   `cls`, `row`, ..., as `encoding.readouts` says: (head, prompt, dim) float16;
-                     `row_statistics`: (head, prompt, 7) float32; `hidden_state`: (prompt, hidden)
-                     float32, the last position's, as it enters the middle layer; with
+                     `row_statistics`: (head, prompt, 7) float32; `hidden_states`: (4, prompt, hidden)
+                     float32, the residual stream at the last position behind a quarter, a half, three
+                     quarters and all of the layers, before the final norm; `top_log_probs`: (prompt, 20)
+                     float32, the largest of the next token, descending; `before_hole`: (prompt, 2)
+                     int32, the last token left of the hole and the one before it; with
                      `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random
-                     weights. NaN where not written.
+                     weights. NaN (-1 in `before_hole`) where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
     predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs
@@ -69,7 +72,9 @@ CONFIG = "study.yaml"
 PROVENANCE = "provenance.json"
 ENCODER = "encoder"
 ENCODINGS = "encodings.zarr"
-HIDDEN_STATE = "hidden_state"
+HIDDEN_STATES = "hidden_states"
+TOP_LOG_PROBS = "top_log_probs"
+BEFORE_HOLE = "before_hole"
 RANDOM_CLS = "random_cls"
 EXEMPLARS = "exemplars.zarr"
 PREDICTOR = "predictor"

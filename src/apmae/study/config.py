@@ -24,6 +24,7 @@ from pydantic import (
 from apmae.languages import language_named
 from apmae.vocabulary import (
     BLOCKS,
+    UNIONS,
     ClusteringMethod,
     DecoderContext,
     EncodePatches,
@@ -36,6 +37,7 @@ from apmae.vocabulary import (
     TargetPrecision,
     TokenValues,
     WorkerBackend,
+    blocks_in,
 )
 
 
@@ -336,14 +338,19 @@ class PredictionConfig(Section):
         "confidence+clusters",
         "confidence+row_statistics",
         "confidence+clusters+row_statistics+cls_encodings",
+        "strong+clusters",
+        "strong+row_statistics",
     )
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
     `mean_encodings`, `row_ends_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`,
-    `entropy`, `hidden_state`, `position`, `random_clusters`) and their unions, written with `+`. The
-    baselines are always measured."""
+    `entropy`, `top_log_probs`, `token_kind`, `token_identity`, `hidden_state`, `last_hidden_state`,
+    `hidden_states`, `position`, `file_memory`, `random_clusters`) and their unions, written with `+`.
+    `strong` is the union of all that is known without attention. The baselines are always measured, see
+    docs/prediction.md."""
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
-    `position` or clusters), blocks of heads among them. With encodings it needs the encoder's pass too."""
+    `position`, `file_memory`, and so not `strong`, nor clusters), blocks of heads among them. With encodings
+    it needs the encoder's pass too."""
     folds: Annotated[WholeNumber, Field(ge=2)] = 10
     """Folds of the cross-validation."""
     iterations: Positive = 200
@@ -357,12 +364,12 @@ class PredictionConfig(Section):
 
     @model_validator(mode="after")
     def _features_known_and_given_once(self) -> Self:
-        known = tuple(BLOCKS)
+        known = (*BLOCKS, *UNIONS)
         if not self.features:
             raise ValueError("prediction.features is empty")
-        unions = [tuple(features.split("+")) for features in self.features]
+        unions = [blocks_in(features) for features in self.features]
         for block in chain.from_iterable(unions):
-            if block not in known:
+            if block not in BLOCKS:
                 raise ValueError(f"prediction.features: {block!r} is none of {', '.join(known)}")
         if len({frozenset(blocks) for blocks in unions}) < len(unions):
             raise ValueError("prediction.features names a feature set twice")
@@ -372,7 +379,7 @@ class PredictionConfig(Section):
 
     @model_validator(mode="after")
     def _scorer_sees_heads_in_one_pass(self) -> Self:
-        blocks = self.scorer.split("+")
+        blocks = blocks_in(self.scorer)
         in_one_pass = [name for name, block in BLOCKS.items() if block.in_one_pass]
         if unfit := [block for block in blocks if block not in in_one_pass]:
             raise ValueError(f"prediction.scorer: {unfit[0]!r} is none of {', '.join(in_one_pass)}")
@@ -480,7 +487,7 @@ class StudyConfig(Section):
             raise ValueError("encoding.readouts names one twice")
         if self.clustering.readout not in made:
             raise ValueError(f"clustering.readout: {self.clustering.readout} is not in encoding.readouts")
-        blocks = "+".join((*self.prediction.features, self.prediction.scorer)).split("+")
+        blocks = blocks_in("+".join((*self.prediction.features, self.prediction.scorer)))
         wanted = (block.removesuffix("_encodings") for block in blocks if block.endswith("_encodings"))
         if missing := [readout for readout in wanted if readout not in made]:
             raise ValueError(f"prediction: {missing[0]}_encodings needs {missing[0]} in encoding.readouts")
@@ -488,7 +495,7 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _intervention_follows_prediction(self) -> Self:
-        predicted = {"clusters", *"+".join(self.prediction.features).split("+")}
+        predicted = {"clusters", *blocks_in("+".join(self.prediction.features))}
         for block in self.intervention.importance:
             if block not in predicted:
                 raise ValueError(

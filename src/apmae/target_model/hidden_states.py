@@ -1,33 +1,49 @@
-"""Recording a layer's input, the hidden state of the residual stream, during forward passes."""
+"""The residual stream at the last position, recorded during forward passes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 
 @contextmanager
-def recording_layer_input(model: nn.Module, attention: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect, within the block, the input of an attention module's layer at the last position.
+def recording_residual_stream(
+    layers: Sequence[nn.Module], depths: Collection[int]
+) -> Iterator[dict[int, list[Tensor]]]:
+    """Collect, within the block, the residual stream at the last position behind some numbers of layers.
+
+    Args:
+        layers: the model's, in order.
+        depths: how many layers the stream has passed: 0 is what enters the first one, `len(layers)` what
+            the last one returns, which no final norm has changed.
 
     Yields:
-        A list to which every forward pass adds a tensor, (B, D) float32.
+        By depth, a list to which every forward pass adds a tensor, (B, D) float32.
     """
-    recorded: list[Tensor] = []
+    recorded: dict[int, list[Tensor]] = {depth: [] for depth in depths}
 
-    def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        recorded.append(hidden[:, -1].float())
+    def record(depth: int, hidden_BTD: Tensor) -> None:
+        recorded[depth].append(hidden_BTD[:, -1].float())
 
-    handle = layer_of(model, attention).register_forward_pre_hook(record, with_kwargs=True)
-    try:
+    def before(depth: int, _module: nn.Module, args: Any, kwargs: Any) -> None:
+        record(depth, args[0] if args else kwargs["hidden_states"])
+
+    def after(depth: int, _module: nn.Module, _args: Any, output: Any) -> None:
+        record(depth, output if isinstance(output, Tensor) else output[0])
+
+    with ExitStack() as hooks:
+        for depth in recorded:
+            if depth < len(layers):
+                handle = layers[depth].register_forward_pre_hook(partial(before, depth), with_kwargs=True)
+            else:
+                handle = layers[-1].register_forward_hook(partial(after, depth))
+            hooks.callback(handle.remove)
         yield recorded
-    finally:
-        handle.remove()
 
 
 def layer_of(model: nn.Module, attention: nn.Module) -> nn.Module:

@@ -24,7 +24,7 @@ from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
 from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted
 from apmae.target_model.head_scaling import HeadScaling
-from apmae.target_model.hidden_states import layer_of, recording_layer_input
+from apmae.target_model.hidden_states import layer_of, recording_residual_stream
 from apmae.target_model.loading import load_model_and_tokenizer
 from apmae.target_model.probe import probe
 from apmae.vocabulary import Scaling
@@ -224,14 +224,17 @@ class Target:
         return TargetOutput(logits, torch.stack(patterns, 1))
 
     @contextmanager
-    def recording_hidden_states(self, layer: int) -> Iterator[list[Tensor]]:
-        """Collect, within the block, the hidden state that enters a layer at the last position.
+    def recording_hidden_states(self, depths: Collection[int]) -> Iterator[dict[int, list[Tensor]]]:
+        """Collect, within the block, the residual stream at the last position behind some numbers of layers.
+
+        Args:
+            depths: 0 is what enters the first layer, `n_layers` what the last one returns, before the
+                final norm.
 
         Yields:
-            A list to which every forward pass adds a tensor, (B, D) float32.
+            By depth, a list to which every forward pass adds a tensor, (B, D) float32.
         """
-        attention = next(module for module, number in self._layers.items() if number == layer)
-        with recording_layer_input(self.model, attention) as recorded:
+        with recording_residual_stream(self._blocks, depths) as recorded:
             yield recorded
 
     def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
