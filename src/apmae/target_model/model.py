@@ -224,17 +224,20 @@ class Target:
         return TargetOutput(logits, torch.stack(patterns, 1))
 
     @contextmanager
-    def recording_hidden_states(self, depths: Collection[int]) -> Iterator[dict[int, list[Tensor]]]:
-        """Collect, within the block, the residual stream at the last position behind some numbers of layers.
+    def recording_hidden_states(
+        self, depths: Collection[int], positions: int | slice = -1
+    ) -> Iterator[dict[int, list[Tensor]]]:
+        """Collect, within the block, the residual stream behind some numbers of layers.
 
         Args:
             depths: 0 is what enters the first layer, `n_layers` what the last one returns, before the
                 final norm.
+            positions: one or several, the last by default.
 
         Yields:
-            By depth, a list to which every forward pass adds a tensor, (B, D) float32.
+            By depth, a list to which every forward pass adds a tensor, (B, D) or (B, positions, D) float32.
         """
-        with recording_residual_stream(self._blocks, depths) as recorded:
+        with recording_residual_stream(self._blocks, depths, positions) as recorded:
             yield recorded
 
     def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
