@@ -42,7 +42,7 @@ STAGES = (
         "tokens",
         "Run windows of the corpus, and keep what the target and its heads show of single tokens.",
         ("target", "corpus", "prompts", "tokens"),
-        ("prompts",),
+        (),
         "apmae.token_study.stage",
         shared=True,
     ),

@@ -82,8 +82,8 @@ def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
     keys: dict[StageName, str] = {}
     for stage in STAGES:
         read: dict[str, str] = {name: keys[name] for name in stage.needs}
-        if stage.name == "prompts":
-            read = {"corpus": _corpus_fingerprint(study, inputs)}
+        if "corpus" in stage.sections:
+            read["corpus"] = _corpus_fingerprint(study, stage.name, inputs)
         if stage.name == "report":
             read |= _evaluation_fingerprint(study)
         keys[stage.name] = stage_key(study.config, stage.sections, read)
@@ -108,7 +108,7 @@ def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
         "peak_memory_mib": _peak_memory_mib(),
         "counts": counts,
     }
-    if stage.name == "prompts":
+    if "corpus" in stage.sections:
         record["corpus"] = context.corpus.fingerprint
     distributed.barrier()
     if distributed.is_main():
@@ -135,12 +135,12 @@ def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> 
             )
 
 
-def _corpus_fingerprint(study: Study, inputs: Inputs) -> str:
-    """Identity of the source files; the recorded one where they are gone since prompts were made."""
+def _corpus_fingerprint(study: Study, name: StageName, inputs: Inputs) -> str:
+    """Identity of the source files; the recorded one where they are gone since the stage was done."""
     try:
         return inputs.corpus.fingerprint
     except ApmaeError:
-        marker = study.marker("prompts")
+        marker = study.marker(name)
         if marker is None:
             raise
         return str(marker["corpus"])
