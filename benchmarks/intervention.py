@@ -2,9 +2,9 @@
 
 Ways to run the same conditions on random prompts, heads drawn at random:
 
-- together: as the stage `intervene` does, in the device's native precision, many conditions in one batch,
-  each row from the first layer that its condition touches;
-- whole passes: the same, but every row from the beginning;
+- together: as the stage `intervene` does, in the device's native precision, an unchanged pass of a batch,
+  then the batch under each condition, from the first layer that the condition touches;
+- whole passes: the same, but every pass from the beginning, and none unchanged;
 - reference: float32, one prompt and one condition at a time, a hook that zeroes the projection's input.
 
 Two mixes of conditions: as many heads as the paper zeroes, and single heads, a step of greedy selection.
@@ -32,7 +32,7 @@ LENGTH_TOKENS = 256
 BATCH = 16
 HEAD_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
 DRAWS = 4
-"""Of each number of heads: conditions that begin at the same layer run together, as in a study."""
+"""Of each number of heads."""
 REFERENCE = "reference"
 
 

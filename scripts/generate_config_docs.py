@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from apmae.common.markdown import markdown_table
 from apmae.study.config import Section, StudyConfig
+from apmae.study.presets import PRESETS
 
 PAGE = Path(__file__).parent.parent / "docs" / "config.md"
 INTRODUCTION = """\
@@ -32,6 +33,7 @@ def page() -> str:
     for name, field in StudyConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             parts.append(_table(f"`{name}`", field.annotation))
+    parts.append(_preset("paper"))
     return "\n".join(parts)
 
 
@@ -49,6 +51,20 @@ def _table(title: str, section: type[Any]) -> str:
         meaning = " ".join((field.description or "").split())
         rows.append((f"`{name}`", _type(field.annotation), default, meaning))
     return "\n".join([*lines, markdown_table(("key", "type", "default", "meaning"), rows)]) + "\n"
+
+
+def _preset(name: str) -> str:
+    rows = [
+        f"| `{section}.{key}` | `{_value(value)}` | `{_value(_default(section, key))}` |"
+        for section, keys in PRESETS[name].items()
+        for key, value in keys.items()
+    ]
+    head = [f"## `preset: {name}`", "", "| key | value | default |", "|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _default(section: str, key: str) -> object:
+    return getattr(StudyConfig.model_fields[section].default, key)
 
 
 def _value(value: object) -> str:

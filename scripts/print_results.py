@@ -16,12 +16,16 @@ from apmae.common.command import one_line_errors
 from apmae.common.markdown import markdown_table
 from apmae.figures.wording import head_name, points, points_interval
 from apmae.intervention.operations import operation_of
-from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED
-from apmae.report.chosen import ALL_TASKS, chosen_effects, side_effect_table
-from apmae.report.summaries import best_interventions, intervention_effects, metrics_table
+from apmae.prediction import measurement
+from apmae.prediction.features import BASELINES, SHUFFLED
+from apmae.report.chosen import ALL_TASKS, REFERENCES, chosen_effects, side_effect_table
+from apmae.report.resampling import Resampling
+from apmae.report.summaries import compare, gains, intervention_effects, metrics_table
 from apmae.study import Study
 
 Row = Sequence[str]
+
+SIGNIFICANT = "*, and counts of tasks: p < 0.05, Holm-corrected over tasks"
 
 STABLE_BLOCK = "row_statistics"
 """Whose most important heads are listed."""
@@ -35,24 +39,31 @@ def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished stu
     _print_metric(held_out, "accuracy")
     print("AUROC (95% interval) on held-out prompts:\n")
     _print_metric(held_out, "auroc")
-    print("AUROC minus that of confidence on held-out prompts, paired (95% interval):\n")
-    _print_differences(held_out)
+    print("AUROC within groups (95% interval) on held-out prompts:\n")
+    _print_metric(held_out, "within_group_auroc")
+    print("AUROC (95% interval) on held-out prompts whose predicted token is of the hole's kind:\n")
+    _print_metric(held_out, "auroc_of_kind")
+    print(f"Gain in AUROC on held-out prompts, paired (95% interval). {SIGNIFICANT}:\n")
+    _print_gains(held_out)
     grouped = metrics_table(study.metrics, "grouped_cross_validation")
     print("AUROC (95% interval) by cross-validation over groups, on all prompts:\n")
     _print_metric(grouped, "auroc")
-    print("AUROC minus that of confidence by cross-validation over groups, paired (95% interval):\n")
-    _print_differences(grouped)
+    print(f"Gain in AUROC by cross-validation over groups, paired (95% interval). {SIGNIFICANT}:\n")
+    _print_gains(grouped)
+    print("AUROC (95% interval) by random folds:\n")
+    _print_metric(metrics_table(study.metrics, "cross_validation"), "auroc")
     print("Importance, and how far models fitted on folds of the training groups agree on it:\n")
     _print_stability(study)
-    print("Net change in points of accuracy on held-out prompts of all tasks, by how many heads:\n")
-    _print_sweep(study)
-    chosen = chosen_effects(study.interventions, study.choices, study.tasks)
+    resampling = Resampling.of(study)
+    print(
+        "Net change in points of accuracy on held-out prompts of all tasks, by how many heads; uncorrected:\n"
+    )
+    _print_sweep(study, resampling)
+    chosen = chosen_effects(study.interventions, study.choices, study.tasks, resampling)
     print("Net change in points of accuracy on held-out prompts, of what tuning prompts chose:\n")
     _print_chosen(chosen)
-    print("The best of all conditions on the held-out prompts themselves:\n")
-    _print_table(("task", "what", "net change", "conditions"), _best(study))
     print("What each task's best intervention does elsewhere:\n")
-    _print_side_effects(side_effect_table(study.side_effects, study.choices, chosen))
+    _print_side_effects(side_effect_table(study.side_effects, chosen, resampling))
 
 
 def _print_table(heading: Row, rows: Iterator[Row]) -> None:
@@ -60,10 +71,10 @@ def _print_table(heading: Row, rows: Iterator[Row]) -> None:
 
 
 def _print_metric(table: pl.DataFrame, metric: str) -> None:
-    """A row for each task, a column for each feature set: attention alone, unions, baselines."""
+    """A row for each task, a column for each feature set: attention, unions, baselines and theirs."""
     baseline = pl.col("features").is_in([*BASELINES, "random_clusters", SHUFFLED])
-    union = pl.col("features").str.contains(f"{CONFIDENCE}+", literal=True)
-    for chosen in (~baseline & ~union, union, baseline):
+    union = pl.col("features").str.contains("+", literal=True)
+    for chosen in (~baseline & ~union, ~baseline & union, baseline & ~union, baseline & union):
         part = table.filter(chosen)
         by_task = part.group_by("task", maintain_order=True)
         names = part["features"].unique(maintain_order=True)
@@ -81,25 +92,32 @@ def _cells(rows: pl.DataFrame, metric: str, features: Iterable[str]) -> Iterator
             yield f"{row[metric]:.2f} ({row[f'{metric}_low']:.2f}-{row[f'{metric}_high']:.2f})"
 
 
-def _print_differences(table: pl.DataFrame) -> None:
-    """Each task's best union with confidence, and in how many tasks every feature set beats it clearly."""
-    known = table.filter(~pl.col("features").is_in([CONFIDENCE, SHUFFLED])).drop_nulls("auroc_difference")
-    unions = known.filter(pl.col("features").str.contains(CONFIDENCE, literal=True))
-    best = unions.sort("auroc", descending=True).group_by("task", maintain_order=True).first()
-    of_task = {row["task"]: row for row in best.iter_rows(named=True)}
+def _print_gains(table: pl.DataFrame) -> None:
+    """What each block of heads adds to confidence and to `strong`, and in how many tasks significantly."""
+    gained = gains(table)
+    columns = gained.select("reference", "block").unique(maintain_order=True).rows()
+    of_cell = {(row["task"], row["reference"], row["block"]): row for row in gained.iter_rows(named=True)}
 
     def rows() -> Iterator[Row]:
         for task in table["task"].unique(maintain_order=True):
-            row = of_task[task]
-            low, high = row["auroc_difference_low"], row["auroc_difference_high"]
-            yield task, row["features"], f"{row['auroc_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+            yield str(task), *(_gain_cell(of_cell.get((task, *column))) for column in columns)
 
-    _print_table(("task", "best union", "difference"), rows())
-    clearly = known.group_by("features", maintain_order=True).agg(
-        (pl.col("auroc_difference_low") > 0).sum(), (pl.col("auroc_difference_high") < 0).sum()
+    _print_table(("task", *(f"{block} over {reference}" for reference, block in columns)), rows())
+
+    def counts() -> Iterator[Row]:
+        for features in table["features"].unique(maintain_order=True):
+            found = [compare(table, features, "auroc", reference) for reference in measurement.REFERENCES]
+            yield features, *("-" if one is None else f"{one.above} / {one.below}" for one in found)
+
+    _print_table(
+        ("features", *(f"above / below {name}" for name in measurement.REFERENCES.values())), counts()
     )
-    counts = ((name, str(above), str(below)) for name, above, below in clearly.iter_rows())
-    _print_table(("features", "tasks clearly above confidence", "tasks clearly below"), counts)
+
+
+def _gain_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['gain']:+.3f}{'*' * row['significant']} ({row['low']:+.3f} to {row['high']:+.3f})"
 
 
 def _print_stability(study: Study) -> None:
@@ -117,9 +135,10 @@ def _print_stability(study: Study) -> None:
     _print_table(("task", *blocks, f"first five of {STABLE_BLOCK} that every fold names"), rows())
 
 
-def _print_sweep(study: Study) -> None:
+def _print_sweep(study: Study, resampling: Resampling) -> None:
     """Every condition over the prompts of all tasks, but greedy ones, whose numbers of heads differ."""
-    effects = intervention_effects(study.interventions, pooled=True).filter(pl.col("selection") != "greedy")
+    effects = intervention_effects(study.interventions, resampling, pooled=True)
+    effects = effects.filter(pl.col("selection") != "greedy")
     counts = effects["n_heads"].unique().sort()
 
     def rows() -> Iterator[Row]:
@@ -143,7 +162,7 @@ def _sweep_cell(row: dict[str, Any] | None) -> str:
 
 
 def _print_chosen(chosen: pl.DataFrame) -> None:
-    """What tuning prompts chose, a column a method: balanced, at base rates, beside plain zeroing."""
+    """What tuning prompts chose, a column a method: balanced, at base rates, beside the references."""
     methods = chosen["method"].unique(maintain_order=True)
 
     def rows() -> Iterator[Row]:
@@ -152,18 +171,22 @@ def _print_chosen(chosen: pl.DataFrame) -> None:
 
     def differences() -> Iterator[Row]:
         for row in chosen.filter(task=ALL_TASKS).iter_rows(named=True):
-            interval = points_interval(row["difference_low"], row["difference_high"])
-            yield row["method"], f"{points(row['difference'])} {interval}"
+            yield row["method"], *(_interval(row, column) for column in REFERENCES)
 
     def at_base_rates() -> Iterator[Row]:
-        single = chosen.filter(pl.col("task") != ALL_TASKS)
-        for (task,), of_task in single.group_by("task", maintain_order=True):
-            changes = of_task["base_rate_net_change"]
-            yield str(task), *("-" if change is None else points(change) for change in changes)
+        for (task,), of_task in chosen.group_by("task", maintain_order=True):
+            rows = of_task.iter_rows(named=True)
+            yield str(task), *(_interval(row, "base_rate_net_change") for row in rows)
 
     _print_table(("task", *methods), rows())
     _print_table(("task, at its base rate", *methods), at_base_rates())
-    _print_table(("method", "all tasks, minus plain zeroing"), differences())
+    heading = ("method", *(f"all tasks, minus {method}" for method in REFERENCES.values()))
+    _print_table(heading, differences())
+
+
+def _interval(row: dict[str, Any], column: str) -> str:
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return "-" if row[column] is None else f"{points(row[column])} {points_interval(low, high)}"
 
 
 def _chosen_cell(row: dict[str, Any]) -> str:
@@ -175,13 +198,6 @@ def _chosen_cell(row: dict[str, Any]) -> str:
 
 def _net_change(row: dict[str, Any]) -> str:
     return f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
-
-
-def _best(study: Study) -> Iterator[Row]:
-    for row in best_interventions(study.interventions).iter_rows(named=True):
-        what = f"{row['n_heads']} {row['selection']} {operation_of(row['operation'], row['factor']).words}"
-        change = _net_change(row)
-        yield row["task"], what, change, str(row["conditions"])
 
 
 def _print_side_effects(table: pl.DataFrame) -> None:

@@ -30,7 +30,7 @@ from apmae.scoring import Scorer, score_files
 from apmae.study import Study
 
 LEAST_CHARACTERS = 8_000
-PREDICTIONS = {"the scorer": "probability", "the target's own probability": "max_probability"}
+PREDICTIONS = {"the scorer": "probability", "confidence, calibrated likewise": "confidence"}
 
 
 def main(
@@ -47,7 +47,7 @@ def main(
         "correct",
         "expected",
         "AUROC of the score",
-        "of the target's own probability",
+        "of confidence, calibrated likewise",
     )
     rows = []
     parts = scored.partition_by("task", maintain_order=True)
@@ -61,7 +61,7 @@ def main(
 
 
 def score_unseen(scorer: Scorer, files: int, holes: int) -> pl.DataFrame:
-    """One row per hole: file, task, correct, probability, max_probability."""
+    """One row per hole: file, task, correct, probability, confidence."""
     rows = []
     with TemporaryDirectory() as directory:
         paths = []
@@ -73,8 +73,8 @@ def score_unseen(scorer: Scorer, files: int, holes: int) -> pl.DataFrame:
         for number, (_, scores) in enumerate(score_files(scorer, paths, limit=holes, progress=console)):
             for one in scores:
                 score = one.score
-                rows.append((number, one.hole.task, one.correct, score.probability, score.max_probability))
-    names = ["file", "task", "correct", "probability", "max_probability"]
+                rows.append((number, one.hole.task, one.correct, score.probability, score.confidence))
+    names = ["file", "task", "correct", "probability", "confidence"]
     return pl.DataFrame(rows, schema=names, orient="row").sort("task", maintain_order=True)
 
 

@@ -57,7 +57,7 @@ def predict(study: Study, encode_key: str, progress: Progress, *, first: bool) -
     """
     sets = feature_sets(study, first=first)
     inputs = {"encode": encode_key, "sets": ",".join(sets), "folds": str(FOLDS)}
-    key = stage_key(study.config, ("clustering", "prediction"), inputs)
+    key = stage_key(study.config, ("clustering", "prediction", "measured_split"), inputs)
     marker = study.marker(STAGE)
     if marker is None or marker["key"] != key:
         study.unmark(STAGE)
@@ -69,19 +69,21 @@ def predict(study: Study, encode_key: str, progress: Progress, *, first: bool) -
 
 
 def fold_numbers(study: Study) -> Folds:
-    """Deal the groups of all study prompts to folds.
+    """Deal the groups of all analysed prompts to folds; other prompts have none, -1.
 
     Raises:
         ApmaeError: there are too few groups.
     """
     prompts = study.study_prompts
     seed = derive_seed(study.config.seed, "ablations", "folds")
-    splits = group_folds(prompts["correct"].to_numpy(), group_numbers(prompts), FOLDS, seed)
+    analysed = np.flatnonzero(prompts["split"].is_in(study.config.analysed_splits).to_numpy())
+    dealt = prompts[analysed]
+    splits = group_folds(dealt["correct"].to_numpy(), group_numbers(dealt), FOLDS, seed)
     if len(splits) < FOLDS:
         raise ApmaeError(f"{study.directory}: too few groups for {FOLDS} folds: raise prompts.per_task")
     folds = np.full(len(prompts), -1, dtype=np.int16)
     for number, (_, test) in enumerate(splits):
-        folds[test] = number
+        folds[analysed[test]] = number
     return folds
 
 
@@ -115,14 +117,16 @@ def _cluster_head(study: Study, head: int, readouts: list[str], folds: Folds) ->
         rows = np.asarray(study.encodings[readout][head])  # type: ignore[index]
         for fold in range(FOLDS):
             seed = derive_seed(config.seed, "ablations", "clusters", readout, head, fold)
-            columns[_column(readout, fold)] = cluster_rows(rows, folds != fold, config.clustering, seed)
+            columns[_column(readout, fold)] = cluster_rows(
+                rows, (folds != fold) & (folds >= 0), config.clustering, seed
+            )
     return pl.DataFrame(columns)
 
 
 def _predict(study: Study, heads: list[Path], task: str, features: str, folds: Folds) -> pl.DataFrame:
     """Out-of-fold predictions of one task from one feature set."""
     prompts = study.study_prompts
-    chosen = np.flatnonzero((prompts["task"] == task).to_numpy())
+    chosen = np.flatnonzero((prompts["task"] == task).to_numpy() & (folds >= 0))
     prompts, folds = prompts[chosen], folds[chosen]
     correct, groups = prompts["correct"].to_numpy(), group_numbers(prompts)
     probability = np.full(len(chosen), np.nan)

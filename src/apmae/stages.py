@@ -15,7 +15,7 @@ class Stage:
 
     Attributes:
         about: what it does, in a line.
-        sections: the config sections that it depends on itself.
+        sections: the config sections, or keys of the top level, that it depends on itself.
         needs: the stages whose artifacts it reads.
         module: has `run(context)`, which does the stage and returns counts for its marker, of which
             `notes` are lines that the user should read. It is imported when the stage runs.
@@ -65,7 +65,7 @@ STAGES = (
     Stage(
         "cluster",
         "Cluster each head's encodings.",
-        ("clustering",),
+        ("clustering", "measured_split"),
         ("encode",),
         "apmae.clustering.stage",
     ),

@@ -10,6 +10,9 @@ from typing import Literal, NamedTuple, get_args
 TargetPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 """Of the target's weights; `auto`: bfloat16 where the device computes it natively, else float32."""
 
+Preset = Literal["none", "paper"]
+"""Whose choices stand for what a study file leaves out, see `apmae.study.presets`."""
+
 PromptFormat = Literal["auto", "causal", "fim"]
 """`auto`: `fim` where the tokenizer has the sentinels, else `causal`."""
 
@@ -23,15 +26,30 @@ TokenValues = Literal["normalized", "with_level"]
 DecoderContext = Literal["visible", "cls"]
 EncodePatches = Literal["causal", "all"]
 
+HeadsDrawnPer = Literal["batch", "prompt"]
+"""How many prompts share a draw of the heads that the AP-MAE is trained on."""
+
 Readout = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 """What of the encoder's output is a head's encoding, see `apmae.autoencoder.APMAEModel.encode`."""
+
+Detector = Literal["laplacian_eigenvalues"]
+"""Published detectors of incorrect completions by attention, see `apmae.encoding.detectors`."""
 
 ClusteringMethod = Literal["kmeans", "umap_hdbscan"]
 WorkerBackend = Literal["loky", "dask", "ray"]
 Protocol = Literal["cross_validation", "grouped_cross_validation", "held_out"]
 """Which prompts a classifier is fitted on, and which it is tested on."""
 
-Selection = Literal["positive", "negative", "neutral", "random", "greedy"]
+Selection = Literal[
+    "positive",
+    "negative",
+    "neutral",
+    "positive_mean",
+    "negative_mean",
+    "neutral_mean",
+    "random",
+    "greedy",
+]
 """How heads are chosen for an intervention, see `apmae.intervention.selections`."""
 
 OperationName = Literal["zero", "mean", "scale"]
@@ -80,6 +98,7 @@ BLOCKS = {
         Block("clusters", per_head=True, in_one_pass=False),
         Block("row_statistics", per_head=True),
         *(Block(f"{readout}_encodings", per_head=True) for readout in get_args(Readout)),
+        *(Block(name, per_head=True) for name in get_args(Detector)),
         Block("random_clusters", in_one_pass=False),
     )
 }

@@ -1,10 +1,12 @@
 """The released model's own outputs (release_checkpoint/expected.safetensors), reproduced."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import gelu
 from torch.testing import assert_close
 from transformers import AutoModel
 
@@ -73,6 +75,59 @@ def test_encoding_of_all_patches(model, expected, patterns):
     assert_close(model.encode(patterns), expected["encoded_all_patches"][:, 0], **CLOSE)
     last_row = expected["encoded_all_patches"][:, 1 + 7 * 8 :].mean(1)
     assert_close(model.encode(patterns, "row"), last_row, **CLOSE)
+
+
+def released_decoder(state, encoded, visible, masked, heads):
+    """The release's decoder, step by step; its single layer, `enc_to_dec` first."""
+
+    def layer_norm(x, name):
+        weight, bias = state[f"decoder.transformer.{name}.weight"], state[f"decoder.transformer.{name}.bias"]
+        return torch.nn.functional.layer_norm(x, weight.shape, weight, bias, eps=1e-12)
+
+    def linear(x, name):
+        return torch.nn.functional.linear(
+            x, state[f"decoder.{name}.weight"], state.get(f"decoder.{name}.bias")
+        )
+
+    x = linear(encoded, "enc_to_dec")
+    count, places, dim = len(x), state["decoder.pos_embedding"].shape[1] - 1, x.shape[-1]
+    tokens = torch.zeros(count, places, dim)
+    row = torch.arange(count)[:, None]
+    tokens[row, visible] = state["decoder.mask_token"].expand(*visible.shape, dim)
+    x = torch.cat([x[:, :1], tokens], dim=1) + state["decoder.pos_embedding"]
+    qkv = linear(layer_norm(x, "layers.0.0.norm"), "transformer.layers.0.0.to_qkv")
+    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+    x = x + linear((weights @ value).transpose(1, 2).flatten(2), "transformer.layers.0.0.to_out.0")
+    inner = gelu(linear(layer_norm(x, "layers.0.1.net.0"), "transformer.layers.0.1.net.1"))
+    x = x + linear(inner, "transformer.layers.0.1.net.4")
+    return linear(layer_norm(x, "norm"), "to_pixels")[:, 1:][row, masked]
+
+
+def test_a_decoder_of_another_width_than_the_encoder(expected, patterns, noise, tmp_path):
+    """As the release's code saves it: `enc_to_dec`, and everything of the decoder 40 wide."""
+    generator = torch.Generator().manual_seed(0)
+    config = json.loads((CHECKPOINT / "config.json").read_text()) | {"decoder_dim": 40}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    state = load_file(CHECKPOINT / "model.safetensors")
+    for name, tensor in state.items():
+        if name.startswith("decoder."):
+            shape = [40 if size == 48 else size for size in tensor.shape]
+            state[name] = torch.randn(shape, generator=generator) / 5
+    state["decoder.enc_to_dec.weight"] = torch.randn(40, 48, generator=generator) / 5
+    state["decoder.enc_to_dec.bias"] = torch.randn(40, generator=generator)
+    save_file(state, tmp_path / "model.safetensors")
+
+    model = APMAEModel.from_pretrained(tmp_path)
+    masked, visible = expected["masked_indices"], expected["visible_indices"]
+    masking = mask_tokens(noise, model.config)
+    with torch.no_grad():
+        encoded = model.encoder(model.encoder.embed_visible(model.tokenize(patterns), masking))
+        reconstruction = model(patterns, noise).reconstruction
+    predicted = patchify(reconstruction, 8, causal=False)[torch.arange(3)[:, None], masked]
+    assert_close(predicted, released_decoder(state, encoded, visible, masked, heads=2), **CLOSE)
+    model.save_pretrained(tmp_path / "ours")
+    assert APMAEModel.from_pretrained(tmp_path / "ours").config.decoder_dim == 40
 
 
 def test_config_holds_the_model_and_nothing_of_its_training(model):

@@ -54,6 +54,16 @@ def test_fewer_distinct_rows_than_min_cluster_size_are_noise():
     assert (cluster_rows(rows, everything(rows), DENSITY, seed=0) == -1).all()
 
 
+def test_a_head_of_one_dense_region_is_one_cluster_only_where_that_is_allowed():
+    rows = np.random.default_rng(0).normal(5, 1, (120, 8)).astype(np.float16)
+    found = {}
+    for allowed in (False, True):
+        config = DENSITY.model_copy(update={"allow_single_cluster": allowed})
+        found[allowed] = set(cluster_rows(rows, everything(rows), config, seed=0).tolist()) - {-1}
+    assert found[True] == {0}
+    assert found[False] != {0}
+
+
 def test_fewer_distinct_rows_than_umap_needs_are_clustered_unreduced():
     config = DENSITY.model_copy(update={"min_cluster_size": 3, "min_samples": 2, "umap_neighbors": 20})
     rows = groups(6)

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from apmae.clustering import stage
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import silent
-from apmae.study.artifacts import CLUSTERS, ENCODINGS
+from apmae.study.artifacts import CLUSTERS, ENCODINGS, PROMPTS
 
 UMAP = {
     "method": "umap_hdbscan",
@@ -137,6 +137,28 @@ def test_test_prompts_do_not_leak_into_held_out_clusters(tmp_path):
         before.filter(in_train).drop("cluster"), study.clusters.filter(in_train).drop("cluster")
     )
     assert not before["cluster"].equals(study.clusters["cluster"])
+
+
+def test_development_prompts_are_assigned_to_clusters_but_shape_none_and_stand_for_none(tmp_path):
+    def study(name, replaced=None):
+        made = synthetic_study(tmp_path / name, config={"clustering": {"processes": 1}})
+        prompts = made.prompts
+        away = prompts["group"].is_in(["g0", "g5"])
+        split = pl.when(away).then(pl.lit("development")).otherwise("split")
+        made.write(PROMPTS, prompts.with_columns(split=split))
+        if replaced is not None:
+            encodings = zarr.open_group(made.path(ENCODINGS))["cls"]
+            encodings.oindex[:, np.flatnonzero(away.to_numpy()), :] = np.float16(replaced)
+        run(made)
+        return made, prompts.filter(away)["prompt_id"].to_list()
+
+    plain, away = study("plain")
+    changed, _ = study("changed", 9)
+    analysed = ~pl.col("prompt_id").is_in(away)
+    assert_frame_equal(plain.clusters.filter(analysed), changed.clusters.filter(analysed))
+    assert set(plain.clusters["prompt_id"]) > set(away)
+    for made in (plain, changed):
+        assert not set(away) & set(made.exemplars["prompt_id"][:].tolist())
 
 
 def test_missing_backend_names_the_extra(tmp_path, monkeypatch):

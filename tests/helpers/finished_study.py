@@ -15,6 +15,7 @@ from apmae.autoencoder.reconstruction import Reconstruction
 from apmae.intervention.choices import choose
 from apmae.intervention.side_effects import RANDOM_CODE
 from apmae.prediction.features import BASELINES, SHUFFLED
+from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study import artifacts as files
 from apmae.study.artifacts import EVALUATION
@@ -26,17 +27,26 @@ FEATURES = {
     "row_statistics": 0.25,
     "confidence+clusters": 0.29,
     "confidence+row_statistics": 0.31,
+    "strong+clusters": 0.35,
+    "strong+row_statistics": 0.36,
     "confidence+clusters+row_statistics+cls_encodings": 0.32,
     "prior": 0.0,
+    "file_memory": 0.0,
     "confidence": 0.27,
+    "token_kind": 0.15,
     "hidden_state": 0.1,
+    "strong": 0.34,
+    "confidence+token_kind": 0.28,
     "shuffled_labels": 0.0,
 }
 METRICS = {
     "accuracy": 0.8,
     "auroc": 1.0,
+    "within_group_auroc": 1.0,
+    "auroc_of_kind": 0.9,
     "balanced_accuracy": 0.8,
     "auprc": 1.0,
+    "prr_at_base_rate": 1.0,
     "brier_skill_at_base_rate": 0.5,
     "ece_at_base_rate": -1.0,
     "aurc_at_base_rate": -1.0,
@@ -71,7 +81,7 @@ def build_study(
     config = StudyConfig.model_validate(
         {
             "name": "made-up",
-            "seed": 7,
+            "seed": 7 + seed,
             "directory": str(directory),
             "corpus": {"source": "directory", "path": "/code/<script>alert(1)</script>"},
             "prompts": {"tasks": tasks, "per_task": prompts_per_task, "length_tokens": tokens},
@@ -168,9 +178,19 @@ def interventions(rows: list[tuple[str, str, int, int, int, bool, bool]]) -> pl.
         operation=pl.lit("zero"),
         factor=0.0,
         split=pl.lit("test"),
+        predicted_before=0,
         predicted_id=0,
         gate_probability=0.5,
     ).select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def resampling(table: pl.DataFrame, groups: int | None = None) -> Resampling:
+    """How prompts of interventions are resampled: each a group of its own, or dealt to so many groups."""
+    prompts = table.unique("prompt_id", maintain_order=True)
+    number = pl.col("prompt_id") if groups is None else pl.col("prompt_id") % groups
+    return Resampling(
+        prompts.select("prompt_id", group=number.cast(pl.String), correct="correct_before"), seed=0
+    )
 
 
 def condition(
@@ -187,11 +207,11 @@ def condition(
 def metrics(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     """(task, features, metric, value, low, high), held out, over 40 prompts.
 
-    The difference from confidence and its interval may follow.
+    The difference from confidence, its interval and p-values may follow, and then those from `strong`.
     """
-    unknown = (float("nan"),) * 3
+    unknown = (float("nan"),) * 10
     full = [
-        (task, "held_out", features, *rest, *unknown[: 7 - len(rest)], 40) for task, features, *rest in rows
+        (task, "held_out", features, *rest, *unknown[: 14 - len(rest)], 40) for task, features, *rest in rows
     ]
     return files.METRICS.of_rows(full)
 
@@ -288,8 +308,8 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
         for protocol, half in (("cross_validation", 0.04), ("held_out", 0.08)):
             for features, lift in FEATURES.items():
                 for metric, scale in METRICS.items():
+                    gap = easiness * scale
                     value = 0.5 + lift * scale * easiness + (lift > 0) * generator.normal(0, 0.02)
-                    difference = (lift - FEATURES["confidence"]) * scale * easiness
                     rows.append(
                         {
                             "task": task,
@@ -299,9 +319,10 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
                             "value": value,
                             "low": value - half * (lift > 0),
                             "high": value + half * (lift > 0),
-                            "difference": difference,
-                            "difference_low": difference - half / 2,
-                            "difference_high": difference + half / 2,
+                            **_difference(
+                                "difference", lift - FEATURES["confidence"], easiness * scale, half
+                            ),
+                            **_difference("over_strong", lift - FEATURES["strong"], gap, half),
                             "prompts": 120 if protocol == "cross_validation" else 30,
                         }
                     )
@@ -310,6 +331,14 @@ def _metrics(generator: np.random.Generator, tasks: list[str]) -> pl.DataFrame:
         pl.col("protocol") == "cross_validation", ~pl.col("features").str.contains("clusters")
     )
     return pl.concat([table, crossed.with_columns(protocol=pl.lit("grouped_cross_validation"))])
+
+
+def _difference(name: str, lift: float, scale: float, half: float) -> dict[str, float]:
+    """A difference with its interval; significant where that excludes zero."""
+    value = lift * scale
+    p = 0.01 if abs(value) > half / 2 else 0.4
+    ends = {"": value, "_low": value - half / 2, "_high": value + half / 2, "_p": p, "_p_holm": min(1, 4 * p)}
+    return {name + ending: number for ending, number in ends.items()}
 
 
 def _importance(
@@ -367,6 +396,7 @@ def _interventions(
                     seed=draw,
                     correct_before=before,
                     correct_after=np.where(before, kept, gained < 0.15 * (1 - damage)),
+                    predicted_before=5,
                     predicted_id=5,
                     gate_probability=np.clip(0.5 + 0.3 * (2 * before - 1) + 0.1 * (gained - 0.5), 0, 1),
                 )
@@ -418,6 +448,14 @@ def _write_history(study: Study, generator: np.random.Generator) -> None:
 def _write_records(study: Study) -> None:
     record = {
         "seed": 7,
+        "weights": {
+            "summary": "Made-1, 4-bit Q4_1, SHA-256 0123456789ab…",
+            "general_name": "A Run's Name",
+            "quantisation": "Q4_1",
+            "sha256": {"Made-1.Q4_1.gguf": "0123456789ab" + 52 * "c"},
+            "digest": 64 * "d",
+            "instead_of": "Other.gguf of the package made_up",
+        },
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "uncommitted_changes": False,
         "python": "3.11.9",

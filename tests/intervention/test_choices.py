@@ -9,9 +9,9 @@ from apmae.intervention.choices import best_ungated, choose
 PROBABILITIES = [0.1, 0.2, 0.8, 0.9]
 
 
-def outcomes(number, selection, operation, letters, *, n_heads=1, split="train", task="eol"):
+def outcomes(number, selection, operation, letters, *, n_heads=1, split="train", task="eol", seed=0):
     """One condition on four prompts: g(ained), l(ost), r(ight), w(rong)."""
-    table = interventions(condition(task, selection, n_heads, letters))
+    table = interventions(condition(task, selection, n_heads, letters, seed=seed))
     return table.with_columns(
         condition=pl.lit(number, pl.Int32),
         operation=pl.lit(operation),
@@ -32,14 +32,34 @@ def test_each_method_takes_its_best_condition():
         outcomes(3, "neutral", "mean", "lwrr"),  # nothing gained
         outcomes(4, "positive", "scale", "gwrr"),
         outcomes(5, "greedy", "zero", "gwrr"),
-        outcomes(6, "random", "zero", "gggr"),  # no choice
+        outcomes(6, "random", "zero", "gggr"),  # not behind the gate
     )
     assert found == [
         ("zero", 2, None, 0.25),
         ("scale", 4, None, 0.25),
         ("greedy", 5, None, 0.25),
+        ("random", 6, None, 0.75),
         ("gated", 1, pytest.approx(0.2), 0.5),
     ]
+
+
+def test_random_heads_are_chosen_from_as_many_conditions_as_shap_selections_offer():
+    shap = [
+        outcomes(0, "positive", "zero", "gwrr"),
+        outcomes(1, "negative", "zero", "gwrr"),
+        outcomes(2, "positive", "zero", "wwrr", n_heads=5),
+        outcomes(3, "neutral", "mean", "wwrr", n_heads=5),  # another operation's
+        outcomes(4, "greedy", "zero", "wwrr", n_heads=5),
+    ]
+    random = [
+        outcomes(5, "random", "zero", "wwrr", seed=0),
+        outcomes(6, "random", "zero", "gwrr", seed=1),
+        outcomes(7, "random", "zero", "ggrr", seed=2),  # a third of one head
+        outcomes(8, "random", "zero", "ggrr", seed=1, n_heads=5),  # a second of five
+        outcomes(9, "random", "zero", "ggrr", seed=0, n_heads=9),  # a number of which SHAP values give none
+    ]
+    assert ("random", 6, None, 0.25) in chosen(*shap, *random)
+    assert "random" not in {method for method, *_ in chosen(*random)}
 
 
 def test_held_out_prompts_have_no_say():
@@ -62,6 +82,7 @@ def test_the_best_intervention_of_a_task_has_no_gate():
         outcomes(0, "positive", "zero", "ggll"),
         outcomes(1, "positive", "mean", "gwrr"),
         outcomes(2, "greedy", "zero", "ggwr", task="random"),
+        outcomes(3, "random", "zero", "ggrr"),
     ]
     best = best_ungated(choose(pl.concat(tables)))
     assert best.select("task", "method", "condition").rows() == [("eol", "mean", 1), ("random", "greedy", 2)]

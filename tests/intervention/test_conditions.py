@@ -40,6 +40,21 @@ def test_heads_are_ranked_by_their_shap_values(selection, heads):
     assert rank_heads(IMPORTANCE, selection, np.random.default_rng(0)) == heads
 
 
+@pytest.mark.parametrize(
+    ("selection", "heads"),
+    [
+        ("positive_mean", [(1, 1), (0, 0)]),
+        ("negative_mean", [(0, 1)]),
+        ("neutral_mean", [(1, 0), (0, 0), (0, 1), (1, 1)]),
+    ],
+)
+def test_heads_are_ranked_by_their_mean_shap_value(selection, heads):
+    """Head (0, 1) has positive values too, and speaks against correct completions on average."""
+    means = [0.2, -0.3, 0.0, 0.4]
+    importance = IMPORTANCE.with_columns(mean_shap=pl.Series(means))
+    assert rank_heads(importance, selection, np.random.default_rng(0)) == heads
+
+
 def test_ties_and_random_draws_depend_on_the_generator_alone():
     silent = IMPORTANCE.with_columns(mean_absolute=0.0)
     orders = {tuple(rank_heads(silent, "neutral", np.random.default_rng(seed))) for seed in range(20)}
@@ -58,7 +73,7 @@ def test_counts_without_enough_heads_are_left_out(tmp_path):
         ("negative", 0, 1),
         ("neutral", 0, 1),
         ("neutral", 0, 4),
-        *[("random", draw, count) for draw in (0, 1) for count in (1, 4)],
+        *[("random", draw, count) for draw in (0, 1, 2) for count in (1, 4)],
     ]
 
 
@@ -71,15 +86,25 @@ def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(
         chosen = (condition.selection, condition.heads)
         by_operation.setdefault((condition.operation.name, condition.operation.factor), []).append(chosen)
     assert list(by_operation) == [("zero", 0.0), ("mean", 0.0), ("scale", 0.5), ("scale", 2.0)]
-    *ranked, (selection, _) = by_operation.pop(("zero", 0.0))
-    assert selection == "random"
+    zeroed = by_operation.pop(("zero", 0.0))
+    ranked = [chosen for chosen in zeroed if chosen[0] != "random"]
+    assert len(zeroed) == len(ranked) + 3
     others = sweep("eol", "row_statistics", IMPORTANCE, config, seed=0)
     assert "random" not in {condition.selection for condition in others}
     assert all(chosen == ranked for chosen in by_operation.values())
 
 
+def test_random_heads_have_a_seed_for_every_shap_selection(tmp_path):
+    sections = {"head_counts": [2], "random_seeds": 1, "importance": ["clusters", "row_statistics"]}
+    config = tiny_config(tmp_path, intervention=sections).intervention
+    made = list(sweep("eol", "clusters", IMPORTANCE, config, seed=0))
+    random = {c.heads for c in made if c.selection == "random"}
+    assert [c.seed for c in made if c.selection == "random"] == [0, 1, 2, 3, 4, 5]
+    assert len(random) > 1
+
+
 def test_held_out_prompts_are_the_first_of_either_outcome():
-    chosen = held_out_prompts(random_prompts(count=40), "eol", 1)
+    chosen = held_out_prompts(random_prompts(count=40), "eol", "test", 1)
     assert sorted(chosen["correct"]) == [False, True]
     assert set(chosen["split"]) == {"test"}
     assert set(chosen["task"]) == {"eol"}

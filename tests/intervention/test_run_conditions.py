@@ -1,4 +1,4 @@
-"""Many conditions in one batch, from the middle of the model, against one prompt and condition at a time."""
+"""Batches under conditions, from the middle of the model, against one prompt and condition at a time."""
 
 import polars as pl
 import pytest
@@ -6,7 +6,7 @@ import torch
 from helpers.studies import random_prompts
 
 from apmae.intervention import Intervention, Mean, Scale, Zero
-from apmae.intervention.run_conditions import run_conditions, split_into_batches
+from apmae.intervention.run_conditions import run_conditions
 
 PROMPTS = random_prompts().filter(task="eol").head(5)
 
@@ -41,21 +41,37 @@ def test_layers_before_the_first_head_are_run_once_for_all_conditions(llama):
     assert [runs.count(layer) for layer in range(3)] == [1, 1, 1 + 4]
 
 
-def test_plain_passes_that_save_nothing_are_not_made(llama):
-    runs = []
-    llama.model.model.layers[0].mlp.register_forward_hook(lambda *_: runs.append(0))
-    late = [Intervention(((1, 0),))]
-    run_conditions(llama, late, PROMPTS, None, batch_size=5)
-    assert len(runs) == 1
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_the_identity_condition_is_the_unchanged_model(llama, batch_size):
+    results = run_conditions(llama, interventions(Zero()), PROMPTS, None, batch_size)
+    logits = torch.cat([llama.logits([ids]) for ids in PROMPTS["input_ids"].to_list()])
+    assert results.plain_predicted.tolist() == logits.argmax(-1).tolist()
+    expected = logits.log_softmax(-1)[torch.arange(5), PROMPTS["next_token_id"].to_list()]
+    torch.testing.assert_close(results.plain_log_probability, expected)
 
 
-def test_batches_hold_every_row_once_and_begin_at_their_first_layer():
-    starts = torch.tensor([2, 0, 1, 2])
-    batches = list(split_into_batches(starts, n_prompts=3, batch_size=4))
-    rows = [pair for b in batches for pair in zip(b.conditions.tolist(), b.prompts.tolist(), strict=True)]
-    assert sorted(rows) == [(condition, prompt) for condition in range(4) for prompt in range(3)]
-    assert [batch.start for batch in batches] == [0, 1, 2]
-    assert [batch.conditions.tolist() for batch in batches] == [[1, 1, 1, 2], [2, 2, 0, 0], [0, 3, 3, 3]]
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
+def test_a_condition_that_changes_nothing_gives_the_very_outcomes_of_the_identity_condition(
+    llama, batch_size
+):
+    """Before and after are of the same batch, so what depends on its composition is no change."""
+    for layer in llama.model.model.layers:
+        layer.mlp.register_forward_hook(lambda _, args, output: output + args[0].mean())
+    still = [Intervention(heads, Scale(1.0)) for heads in (((0, 1),), ((1, 2), (2, 0)), ((2, 3),))]
+    results = run_conditions(llama, [*still, Intervention(((2, 1),))], PROMPTS, None, batch_size)
+    for row in range(3):
+        assert torch.equal(results.log_probability[row], results.plain_log_probability)
+        assert torch.equal(results.predicted[row], results.plain_predicted)
+    assert not torch.equal(results.log_probability[3], results.plain_log_probability)
+
+
+def test_batches_are_as_equal_as_can_be(llama):
+    sizes = []
+    llama.model.model.layers[0].mlp.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+    run_conditions(llama, [], PROMPTS, None, batch_size=4)
+    assert sizes == [3, 2]
+    empty = run_conditions(llama, interventions(Zero()), PROMPTS.clear(), None, batch_size=4)
+    assert empty.predicted.shape == (5, 0)
 
 
 def test_prompts_keep_their_places_over_several_chunks(llama):

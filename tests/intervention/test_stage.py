@@ -7,8 +7,13 @@ from helpers.studies import context_of, random_prompts, tiny_study
 
 from apmae.intervention import Intervention, side_effects, stage
 from apmae.intervention.conditions import Condition
-from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS
+from apmae.report.chosen import chosen_effects
+from apmae.report.resampling import Resampling
+from apmae.study import Study
+from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS, PROMPTS
+from apmae.study.config import StudyConfig
 
+TASKS_TABLE = pl.DataFrame({"task": ["eol", "identifiers"], "base_rate": [0.5, 0.5]})
 TABLES = ("conditions", "interventions", "choices", "side_effects")
 
 
@@ -54,9 +59,7 @@ def tables(study):
     return {name: getattr(study, name) for name in TABLES}
 
 
-def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prompts_too(
-    make_study, llama, tmp_path
-):
+def test_every_condition_meets_every_tuning_prompt_and_every_held_out_prompt(make_study, llama, tmp_path):
     study = make_study(tmp_path, tuning_prompts_per_outcome=3)
     counts = stage.run(context_of(study, llama))
     interventions, conditions = study.interventions, study.conditions
@@ -73,14 +76,15 @@ def test_every_condition_meets_every_held_out_prompt_and_choices_the_tuning_prom
     )
     assert (by_task["prompt_id"] == by_task["len"]).all()
     assert set(by_task.filter(split="train")["len"]) == {6}
-    chosen_among = conditions.filter(pl.col("selection") != "random")["condition"]
-    assert set(by_task.filter(split="train")["condition"]) == set(chosen_among)
+    assert set(by_task.filter(split="train")["condition"]) == set(conditions["condition"])
     assert set(by_task.filter(split="test")["condition"]) == set(conditions["condition"])
     held_out = study.study_prompts.filter(split="test").group_by("task").len()
     assert set(by_task.filter(split="test").select("task", "len").rows()) == set(held_out.rows())
     joined = interventions.join(study.prompts, on="prompt_id")
     assert (joined["split"] == joined["split_right"]).all()
     assert (joined["correct_after"] == (joined["predicted_id"] == joined["next_token_id"])).all()
+    assert (joined["correct_before"] == (joined["predicted_before"] == joined["next_token_id"])).all()
+    assert (joined["predicted_before"] == joined["predicted_id_right"]).all()  # here all batches agree
     assert interventions["gate_probability"].null_count() == 0
 
 
@@ -99,8 +103,23 @@ def test_a_row_is_what_the_target_does_under_its_condition(make_study, llama, tm
             assert row["predicted_id"] == int(llama.logits(prompt).argmax())
 
 
+def test_outcomes_before_are_of_the_same_batch_not_those_that_prompts_were_mined_with(
+    make_study, llama, tmp_path
+):
+    """Mined outcomes of another batch, or of a tie, differ: they must not count as changes."""
+    study = make_study(tmp_path, selections=["positive"], operations=["scale"], factors=[1.0])
+    mined = study.prompts
+    study.write(PROMPTS, mined.with_columns(correct=pl.col("correct") != (pl.col("prompt_id") % 5 == 0)))
+    stage.run(context_of(study, llama))
+    table = study.interventions
+    assert (table["correct_before"] == table["correct_after"]).all()
+    joined = table.join(mined.select("prompt_id", "correct"), on="prompt_id")
+    assert (joined["correct_before"] == joined["correct"]).all()
+    assert study.choices.is_empty()
+
+
 def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, monkeypatch):
-    """With all 12 heads, the positive, the negative and the neutral ones are the same."""
+    """With all 12 heads, the positive, the negative, the neutral and the random ones are the same."""
     run_block, ran = stage.run_block, []
 
     def counting(experiment, block):
@@ -114,17 +133,16 @@ def test_conditions_that_do_the_same_are_run_once(make_study, llama, tmp_path, m
     stage.run(context_of(study, llama))
     assert sorted((made.task, made.selection) for made in ran) == [
         ("eol", "positive"),
-        ("eol", "random"),  # a control is run on other prompts
         ("identifiers", "positive"),
-        ("identifiers", "random"),
     ]
     outcomes = ["task", "split", "prompt_id", "correct_after", "predicted_id"]
     by_selection = {
-        name: study.interventions.filter(selection=name) for name in ("positive", "negative", "neutral")
+        name: study.interventions.filter(selection=name, seed=0)
+        for name in ("positive", "negative", "neutral", "random")
     }
-    assert by_selection["negative"].select(outcomes).equals(by_selection["positive"].select(outcomes))
-    assert by_selection["neutral"].select(outcomes).equals(by_selection["positive"].select(outcomes))
-    assert study.interventions["condition"].n_unique() == study.conditions.height == 8
+    for name in ("negative", "neutral", "random"):
+        assert by_selection[name].select(outcomes).equals(by_selection["positive"].select(outcomes)), name
+    assert study.interventions["condition"].n_unique() == study.conditions.height == 2 * (3 + 3)
 
 
 def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monkeypatch):
@@ -170,6 +188,30 @@ def test_the_best_intervention_is_saved_as_it_was_run(make_study, llama, tmp_pat
         heads = [study.conditions["heads"][number].to_list() for number in chosen]
         assert [list(head) for head in best.heads] in heads
         assert best.target == study.config.target
+
+
+@pytest.mark.parametrize(("measured", "left"), [("test", "development"), ("development", "test")])
+def test_interventions_are_measured_on_one_split_and_leave_the_other_alone(
+    make_study, llama, tmp_path, measured, left
+):
+    study = make_study(tmp_path, head_counts=[2], operations=["zero"])
+    other = pl.when(split="test").then(pl.lit(measured)).otherwise("split")
+    renamed = study.prompts.with_columns(split=other)
+    few = pl.when(pl.col("prompt_id") % 7 == 0).then(pl.lit(left)).otherwise("split")
+    study.write(PROMPTS, renamed.with_columns(split=few))
+    prompts = study.config.prompts.model_dump() | {"development_fraction": 0.2}
+    values = study.config.model_dump() | {"prompts": prompts, "measured_split": measured}
+    study = Study.create(StudyConfig.model_validate(values))
+    stage.run(context_of(study, llama))
+    splits = study.prompts.select("prompt_id", in_split="split")
+    assert set(study.interventions["split"]) == {"train", measured}
+    assert set(study.interventions.join(splits, on="prompt_id")["in_split"]) == {"train", measured}
+    condition = Condition("eol", "clusters", "random", 0, Intervention(((0, 0),)))
+    elsewhere = side_effects.side_effects(study, llama, condition, None).join(splits, on="prompt_id")
+    assert left not in set(elsewhere["in_split"])
+    chosen = chosen_effects(study.interventions, study.choices, TASKS_TABLE, Resampling.of(study))
+    of_task = study.interventions.filter(task="eol", split=measured)["prompt_id"].n_unique()
+    assert set(chosen.filter(task="eol")["prompts"]) == {of_task}
 
 
 def test_a_task_without_importance_is_left_out(make_study, llama, tmp_path):

@@ -109,4 +109,4 @@ def test_the_pages_example_starts_as_a_file_has_to():
         "declaration_files",
     ]
     captures = set(re.findall(r"@(\w+)", "\n".join(lines)))
-    assert {*captures, "eol"} == {*language_named("java").span_tasks, "_comment", "_text", "_excluded"}
+    assert {*captures, "eol"} == {*language_named("python").span_tasks, "_comment", "_text", "_excluded"}

@@ -1,8 +1,10 @@
 """A whole study in miniature: run, run again, changed, killed at random moments and resumed."""
 
+import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 from helpers.corpora import write_corpus
 from helpers.models import write_target
 from helpers.studies import write_study
+from safetensors.torch import load_file, save_file
 
 from apmae import pipeline
 from apmae.autoencoder import APMAEConfig, APMAEModel
@@ -22,6 +25,8 @@ from apmae.stages import STAGE_NAMES
 from apmae.study import Study
 from apmae.study.artifacts import EVALUATION, Table
 from apmae.study.study_file import load_config
+from apmae.target_model import weights
+from apmae.target_model.loading import Source
 
 TABLES = (
     "prompts",
@@ -151,6 +156,7 @@ def test_a_second_run_does_nothing_and_says_so(finished):
         ("prediction.depth=3", {"predict", "intervene", "report"}),
         ("clustering.processes=2", set()),
         ("training.steps=14", {"train", "encode", "cluster", "predict", "intervene", "report"}),
+        ("training.seed=1", {"train", "encode", "cluster", "predict", "intervene", "report"}),
         ("seed=1", set(STAGE_NAMES)),
     ],
 )
@@ -159,6 +165,22 @@ def test_a_changed_config_makes_stale_what_depends_on_it(finished, override, sta
     changed = Study(load_config(path, [override]), study.directory)
     keys = pipeline.stage_keys(changed, pipeline.Inputs(changed.config))
     assert {name for name in STAGE_NAMES if pipeline.state(changed, name, keys) == "stale"} == stale
+
+
+def test_other_weights_of_the_same_name_make_everything_stale(finished, parts, tmp_path, monkeypatch):
+    """The keys follow the weights, which may lie elsewhere, and stay where the weights are gone."""
+    _, study = finished
+    inputs = pipeline.Inputs(study.config)
+    before = pipeline.stage_keys(study, inputs)
+    target = shutil.copytree(parts[0], tmp_path / "target")
+    monkeypatch.setattr(weights, "resolve", lambda model: Source(str(target)))
+    assert pipeline.stage_keys(study, inputs) == before
+    file = target / "model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
+    changed = pipeline.stage_keys(study, inputs)
+    assert all(pipeline.state(study, name, changed) == "stale" for name in STAGE_NAMES)
+    file.unlink()
+    assert pipeline.stage_keys(study, inputs) == before
 
 
 def test_an_evaluation_in_the_studys_directory_makes_its_report_stale(parts, tmp_path):
@@ -262,3 +284,7 @@ def test_markers_and_provenance_say_what_was_done(finished):
     provenance = json.loads(study.path("provenance.json").read_text())
     assert provenance["versions"]["transformers"]
     assert provenance["seed"] == 0
+    ((name, sha256),) = provenance["weights"]["sha256"].items()
+    file = Path(study.config.target.model) / name
+    assert sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert marker["weights"] == provenance["weights"]

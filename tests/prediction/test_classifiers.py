@@ -3,7 +3,7 @@ import pytest
 
 from apmae.prediction.classifiers import fit_features, learnable, uses_trees
 from apmae.prediction.metrics import Scored, auroc
-from apmae.prediction.trees import as_pool
+from apmae.prediction.trees import as_pool, fit_catboost
 from apmae.study.config import PredictionConfig
 
 CONFIG = PredictionConfig(iterations=30)
@@ -56,6 +56,25 @@ def test_clusters_alone_go_to_the_trees_of_the_paper():
     assert uses_trees({"random_clusters": blocks["clusters"]})
     assert not uses_trees({"clusters": blocks["clusters"], "confidence": blocks["confidence"]})
     assert not uses_trees({"row_statistics": blocks["row_statistics"]})
+
+
+def test_early_stopping_leaves_a_tenth_out_and_ends_before_the_last_tree():
+    generator = np.random.default_rng(0)
+    blocks = {"clusters": generator.integers(0, 4, (200, 6)).astype(np.int16)}
+    correct = np.arange(200) % 2 == 0
+    trees = {
+        rounds: fit_catboost(
+            blocks, correct, PredictionConfig(iterations=60, early_stopping_rounds=rounds), 0
+        )
+        for rounds in (None, 5)
+    }
+    assert trees[None].tree_count_ == 60
+    assert trees[5].tree_count_ < 60
+    assert set(trees[5].get_evals_result()) == {"learn", "validation"}
+    # An outcome of one row cannot be in both parts.
+    lonely = np.arange(200) == 0
+    config = PredictionConfig(iterations=7, early_stopping_rounds=5)
+    assert fit_catboost(blocks, lonely, config, 0).tree_count_ == 7
 
 
 def test_prior_is_the_class_frequency():

@@ -9,15 +9,24 @@ from apmae.study.config import PredictionConfig
 
 
 def test_head_importance_by_hand():
-    # Head 0: clusters 0, 0, 1, -1 have means 0.2, -0.3 and 0.5. Head 1 has one cluster.
-    shap = np.array([[0.1, 0.2], [0.3, -0.2], [-0.3, 0.4], [0.5, -0.4]])
-    clusters = np.array([[0, 0], [0, 0], [1, 0], [-1, 0]], dtype=np.int16)
+    # Head 0: clusters 0, 0, 1, -1 have means 0.2, -0.3 and 0.5. Head 1 has one cluster. Ten prompts each.
+    shap = np.repeat([[0.1, 0.2], [0.3, -0.2], [-0.3, 0.4], [0.5, -0.4]], 10, axis=0)
+    clusters = np.repeat(np.array([[0, 0], [0, 0], [1, 0], [-1, 0]], dtype=np.int16), 10, axis=0)
     table = head_importance(shap, clusters)
     assert table["max_difference"].to_list() == pytest.approx([0.8, 0])
     assert table["mean_positive"].to_list() == pytest.approx([0.3, 0.3])
     assert table["mean_negative"].to_list() == pytest.approx([-0.3, -0.3])
     assert table["mean_absolute"].to_list() == pytest.approx([0.3, 0.3])
     assert table["mean_shap"].to_list() == pytest.approx([0.15, 0])
+
+
+def test_a_cluster_counts_from_ten_prompts_on():
+    shap = np.concatenate([np.zeros(20), np.ones(10)])[:, None]
+    clusters = np.repeat([0, 1, 2], [11, 9, 10])[:, None].astype(np.int16)
+    assert head_importance(shap, clusters)["max_difference"].to_list() == [1]
+    shap[11:20] = 5  # nine prompts, however extreme
+    assert head_importance(shap, clusters)["max_difference"].to_list() == [1]
+    assert head_importance(shap[:9], clusters[:9])["max_difference"].to_list() == [0]
 
 
 def test_rare_strong_signs_are_told_from_frequent_weak_ones():

@@ -2,18 +2,28 @@ import numpy as np
 import polars as pl
 import pytest
 
-from apmae.prediction.measurement import Rates, measure
-from apmae.prediction.metrics import METRIC_FUNCTIONS, RATE_DEPENDENT, Scored
+from apmae.prediction.measurement import (
+    AUROC_VARIANTS,
+    Prompts,
+    Rates,
+    measure,
+    p_value,
+    resampled_weights,
+    with_holm,
+)
+from apmae.prediction.metrics import METRIC_FUNCTIONS, RATE_DEPENDENT, Scored, accuracy
 
 EVEN = Rates(kept=0.5, base=0.5)
 
 
-def measured(sets: dict[str, tuple[np.ndarray, np.ndarray]], groups: np.ndarray, rates=EVEN, seed=0):
+def measured(
+    sets: dict[str, tuple[np.ndarray, np.ndarray]], groups: np.ndarray, rates=EVEN, seed=0, of_kind=True
+):
     scored = {
         name: Scored(correct, chances, np.zeros(len(correct), dtype=int))
         for name, (correct, chances) in sets.items()
     }
-    return measure(scored, groups, rates, seed)
+    return measure(scored, Prompts(groups, np.broadcast_to(of_kind, groups.shape)), rates, seed)
 
 
 def row(table: pl.DataFrame, features: str, metric: str) -> dict[str, float]:
@@ -23,7 +33,8 @@ def row(table: pl.DataFrame, features: str, metric: str) -> dict[str, float]:
 def test_every_metric_of_every_set():
     right = np.arange(8) % 2 == 0
     table = measured({"confidence": (right, right * 0.5), "clusters": (right, right * 0.7)}, np.arange(8))
-    names = [*METRIC_FUNCTIONS, *(f"{name}_at_base_rate" for name in RATE_DEPENDENT)]
+    at_base_rate = (f"{name}_at_base_rate" for name in RATE_DEPENDENT)
+    names = [*METRIC_FUNCTIONS, *AUROC_VARIANTS, *at_base_rate]
     assert table.select("features", "metric").rows() == [
         (features, metric) for features in ("confidence", "clusters") for metric in names
     ]
@@ -102,3 +113,78 @@ def test_repeats_with_its_seed():
     assert measured(sets, groups, seed=1).equals(measured(sets, groups, seed=1), null_equal=True)
     lows = [row(measured(sets, groups, seed=seed), "confidence", "auroc")["low"] for seed in (1, 2)]
     assert lows[0] != lows[1]
+
+
+def test_differences_from_strong_stand_beside_those_from_confidence():
+    right = np.arange(40) % 2 == 0
+    flipped = right ^ (np.arange(40) % 3 == 0)
+    sets = {
+        "confidence": (right, flipped * 1.0),
+        "strong": (right, right * 0.9),
+        "rows": (right, right * 0.8),
+    }
+    table = measured(sets, np.arange(40) // 2)
+    better = row(table, "rows", "auroc")
+    assert better["difference"] == pytest.approx(0.35)
+    assert better["difference_p"] == pytest.approx(2 / 1001)
+    assert (better["over_strong"], better["over_strong_p"]) == (0, 1)
+    worse = row(table, "confidence", "auroc")
+    assert worse["over_strong"] == pytest.approx(-0.35)
+    assert worse["over_strong_low"] < worse["over_strong_high"] < 0
+    assert worse["over_strong_p"] == pytest.approx(2 / 1001)
+    assert (worse["difference"], worse["difference_p"]) == (0, 1)
+
+
+def test_a_p_value_says_what_its_interval_says():
+    generator = np.random.default_rng(1)
+    for shift in np.linspace(-3, 3, 61):
+        differences = np.r_[shift, generator.normal(shift, 1, 1000)]
+        low, high = np.percentile(differences[1:], [2.5, 97.5])
+        p = p_value(differences)
+        assert 0 < p <= 1
+        if abs(p - 0.05) > 0.004:
+            assert (p < 0.05) is bool(low > 0 or high < 0)
+    assert np.isnan(p_value(np.array([0.3])))
+    assert p_value(np.r_[0.1, np.full(10, np.nan), [0.1, 0.2, 0.3]]) == 0.5
+
+
+def test_p_values_of_no_effect_are_uniform():
+    """Differences of two coin flips, over 60 groups: as many p-values below 0.1 as there should be."""
+    generator, groups = np.random.default_rng(2), np.arange(240) // 4
+    found = []
+    for _ in range(300):
+        right = generator.random(240) < 0.5
+        sets = [Scored(right, generator.random(240), np.zeros(240, dtype=int)) for _ in range(2)]
+        weights = np.vstack([np.ones(240), resampled_weights(groups, generator)])
+        one, other = (accuracy(scored, weights) for scored in sets)
+        found.append(p_value(one - other))
+    assert np.mean(np.array(found) < 0.1) == pytest.approx(0.1, abs=0.05)
+
+
+def test_holms_correction_by_hand():
+    # Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1 are 0.04, 0.06, 0.06 and 0.5; never falling.
+    p = [0.02, 0.5, 0.01, 0.03, float("nan")]
+    table = pl.DataFrame(
+        {
+            "task": ["a", "b", "c", "d", "e"] * 2,
+            "protocol": "held_out",
+            "features": "rows",
+            "metric": ["auroc"] * 5 + ["accuracy"] * 5,
+            "difference_p": p + [0.9] * 5,
+            "over_strong_p": [float("nan")] * 5 + [0.001] + [float("nan")] * 4,
+        }
+    )
+    found = with_holm(table)
+    assert found["task"].to_list() == table["task"].to_list()
+    np.testing.assert_allclose(found["difference_p_holm"][:5], [0.06, 0.5, 0.04, 0.06, np.nan])
+    assert found["difference_p_holm"][5:].to_list() == [1.0] * 5
+    assert found["over_strong_p_holm"].is_nan().to_list() == [True] * 5 + [False] + [True] * 4
+    assert found["over_strong_p_holm"][5] == 0.001
+
+
+def test_auroc_of_kind_is_over_the_prompts_of_the_kind():
+    right = np.array([True, False, True, False])
+    sets = {"confidence": (right, np.array([0.9, 0.1, 0.2, 0.3]))}
+    table = measured(sets, np.arange(4), of_kind=np.array([False, False, True, True]))
+    assert row(table, "confidence", "auroc_of_kind")["value"] == 0
+    assert row(table, "confidence", "auroc")["value"] == 0.75

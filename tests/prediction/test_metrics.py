@@ -1,3 +1,5 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,9 @@ from apmae.prediction.metrics import (
     brier_skill,
     ece,
     probability_at_rate,
+    prr,
     weights_at_rate,
+    within_group_auroc,
 )
 
 RIGHT = np.array([True, False, True, False])
@@ -79,6 +83,64 @@ def test_area_under_risk_coverage_by_hand():
     assert aurc(FOUR, ONES) == (0 + 1 / 2 + 2 / 4 + 2 / 4) / 4
     assert aurc(scored(RIGHT, [0.5] * 4), ONES) == 0.5
     assert aurc(scored([True, True, False, False], [0.9, 0.8, 0.2, 0.1]), ONES) == (0 + 0 + 1 / 3 + 2 / 4) / 4
+
+
+def area_of_order(correct) -> float:
+    """LM-Polygraph's rejection area of prompts from the most trusted to the least, all outcomes 0 or 1.
+
+    After rejecting all but the k most trusted ones, the mean outcome of these; averaged over k = 1, ..., n.
+    """
+    return float(np.mean([np.mean(correct[:k]) for k in range(1, len(correct) + 1)]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=2, max_size=6).filter(
+        lambda rows: {right for right, _ in rows} == {True, False}
+    )
+)
+def test_prr_is_lm_polygraphs(rows):
+    """(area - random) / (perfect - random), random being the mean over all orders, as for ties."""
+    correct, chances = (np.array(column) for column in zip(*rows, strict=True))
+    orders = [np.array(order) for order in permutations(range(len(rows)))]
+    descending = [order for order in orders if (np.diff(chances[order]) <= 0).all()]
+    own = np.mean([area_of_order(correct[order]) for order in descending])
+    random = np.mean([area_of_order(correct[order]) for order in orders])
+    perfect = max(area_of_order(correct[order]) for order in orders)
+    found = prr(scored(correct, chances / 3), np.ones(len(rows)))
+    assert found == pytest.approx((own - random) / (perfect - random))
+
+
+def test_prr_by_hand():
+    # Correct, incorrect, correct: means 1, 1/2, 2/3; perfect 1, 1, 2/3; chance 2/3.
+    assert prr(scored([True, False, True], [0.9, 0.5, 0.1]), np.ones(3)) == pytest.approx(
+        (13 / 18 - 2 / 3) / (8 / 9 - 2 / 3)
+    )
+    assert prr(scored(RIGHT, [1, 0, 1, 0]), ONES) == pytest.approx(1)
+    assert prr(scored(RIGHT, [0.5] * 4), ONES) == 0
+    assert np.isnan(prr(scored([True, True], [0.1, 0.2]), np.ones(2)))
+
+
+def test_auroc_within_groups_by_hand():
+    # Group 0: 0.9 > 0.4; group 1: 0.4 < 0.6. The pairs across groups, 0.9 > 0.6 and 0.4 = 0.4, do not count.
+    groups = np.array([0, 0, 1, 1])
+    assert within_group_auroc(FOUR, groups, ONES) == 0.5
+    weights = np.array([[3, 3, 1, 1], [0, 0, 2, 2], [0, 0, 0, 0]], dtype=float)
+    found = within_group_auroc(FOUR, groups, weights)
+    assert found[:2].tolist() == [0.75, 0]
+    assert np.isnan(found[2])
+    # Models differ in their level: pairs of two folds do not count.
+    of_two_models = FOUR._replace(fold=np.array([0, 0, 0, 1]))
+    assert within_group_auroc(of_two_models, groups, ONES) == 1
+
+
+def test_a_groups_level_is_worth_nothing_within_groups():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 10)
+    correct = generator.random(200) < np.where(groups % 2 == 0, 0.8, 0.2)
+    level = scored(correct, np.where(groups % 2 == 0, 0.8, 0.2))
+    assert auroc(level, np.ones(200)) > 0.75
+    assert within_group_auroc(level, groups, np.ones(200)) == 0.5
 
 
 def test_weights_have_leading_axes():
@@ -162,7 +224,7 @@ def test_prompts_are_weighted_to_the_natural_rate():
     # Three of four prompts are correct, nine of ten naturally.
     correct = np.array([True, True, True, False])
     weights = weights_at_rate(correct, np.array([[1, 1, 1, 1], [2, 1, 0, 1]], dtype=float), 0.9)
-    np.testing.assert_allclose(weights, [[0.3, 0.3, 0.3, 0.1], [0.6, 0.3, 0, 0.1]])
+    np.testing.assert_allclose(weights, [[1.2, 1.2, 1.2, 0.4], [2.4, 1.2, 0, 0.4]])
     assert accuracy(scored(correct, [0.9, 0.9, 0.1, 0.9]), weights[0]) == pytest.approx(0.6)
 
 

@@ -15,6 +15,7 @@ from apmae.clustering import stage as clustering_stage
 from apmae.common.errors import ApmaeError
 from apmae.prediction import metrics, stage
 from apmae.prediction.features import SHUFFLED, PassFeatures, StoredFeatures, feature_sets, measured_sets
+from apmae.prediction.measurement import AUROC_VARIANTS
 from apmae.prediction.metrics import RATE_DEPENDENT, weights_at_rate
 from apmae.prediction.predictor import load_predictors
 from apmae.prediction.stage import labels
@@ -30,6 +31,7 @@ from apmae.study.artifacts import (
     PROMPTS,
     TASKS,
 )
+from apmae.study.config import StudyConfig
 from apmae.vocabulary import BLOCKS
 
 TELLING = (TELLING_LAYER, TELLING_HEAD)
@@ -94,7 +96,7 @@ def test_tables_have_every_row(finished):
     grouped = measured_sets(study.config, "grouped_cross_validation")
     assert {"confidence", "row_statistics", "cls_encodings", "confidence+row_statistics"} < set(grouped)
     assert set(sets) - set(grouped) == {"clusters", "confidence+clusters", SHUFFLED}
-    n_metrics = len(metrics.METRIC_FUNCTIONS) + len(RATE_DEPENDENT)
+    n_metrics = len(metrics.METRIC_FUNCTIONS) + len(AUROC_VARIANTS) + len(RATE_DEPENDENT)
     assert study.metrics.height == (2 * len(sets) + len(grouped)) * n_metrics
     assert study.importance.select("task", "features", "layer", "head").rows() == [
         ("eol", features, layer, head)
@@ -159,7 +161,8 @@ def test_the_scorers_predictor_is_the_held_out_model(finished):
     stored = study.predictions.filter(protocol="held_out", features="confidence+row_statistics")
     found = expit(predictor.model.log_odds(blocks))
     np.testing.assert_allclose(found, stored["probability"], rtol=1e-5)
-    (row,) = study.calibration.iter_rows(named=True)
+    assert study.calibration["features"].to_list() == ["confidence+row_statistics", "confidence"]
+    row = study.calibration.row(0, named=True)
     assert (row["features"], row["base_rate"]) == ("confidence+row_statistics", 0.75)
     assert row["prompts"] == study.study_prompts.filter(task="eol", split="train").height
     # The outcome's share of the log-odds is the telling head's.
@@ -178,7 +181,7 @@ def test_calibrated_probabilities_keep_to_the_natural_rate(finished):
     assert np.average(probability, weights=weights) == pytest.approx(0.75, abs=0.06)
 
 
-ROW_READOUTS = ("row_ends", "row_concat")
+NOT_MADE = ("mean", "row_ends", "row_concat")
 
 
 def stored_arrays(study: Study) -> dict[str, np.ndarray]:
@@ -201,7 +204,7 @@ def test_blocks_of_a_pass_are_those_of_the_study(finished):
     prompts = study.study_prompts.filter(task="eol", split="test")
     ids = prompts["prompt_id"].to_numpy()
     readable = [name for name, block in BLOCKS.items() if block.in_one_pass]
-    names = [name for name in readable if name.removesuffix("_encodings") not in ("mean", *ROW_READOUTS)]
+    names = [name for name in readable if name.removesuffix("_encodings") not in NOT_MADE]
     assert {"token_kind", "token_identity", "top_log_probs", "hidden_states", "last_hidden_state"} < set(
         names
     )
@@ -344,6 +347,44 @@ def test_one_outcome_only_goes_on_and_says_so(tmp_path):
     assert value(study, "held_out", "clusters", "accuracy") == 1
     assert (study.importance["max_difference"] == 0).all()
     assert list(study.path(PREDICTOR).iterdir()) == []
+
+
+def with_development(directory, *, measured_split="test"):
+    """A study whose first six groups are of the development split."""
+    prompts = {"tasks": ["eol"], "per_task": 96, "length_tokens": 16, "development_fraction": 0.25}
+    study = clustered(directory, per_task=96, tasks=("eol",))
+    values = study.config.model_dump() | {"prompts": prompts, "measured_split": measured_split}
+    study = Study.create(StudyConfig.model_validate(values))
+    number = pl.col("group").str.strip_prefix("g").cast(pl.Int32)
+    changed(study, PROMPTS, split=pl.when(number < 6).then(pl.lit("development")).otherwise("split"))
+    return study
+
+
+def test_development_prompts_are_used_for_nothing(tmp_path):
+    study, flipped = (with_development(tmp_path / name) for name in ("plain", "flipped"))
+    other = pl.when(split="development").then(~pl.col("correct")).otherwise("correct")
+    changed(flipped, PROMPTS, correct=other)
+    for made in (study, flipped):
+        assert stage.run(context_of(made))["notes"] == []
+    development = study.study_prompts.filter(split="development")["prompt_id"]
+    assert len(development) == 36
+    assert not set(development) & set(study.predictions["prompt_id"])
+    assert "development" not in set(study.analysed_prompts["split"])
+    for table in ("predictions", "metrics", "importance", "calibration"):
+        assert_frame_equal(getattr(study, table), getattr(flipped, table))
+
+
+def test_a_study_that_measures_on_development_prompts_leaves_the_test_prompts_alone(tmp_path):
+    study = with_development(tmp_path / "s", measured_split="development")
+    stage.run(context_of(study))
+    splits = dict(study.study_prompts.select("prompt_id", "split").rows())
+    by_protocol = study.predictions.group_by("protocol").agg(pl.col("prompt_id").unique())
+    found = {name: {splits[number] for number in prompts} for name, prompts in by_protocol.iter_rows()}
+    assert found == {
+        "held_out": {"development"},
+        "cross_validation": {"train", "development"},
+        "grouped_cross_validation": {"train", "development"},
+    }
 
 
 def test_heads_of_one_cluster_predict_the_prior(tmp_path):

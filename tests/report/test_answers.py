@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import polars as pl
-from helpers.finished_study import condition, interventions, metrics
+from helpers.finished_study import condition, interventions, metrics, resampling
 
 from apmae.intervention.choices import choose
 from apmae.report.chosen import chosen_effects
-from apmae.report.sections.answers import answers, shuffled_labels
-from apmae.report.sections.interventions import versus_zero_ablation
-from apmae.report.summaries import best_interventions, metrics_table
+from apmae.report.sections.answers import answers, beside_random_heads, comparisons, shuffled_labels
+from apmae.report.sections.interventions import versus
+from apmae.report.summaries import metrics_table
 
 TOP = pl.DataFrame(
     {
@@ -18,73 +18,114 @@ TOP = pl.DataFrame(
     }
 )
 NO_TOP = TOP.clear()
-AUROC = {"clusters": 0.6, "confidence": 0.8, "confidence+clusters": 0.81}
+AUROC = {
+    "clusters": 0.6,
+    "confidence": 0.8,
+    "confidence+clusters": 0.81,
+    "strong": 0.85,
+    "strong+row_statistics": 0.95,
+}
 
 
 def held_out(values: dict[str, float], half: float = 0.05) -> pl.DataFrame:
+    """One task; a difference of more than `half` is significant."""
     rows = []
     for name, value in values.items():
-        more = value - values.get("confidence", 0.5)
-        interval, paired = (value - half, value + half), (more - half, more + half)
-        rows.append(("eol", name, "auroc", value, *interval, more, *paired))
+        differences: list[float] = []
+        for reference in ("confidence", "strong"):
+            more = value - values.get(reference, float("nan"))
+            p = 0.01 if abs(more) > half else 0.5
+            differences += [more, more - half, more + half, p, p]
+        rows.append(("eol", name, "auroc", value, value - half, value + half, *differences))
     return metrics_table(metrics(rows), "held_out")
 
 
 TASKS = pl.DataFrame({"task": ["eol"], "base_rate": [0.5]})
-NONE_CHOSEN = chosen_effects(interventions([]), choose(interventions([])), TASKS)
 
 
-def best(outcomes: str) -> pl.DataFrame:
-    return best_interventions(interventions(condition("eol", "negative", 20, outcomes)))
+def chosen(tuning: dict[str, str], measured: dict[str, str]) -> pl.DataFrame:
+    """`chosen_effects` of a condition of five heads for each selection: its tuning, its held-out outcomes."""
+    tables = [interventions([])]
+    for split, first, outcomes in (("train", 0, tuning), ("test", 50, measured)):
+        for number, (selection, letters) in enumerate(outcomes.items()):
+            table = interventions(condition("eol", selection, 5, letters, first=first))
+            tables.append(table.with_columns(condition=pl.lit(number, pl.Int32), split=pl.lit(split)))
+    table = pl.concat(tables)
+    return chosen_effects(table, choose(table), TASKS, resampling(table))
+
+
+NONE_CHOSEN = chosen({}, {})
 
 
 def test_heads_that_lead_several_tasks_are_named_once() -> None:
-    heads, _, _ = answers(TOP, held_out(AUROC), best("gr"), NONE_CHOSEN)
+    heads, _, _ = answers(TOP, held_out(AUROC), NONE_CHOSEN)
     assert heads.headline == "Head L3H2 leads in all 2 tasks."
     assert "L3H2 (2 tasks)" in heads.detail
 
 
-def test_clusters_that_lose_to_confidence_are_said_to() -> None:
-    _, prediction, _ = answers(TOP, held_out(AUROC), best("gr"), NONE_CHOSEN)
+def test_the_card_says_what_attention_adds_to_all_that_needs_none() -> None:
+    _, prediction, _ = answers(TOP, held_out(AUROC), NONE_CHOSEN)
     assert prediction.headline == "Clusters alone reach an AUROC of 0.60 on held-out groups."
-    assert "do not beat the target's own confidence, which does better in the one task, clearly in 1" in (
-        prediction.detail
+    assert prediction.detail == (
+        "Row statistics, added to all that needs no attention, change its AUROC by +0.100: significantly up "
+        "in the one task, down in no task."
     )
-    assert "Adding them to confidence raises AUROC in the one task, clearly in none" in prediction.detail
+    _, prediction, _ = answers(TOP, held_out(AUROC | {"row_statistics": 0.7}), NONE_CHOSEN)
+    assert prediction.headline == "Row statistics alone reach an AUROC of 0.70 on held-out groups."
 
 
-def test_clusters_that_beat_confidence_are_said_to() -> None:
-    _, prediction, _ = answers(TOP, held_out({"clusters": 0.8, "confidence": 0.6}), best("gr"), NONE_CHOSEN)
-    assert "They beat the target's own confidence in the one task, clearly in 1" in prediction.detail
-    assert "Adding" not in prediction.detail
+def test_every_comparison_of_attention_is_told_with_its_significance() -> None:
+    found = [
+        (row["block"], row["added"], row["reference"], row["differences"], row["above"], row["below"])
+        for row in comparisons(held_out(AUROC))
+    ]
+    assert found == [
+        ("row_statistics", True, "all that needs no attention", "+0.100", "the one task", "no task"),
+        ("clusters", False, "confidence", "-0.200", "no task", "the one task"),
+        ("clusters", True, "confidence", "+0.010", "no task", "no task"),
+    ]
 
 
-def test_zeroing_is_told_with_its_interval_and_the_caveat() -> None:
-    _, _, zeroing = answers(TOP, held_out(AUROC), best("gggggggr"), NONE_CHOSEN)
-    assert zeroing.headline.startswith("At best +87.5 points [+")
-    assert zeroing.headline.endswith("eol, 20 negative heads zero-ablated.")
-    assert "above zero in the one task" in zeroing.detail
-    assert "best of 1 condition per task" in zeroing.detail
-    assert "not corrected" in zeroing.detail
+def test_without_baselines_only_attention_is_told() -> None:
+    _, prediction, _ = answers(TOP, held_out({"clusters": 0.8}), NONE_CHOSEN)
+    assert prediction.detail == ""
+    assert comparisons(held_out({"clusters": 0.8})) == []
 
 
-def test_a_loss_is_not_told_as_a_gain() -> None:
-    _, _, zeroing = answers(TOP, held_out(AUROC), best("lllllllr"), NONE_CHOSEN)
-    assert zeroing.headline.startswith("At best −87.5 points")
-    assert "above zero in no task" in zeroing.detail
-
-
-def test_what_is_left_on_new_prompts_is_told_with_its_interval() -> None:
-    tuning = interventions(condition("eol", "positive", 1, "gwrr")).with_columns(split=pl.lit("train"))
-    held_out_rows = interventions(condition("eol", "positive", 1, "gggr", first=10))
-    table = pl.concat([tuning, held_out_rows.with_columns(gate_probability=pl.lit(0.9, pl.Float32))])
-    chosen = chosen_effects(table, choose(table), TASKS)
-    _, _, changing = answers(TOP, held_out(AUROC), best("gr"), chosen)
-    # Three of four gained: 0.75, deviation 0.5; the gate, closed above 0.5, lets none of them through.
-    assert (
-        "measured on held-out ones of all tasks: zero +75.0 [+26.0, +124.0] and gated 0.0 [0.0, 0.0]."
-        in changing.detail
+def test_what_changing_did_is_the_confirmed_figure_beside_random_heads() -> None:
+    """Negative heads do best on held-out prompts, but positive ones on tuning prompts."""
+    made = chosen(
+        {"positive": "ggrr", "negative": "gwrr", "random": "gwrr"},
+        {"positive": "gwlr", "negative": "ggrr", "random": "gwrr"},
     )
+    _, _, changing = answers(TOP, held_out(AUROC), made)
+    assert changing.headline.startswith("0.0 points [−")
+    assert "50.0" not in changing.headline + changing.detail.partition("[")[0]
+    assert "Random heads, chosen likewise: +25.0 [−" in changing.detail
+    assert "the difference is −25.0 [−" in changing.detail
+    assert "above zero in no task" in changing.detail
+    assert "At best" not in changing.headline
+    [all_tasks] = [row for row, _ in beside_random_heads(made) if row["task"] == "all tasks"]
+    assert all_tasks["net_change"] == 0.0
+
+
+def test_a_clear_gain_and_a_clear_loss_are_counted() -> None:
+    _, _, gain = answers(
+        TOP, held_out(AUROC), chosen({"positive": "gwrr"}, {"positive": "g" * 20 + "r" * 20})
+    )
+    assert gain.headline.startswith("+50.0 points [+")
+    assert "above zero in the one task, below zero in no task" in gain.detail
+    _, _, loss = answers(
+        TOP, held_out(AUROC), chosen({"positive": "gwrr"}, {"positive": "l" * 20 + "w" * 20})
+    )
+    assert loss.headline.startswith("−50.0 points [−")
+    assert "above zero in no task, below zero in the one task" in loss.detail
+    assert "Random" not in loss.detail
+
+
+def test_where_nothing_helped_tuning_prompts_that_is_said() -> None:
+    _, _, changing = answers(TOP, held_out(AUROC), chosen({"positive": "wwrr"}, {"positive": "gggg"}))
+    assert changing.headline == "Nothing that was tried helped the tuning prompts of any task."
 
 
 def test_where_a_method_beats_zero_ablation_is_counted() -> None:
@@ -95,20 +136,26 @@ def test_where_a_method_beats_zero_ablation_is_counted() -> None:
         ("random", "mean", -0.1, -0.2),
         ("random", "gated", 0.0, -0.1),
         ("all tasks", "mean", 0.5, 0.4),
+        ("eol", "chosen", 0.5, 0.4),
+        ("eol", "random", 0.5, 0.4),
     ]
     chosen = pl.DataFrame(rows, schema=["task", "method", "difference", "difference_low"], orient="row")
-    assert versus_zero_ablation(chosen) == (
+    assert versus(chosen, "difference") == (
         "Better than zero ablation on held-out prompts: mean in 1 of 2 tasks, clearly in 1; "
         "gated in 1 of 2 tasks, clearly in none. In random none is."
     )
-    assert versus_zero_ablation(chosen.filter(pl.col("task") == "eol")).endswith(
+    assert versus(chosen.filter(pl.col("task") == "eol"), "difference").endswith(
         "gated in the one task, clearly in none."
     )
-    assert versus_zero_ablation(chosen.clear()) == ""
+    assert versus(chosen.clear(), "difference") == ""
+    by_random = chosen.rename(lambda name: name.replace("difference", "random_difference"))
+    assert versus(by_random, "random_difference").startswith(
+        "Better than random heads, chosen likewise, on held-out prompts: zero in "
+    )
 
 
 def test_what_was_not_measured_is_said() -> None:
-    heads, prediction, zeroing = answers(NO_TOP, held_out({"prior": 0.5}), best(""), NONE_CHOSEN)
+    heads, prediction, zeroing = answers(NO_TOP, held_out({"prior": 0.5}), NONE_CHOSEN)
     assert heads.headline == "Importance was computed for no task."
     assert prediction.headline == "Not measured on held-out groups."
     assert zeroing.headline == "No intervention was run."

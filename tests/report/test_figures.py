@@ -114,6 +114,15 @@ def test_importance_tasks_share_one_colour_scale(data: ReportData) -> None:
     assert limits == {(0.0, data.importance["max_difference"].max())}
 
 
+def test_the_agreement_of_folds_stands_beside_a_tasks_name(data: ReportData) -> None:
+    agreement = pl.when(pl.col("task") == "eol").then(0.4321).otherwise(float("nan"))
+    table = data.importance.with_columns(rank_correlation=agreement)
+    figure = importance.importance(table, data.top_heads, data.shape)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert "eol (0.43)" in titles
+    assert "identifiers" in titles
+
+
 def test_masked_patches_are_grey_and_what_is_never_attended_is_white() -> None:
     pattern = np.array([[0.0, 0.0], [np.nan, 1.0]], dtype=np.float32)
     item = Reconstruction(0, 0, 0, 0.1, pattern, pattern, pattern)

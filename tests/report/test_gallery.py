@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
-from apmae.report.gallery import choose_tiles, cluster_outcomes, exemplar_table
+from apmae.report.gallery import choose_members, choose_tiles, cluster_outcomes, exemplar_table
 from apmae.study import Study
 
 PROMPTS = pl.DataFrame(
@@ -82,3 +83,28 @@ def test_exemplars_are_read_once_per_cluster(made_up_study: Study) -> None:
     table = exemplar_table(made_up_study.exemplars)
     assert table.select("layer", "head", "cluster").is_unique().all()
     assert set(table["index"].to_list()) == set(range(made_up_study.exemplars["layer"].shape[0]))
+
+
+def test_members_are_of_one_cluster_and_noise_is_shown_to_the_heads_in_turn() -> None:
+    table = clusters((0, 0, [0, 1, 0, 1, 0, 0]), (0, 1, [0, 0, 0, 0, 1, 1]))
+    prompts = pl.DataFrame(
+        {
+            "prompt_id": range(6),
+            "task": ["eol"] * 3 + ["noise"] * 3,
+            "file": "A.java",
+            "line": 1,
+            "text": "x",
+            "correct": [True, False, True, None, None, None],
+        }
+    )
+    tiles = choose_tiles(
+        exemplars((0, 0, 0), (0, 1, 0)), importance((0, 0, 1.0), (0, 1, 0.5)), table, prompts, 2
+    )
+    chosen = choose_members(tiles, table, prompts, 3, np.random.default_rng(0))
+    members, noise = chosen[:3], chosen[3:]
+    assert {prompt for _, prompt, _ in members} < {0, 2, 4, 5}
+    assert {head for _, _, head in members} == {(0, 0)}
+    assert {prompt for _, prompt, _ in noise} == {3, 4, 5}
+    assert [head for _, _, head in noise] == [(0, 0), (0, 1), (0, 0)]
+    assert noise[0][0] == "L0H0, noise"
+    assert len(choose_members(tiles, table, prompts.head(3), 9, np.random.default_rng(0))) == 4

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+import numpy as np
 import polars as pl
 import pytest
 from helpers.finished_study import SMALL, build_study, evaluation, make_reconstructions
@@ -22,6 +23,7 @@ FIGURES = {
     "reconstruction",
     "importance",
     "mean_shap",
+    "attention_adds",
     "reliability",
     "risk_coverage",
     "intervention_overview",
@@ -80,6 +82,13 @@ def test_figures_are_saved_and_counted(hostile_study: Study) -> None:
     assert names == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
 
 
+def test_the_page_says_which_weights_the_target_has(html: str) -> None:
+    text = " ".join(Page(html).text.split())
+    assert "(Made-1, 4-bit Q4_1, SHA-256 0123456789ab…)" in text
+    assert "named “A Run's Name” in its file, in place of Other.gguf of the package made_up" in text
+    assert f"Made-1.Q4_1.gguf, SHA-256 0123456789ab{52 * 'c'}" in text
+
+
 def test_pictures_are_embedded_and_described(html: str) -> None:
     images = Page(html).attributes("img")
     assert len(images) == len(FIGURES) + 5  # five tiles and their colour scale, for the gallery's one
@@ -92,7 +101,7 @@ def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
     targets = {str(attributes["href"]) for attributes in page.attributes("a")}
     ids = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
     inside = {target for target in targets if target.startswith("#")}
-    assert len(inside) == 9
+    assert len(inside) == 10
     assert inside <= ids
     assert all(hostile_study.path(files.REPORT).joinpath(target).exists() for target in targets - inside)
 
@@ -100,9 +109,19 @@ def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
 def test_folds_of_groups_have_their_own_tables_without_clusters(html: str) -> None:
     start = html.index("<table", html.index("Cross-validation over groups"))
     tables = html[start : html.index("</details>", start)]
-    assert tables.count("<table") == 3  # accuracy, AUROC, and its difference from confidence
+    assert tables.count("<table") == 6  # accuracy, three AUROCs, and differences from confidence and strong
     assert "row statistics" in tables
     assert "clusters" not in tables
+
+
+def test_the_papers_measures_have_their_tables(small_study: Callable[..., Study]) -> None:
+    study = small_study()
+    crossed = study.predictions.with_columns(protocol=pl.lit("cross_validation"))
+    study.write(files.PREDICTIONS, pl.concat([study.predictions, crossed]))
+    text = " ".join(make(study)[1].text.split())
+    for title in ("over the folds of the cross-validation", "means over tasks", "Collapse: the fewest heads"):
+        assert title in text
+    assert "docs/paper.md" in text
 
 
 def test_page_says_how_it_was_made(html: str) -> None:
@@ -133,6 +152,14 @@ def test_feature_sets_baselines_and_differences_have_their_tables(html: str) -> 
     assert "Agreement of folds is the rank correlation" in text
 
 
+def test_sweeps_are_labelled_and_the_identity_condition_is_told(html: str) -> None:
+    text = " ".join(Page(html).text.split())
+    assert "Uncorrected sweeps of every condition" in text
+    assert "Run unchanged, 0 of 48 prompts have another outcome" in text
+    assert "At best" not in text
+    assert "Best condition" not in text
+
+
 def test_text_of_source_files_cannot_become_markup(html: str) -> None:
     page = Page(html)
     assert HOSTILE not in html
@@ -156,7 +183,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 12, "sections": 9, "reconstructions": 0}
+    assert counts == {"figures": 13, "sections": 10, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -176,7 +203,7 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
     study.write(files.METRICS, metrics)
     counts, page, _ = make(study)
-    assert counts["figures"] == 14
+    assert counts["figures"] == 15
     assert "Not measured on held-out groups." in page.text
     assert "n/a" in page.text
     assert "identifiers: 18 conditions" in page.text
@@ -195,10 +222,31 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
     assert "No intervention was run." in page.text
 
 
+def test_members_of_a_cluster_and_noise_are_drawn_where_there_is_a_target(
+    small_study: Callable[..., Study],
+) -> None:
+    study = small_study(tasks=("eol", "noise"))
+    asked = []
+
+    def patterns_of(prompt: int, heads: list[tuple[int, int]]) -> np.ndarray:
+        asked.append((prompt, *heads))
+        return np.tril(np.ones((len(heads), 64, 64), np.float16))
+
+    write_report(study, [], "0123456789abcdef", silent, patterns_of)
+    page = Page(study.path(files.REPORT_INDEX).read_text(encoding="utf-8"))
+    assert study.path("report/figures/cluster_members.svg").exists()
+    assert "figures 2 (b) and 2 (c)" in page.text
+    tasks = dict(study.study_prompts.select("prompt_id", "task").iter_rows())
+    members, noise = asked[:-5], asked[-5:]
+    assert 1 <= len(members) <= 5
+    assert len({head for _, head in members}) == 1
+    assert [tasks[prompt] for prompt, _ in noise] == ["noise"] * 5
+
+
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
-    assert counts["figures"] == 14
+    assert counts["figures"] == 15
     assert "Head L0H0 leads for eol." in page.text
 
 

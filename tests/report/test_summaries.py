@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import polars as pl
 import pytest
-from helpers.finished_study import condition, interventions, metrics
+from helpers.finished_study import condition, interventions, metrics, resampling
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -14,107 +13,70 @@ from apmae.report import summaries
 from apmae.study.artifacts import IMPORTANCE
 
 
+def effects_of(rows: list[tuple[object, ...]], *, pooled: bool = False) -> pl.DataFrame:
+    table = interventions(rows)
+    return summaries.intervention_effects(table, resampling(table), pooled=pooled)
+
+
 def test_net_change_of_four_prompts_by_hand() -> None:
-    # Differences +1, +1, -1, 0: mean 0.25, variance (2 * 0.75^2 + 1.25^2 + 0.25^2) / 3 = 2.75 / 3.
-    effect = summaries.intervention_effects(interventions(condition("eol", "positive", 5, "gglr")))
-    row = effect.row(0, named=True)
-    half = 1.959963984540054 * math.sqrt(2.75 / 3) / 2
-    assert (row["prompts"], row["incorrect_to_correct"], row["correct_to_incorrect"], row["seeds"]) == (
-        4,
-        2,
-        1,
-        1,
-    )
-    assert row["net_change"] == pytest.approx(0.25)
-    assert (row["low"], row["high"]) == (pytest.approx(0.25 - half), pytest.approx(0.25 + half))
+    row = effects_of(condition("eol", "positive", 5, "gglr")).row(0, named=True)
+    counts = (row["prompts"], row["incorrect_to_correct"], row["correct_to_incorrect"], row["seeds"])
+    assert counts == (4, 2, 1, 1)
+    assert row["net_change"] == 0.25
+    assert row["low"] < 0 < row["high"]
 
 
 def test_random_draws_are_averaged_per_prompt_first() -> None:
-    # Prompt 0 changes by (+1 + 0) / 2, prompt 1 by (-1 - 1) / 2: mean -0.25, deviation 1.5 / sqrt(2).
+    # Prompt 0 changes by (+1 + 0) / 2, prompt 1 by (-1 - 1) / 2.
     rows = condition("eol", "random", 2, "gl", seed=0) + condition("eol", "random", 2, "wl", seed=1)
-    row = summaries.intervention_effects(interventions(rows)).row(0, named=True)
-    half = 1.959963984540054 * (1.5 / math.sqrt(2)) / math.sqrt(2)
+    row = effects_of(rows).row(0, named=True)
     assert (row["prompts"], row["seeds"]) == (2, 2)
     assert (row["incorrect_to_correct"], row["correct_to_incorrect"]) == (0.5, 1.0)
     assert row["net_change"] == pytest.approx(-0.25)
-    assert row["high"] - row["net_change"] == pytest.approx(half)
 
 
 def test_pooled_effect_is_over_the_prompts_of_all_tasks() -> None:
     rows = condition("eol", "positive", 1, "gg") + condition("random", "positive", 1, "lrrrrr", first=2)
-    pooled = summaries.intervention_effects(interventions(rows), pooled=True)
-    differences = np.array([1, 1, -1, 0, 0, 0, 0, 0])
+    pooled = effects_of(rows, pooled=True)
     row = pooled.row(0, named=True)
     assert pooled.height == 1
     assert "task" not in pooled.columns
     assert row["prompts"] == 8
-    assert row["net_change"] == pytest.approx(differences.mean())
-    error = differences.std(ddof=1) / math.sqrt(8)
-    assert row["high"] == pytest.approx(differences.mean() + 1.959963984540054 * error)
-
-
-def test_one_prompt_has_no_interval() -> None:
-    row = summaries.best_interventions(interventions(condition("eol", "positive", 1, "g"))).row(0, named=True)
-    assert (row["net_change"], row["low"], row["high"]) == (1.0, None, None)
-    assert row["excludes_zero"] is False
-
-
-def test_no_flips_do_not_exclude_zero() -> None:
-    best = summaries.best_interventions(interventions(condition("eol", "positive", 1, "rrww")))
-    row = best.row(0, named=True)
-    assert (row["low"], row["high"], row["excludes_zero"]) == (0.0, 0.0, False)
-
-
-def test_best_condition_of_every_task() -> None:
-    rows = (
-        condition("random", "neutral", 1, "lllr")
-        + condition("random", "positive", 1, "lrrr")
-        + condition("eol", "positive", 5, "gggw", first=4)
-        + condition("eol", "negative", 20, "ggww", first=4)
-    )
-    best = summaries.best_interventions(interventions(rows))
-    assert best.select("task", "selection", "n_heads", "conditions").rows() == [
-        ("random", "positive", 1, 2),
-        ("eol", "positive", 5, 2),
-    ]
-    assert best["net_change"].to_list() == [-0.25, 0.75]
-    assert best["excludes_zero"].to_list() == [False, True]
-
-
-def test_a_clear_loss_excludes_zero() -> None:
-    best = summaries.best_interventions(interventions(condition("eol", "positive", 1, "lllllllr")))
-    assert best["high"].item() < 0
-    assert best["excludes_zero"].item() is True
-
-
-def test_among_equal_conditions_the_one_of_fewest_heads_is_best() -> None:
-    rows = condition("eol", "positive", 20, "gw") + condition("eol", "neutral", 5, "wg")
-    best = summaries.best_interventions(interventions(rows))
-    assert (best["selection"].item(), best["n_heads"].item()) == ("neutral", 5)
+    assert row["net_change"] == pytest.approx((2 - 1) / 8)
 
 
 def test_a_pooled_greedy_selection_is_of_at_most_so_many_heads() -> None:
     rows = condition("eol", "greedy", 1, "gw") + condition("eol", "greedy", 2, "gg")
     rows += condition("random", "greedy", 1, "lr", first=2)  # ends after one head
     rows += condition("identifiers", "positive", 1, "ll", first=4)  # finds none
-    pooled = summaries.intervention_effects(interventions(rows), pooled=True)
+    pooled = effects_of(rows, pooled=True)
     greedy = pooled.filter(selection="greedy").sort("n_heads")
     flips = greedy.select("n_heads", "prompts", "incorrect_to_correct", "correct_to_incorrect").rows()
     assert flips == [(1, 6, 1, 1), (2, 6, 2, 1)]
     assert pooled.filter(selection="positive")["net_change"].to_list() == [-1.0]
 
 
+def test_outcomes_that_the_identity_condition_changed_are_counted_once_a_prompt() -> None:
+    table = interventions(condition("eol", "positive", 1, "glrw") + condition("eol", "neutral", 1, "glww"))
+    prompts = pl.DataFrame({"prompt_id": range(5), "correct": [True, True, True, False, None]})
+    # Mined as correct: prompt 0, which is incorrect before, and prompt 2, which is so in one of two sweeps.
+    assert summaries.identity_changes(table, prompts) == (2, 4)
+    assert summaries.identity_changes(table.clear(), prompts) == (0, 0)
+
+
 def test_no_interventions_give_no_rows() -> None:
-    assert summaries.best_interventions(interventions([])).is_empty()
+    assert effects_of([]).is_empty()
 
 
-@given(st.lists(st.sampled_from("glrw"), min_size=2, max_size=30))
+@given(st.lists(st.sampled_from("glrw"), min_size=1, max_size=30))
 def test_net_change_is_the_change_in_accuracy(outcomes: list[str]) -> None:
-    table = interventions(condition("eol", "positive", 1, "".join(outcomes)))
-    row = summaries.intervention_effects(table).row(0, named=True)
+    rows = condition("eol", "positive", 1, "".join(outcomes))
+    table = interventions(rows)
+    row = effects_of(rows).row(0, named=True)
     change = table["correct_after"].mean() - table["correct_before"].mean()  # type: ignore[operator]
     assert row["net_change"] == pytest.approx(change)
     assert row["low"] <= row["net_change"] <= row["high"]
+    assert row["low"] < row["high"]
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -166,8 +128,10 @@ def test_metrics_table_puts_metrics_side_by_side_and_marks_the_best() -> None:
 def test_metrics_table_of_another_protocol_is_empty() -> None:
     table = summaries.metrics_table(metrics([("eol", "prior", "auroc", 0.5, 0.5, 0.5)]), "cross_validation")
     assert table.is_empty()
-    endings = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_best")
-    assert {"task", "features", "prompts", *(f"auroc{ending}" for ending in endings)} == set(table.columns)
+    differences = ("", "_low", "_high", "_p_holm")
+    endings = ("", "_low", "_high", "_best", *(f"_difference{ending}" for ending in differences))
+    expected = {f"auroc{ending}" for ending in (*endings, *(f"_over_strong{end}" for end in differences))}
+    assert {"task", "features", "prompts", *expected} == set(table.columns)
 
 
 def test_the_smallest_error_is_the_best_and_shuffled_labels_do_not_compete() -> None:
@@ -189,20 +153,109 @@ def test_the_smallest_error_is_the_best_and_shuffled_labels_do_not_compete() -> 
     ]
 
 
-def test_compare_with_confidence_counts_clear_and_unclear_wins() -> None:
+VALUE = (0.8, 0.7, 0.9)
+"""AUROC and its interval."""
+
+
+def test_compare_counts_significant_differences_after_holms_correction() -> None:
+    nan = float("nan")
     rows = [
-        ("a", "clusters", "auroc", 0.8, 0.75, 0.85, 0.2, 0.1, 0.3),
-        ("b", "clusters", "auroc", 0.62, 0.55, 0.68, 0.02, -0.02, 0.06),
-        ("c", "clusters", "auroc", 0.5, 0.45, 0.55, -0.2, -0.3, -0.1),
-        ("d", "clusters", "auroc", float("nan"), 0.0, 0.0),
-        ("a", "confidence", "auroc", 0.6, 0.55, 0.65, 0.0, 0.0, 0.0),
+        ("a", "clusters", "auroc", 0.8, 0.75, 0.85, 0.2, 0.1, 0.3, 0.002, 0.008, -0.1, -0.2, 0.0, 0.1, 0.1),
+        ("b", "clusters", "auroc", 0.62, 0.55, 0.68, 0.02, 0.01, 0.06, 0.03, 0.06, 0.1, 0.0, 0.2, 0.1, 0.1),
+        (
+            "c",
+            "clusters",
+            "auroc",
+            0.5,
+            0.45,
+            0.55,
+            -0.2,
+            -0.3,
+            -0.1,
+            0.002,
+            0.008,
+            0.1,
+            0.0,
+            0.2,
+            0.002,
+            0.004,
+        ),
+        ("d", "clusters", "auroc", nan, 0.0, 0.0),
+        ("a", "confidence", "auroc", 0.6, 0.55, 0.65, 0.0, 0.0, 0.0, 1.0, 1.0),
     ]
     table = summaries.metrics_table(metrics(rows), "held_out")
-    assert summaries.compare_with_confidence(table, "clusters", "auroc") == summaries.Comparison(
-        tasks=3, higher=2, clearly_higher=1, lower=1, clearly_lower=1
-    )
-    assert summaries.compare_with_confidence(table, "margin", "auroc") is None
-    assert summaries.compare_with_confidence(table, "clusters", "accuracy") is None
+    found = summaries.compare(table, "clusters", "auroc", "difference")
+    assert found == summaries.Comparison(tasks=3, above=1, below=1, least=-0.2, most=0.2)
+    found = summaries.compare(table, "clusters", "auroc", "over_strong")
+    assert found == summaries.Comparison(tasks=3, above=1, below=0, least=-0.1, most=0.1)
+    assert summaries.compare(table, "margin", "auroc", "difference") is None
+    assert summaries.compare(table, "clusters", "accuracy", "difference") is None
+    assert summaries.compare(table, "confidence", "auroc", "over_strong") is None
+
+
+def test_gains_are_of_single_blocks_over_each_reference() -> None:
+    rows = [
+        (
+            "a",
+            "confidence+row_statistics",
+            "auroc",
+            0.8,
+            0.7,
+            0.9,
+            0.2,
+            0.1,
+            0.3,
+            0.002,
+            0.008,
+            0.4,
+            0,
+            0,
+            0,
+            0,
+        ),
+        (
+            "a",
+            "strong+row_statistics",
+            "auroc",
+            0.8,
+            0.7,
+            0.9,
+            0.3,
+            0.2,
+            0.4,
+            0.002,
+            0.008,
+            0.1,
+            -0.1,
+            0.3,
+            0.4,
+            0.8,
+        ),
+        (
+            "a",
+            "strong+clusters+row_statistics",
+            "auroc",
+            0.8,
+            0.7,
+            0.9,
+            0.3,
+            0.2,
+            0.4,
+            0,
+            0,
+            0.1,
+            0,
+            0.3,
+            0,
+            0,
+        ),
+    ]
+    found = summaries.gains(summaries.metrics_table(metrics(rows), "held_out"))
+    assert found.rows() == [
+        ("confidence", "row_statistics", "a", 0.2, 0.1, 0.3, True),
+        ("strong", "row_statistics", "a", 0.1, -0.1, 0.3, False),
+    ]
+    assert summaries.gains(summaries.metrics_table(metrics([]), "held_out")).is_empty()
 
 
 def test_top_heads_are_the_largest_differences_of_each_task() -> None:

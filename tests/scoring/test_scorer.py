@@ -21,12 +21,11 @@ def held_out(study, task):
     return study.study_prompts.filter(task=task, split="test")
 
 
-def expected(study, task):
-    """The study's held-out predictions, calibrated."""
-    predictions = study.predictions.filter(
-        task=task, protocol="held_out", features=study.config.prediction.scorer
-    )
-    (row,) = study.calibration.filter(task=task).iter_rows(named=True)
+def expected(study, task, features=None):
+    """The study's held-out predictions of the scorer's feature set or another one, calibrated."""
+    features = features or study.config.prediction.scorer
+    predictions = study.predictions.filter(task=task, protocol="held_out", features=features)
+    (row,) = study.calibration.filter(task=task, features=features).iter_rows(named=True)
     probability = predictions["probability"].to_numpy().astype(np.float64)
     log_odds = np.log(probability / (1 - probability))
     return expit(row["slope"] * log_odds + row["offset"])
@@ -40,14 +39,19 @@ def test_the_studys_own_prompts_get_its_held_out_predictions(study, scorer, task
     found = [score.probability for score in scores]
     np.testing.assert_allclose(found, expected(study, task), atol=1e-5)
     assert [score.predicted_id for score in scores] == prompts["predicted_id"].to_list()
-    confidence = [score.max_probability for score in scores]
-    np.testing.assert_allclose(confidence, prompts["max_probability"], atol=1e-5)
+    largest = [score.max_probability for score in scores]
+    np.testing.assert_allclose(largest, prompts["max_probability"], atol=1e-5)
+    confidence = [score.confidence for score in scores]
+    np.testing.assert_allclose(confidence, expected(study, task, "confidence"), atol=1e-5)
 
 
-def test_encodings_and_hidden_states_are_the_studys_too(study, tmp_path):
+def test_all_that_one_pass_gives_is_the_studys_too(study, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(study.directory, copy)
-    features = "cls_encodings+hidden_state+row_encodings+entropy"
+    features = (
+        "cls_encodings+row_encodings+entropy+top_log_probs+token_kind+token_identity+last_hidden_state"
+        "+hidden_states+laplacian_eigenvalues"
+    )
     prediction = study.config.prediction.model_copy(update={"scorer": features})
     config = study.config.model_copy(update={"directory": copy, "prediction": prediction})
     other = pipeline.run(config, only="predict")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers.finished_study import SMALL, build_study
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -26,6 +27,16 @@ def test_print_results_prints_every_table_of_a_study(tmp_path):
     assert printed.count("|---") >= 8
     for heading in ("Accuracy (95% interval)", "Net change in points", "What each task's best intervention"):
         assert heading in printed
+
+
+def test_compare_seeds_prints_every_task_and_refuses_equal_seeds(tmp_path):
+    studies = [build_study(tmp_path / str(seed), **SMALL, seed=seed).directory for seed in (0, 1)]
+    printed = output_of("compare_seeds.py", *studies)
+    assert printed.startswith("AUROC by seed (7, 8):")
+    assert "What row statistics add" in printed
+    assert printed.count("\n| eol | ") == 2
+    with pytest.raises(AssertionError, match="the studies have the same seed"):
+        output_of("compare_seeds.py", studies[0], studies[0])
 
 
 def test_generate_targets_docs_finds_the_families():

@@ -11,7 +11,8 @@ import yaml
 from pydantic import TypeAdapter
 
 from apmae.common.errors import ApmaeError
-from apmae.study.config import Section, StudyConfig
+from apmae.study.config import EncoderConfig, Section, StudyConfig
+from apmae.study.presets import PRESETS
 from apmae.study.study_file import dump_config, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +131,66 @@ def test_any_whole_number_may_have_an_exponent():
                 assert read(["16e0"] if several else "16e0") in (16, (16,))
 
 
+PAPER = [(section, key) for section, keys in PRESETS["paper"].items() for key in keys]
+
+
+@pytest.mark.parametrize(("section", "key"), PAPER)
+def test_every_key_of_the_papers_preset_differs_from_its_default(study_file, section, key):
+    study_file.write_text("name: a\n")
+    plain, paper = (load_config(study_file, [f"preset={preset}"]) for preset in ("none", "paper"))
+    value = getattr(getattr(paper, section), key)
+    assert value == PRESETS["paper"][section][key]
+    assert value != getattr(getattr(plain, section), key)
+
+
+def test_the_preset_changes_the_keys_that_it_lists_and_no_others(study_file):
+    study_file.write_text("name: a\n")
+    plain, paper = (
+        load_config(study_file, [f"preset={preset}"]).model_dump() for preset in ("none", "paper")
+    )
+    assert (plain.pop("preset"), paper.pop("preset")) == ("none", "paper")
+    changed = [
+        (section, key)
+        for section, values in plain.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if value != paper[section][key]
+    ]
+    assert sorted(changed) == sorted(PAPER)
+
+
+def test_a_key_of_the_file_wins_over_the_preset(study_file):
+    study_file.write_text("name: a\npreset: paper\nencoder: {size: tiny}\nprompts: {tasks: eol}\n")
+    config = load_config(study_file, ["training.steps=7", "clustering.allow_single_cluster=no"])
+    assert (config.encoder.size, config.encoder.scaling) == ("tiny", "min_normalized")
+    assert (config.prompts.tasks, config.prompts.per_task) == (("eol",), 10_000)
+    assert (config.training.steps, config.training.batch_size) == (7, 480)
+    assert (config.clustering.allow_single_cluster, config.clustering.method) == (False, "umap_hdbscan")
+    given = StudyConfig(name="a", preset="paper", encoder=EncoderConfig(size="small"))
+    assert (given.encoder.size, given.encoder.row_tokens) == ("small", False)
+
+
+def test_a_resolved_study_with_a_preset_reads_back_as_it_was(study_file):
+    config = load_config(study_file, ["preset=paper", "encoder.scaling=absolute", "prediction.depth=4"])
+    written = yaml.safe_load(dump_config(config))
+    assert (written["preset"], written["encoder"]["scaling"]) == ("paper", "absolute")
+    assert written["clustering"]["method"] == "umap_hdbscan"
+    assert StudyConfig.model_validate(written) == config
+
+
+def test_the_study_of_the_page_about_the_paper_is_one():
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    study = StudyConfig.model_validate(yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]))
+    assert (study.preset, study.clustering.allow_single_cluster) == ("paper", True)
+
+
+def test_an_unknown_preset_is_named(study_file):
+    with pytest.raises(ApmaeError, match=r"preset: .*'none' or 'paper' \(got 'papers'\)"):
+        load_config(study_file, ["preset=papers"])
+    with pytest.raises(ApmaeError, match="preset: "):
+        load_config(study_file, ["preset=[paper]"])
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "just words"])
 def test_files_that_are_no_study(study_file, text):
     study_file.write_text(text)
@@ -193,6 +254,13 @@ def test_the_scorer_sees_heads_in_one_forward_pass(study_file, features, said):
 def test_what_is_read_of_the_encoder_is_kept(study_file, override, said):
     with pytest.raises(ApmaeError, match=said):
         load_config(study_file, [override])
+
+
+def test_what_detectors_make_is_kept(study_file):
+    overrides = ["encoding.detectors=[]", "prediction.features=[strong+laplacian_eigenvalues]"]
+    with pytest.raises(ApmaeError, match=r"laplacian_eigenvalues needs .* in encoding\.detectors"):
+        load_config(study_file, overrides)
+    assert load_config(study_file, overrides[1:]).encoding.detectors == ("laplacian_eigenvalues",)
 
 
 @pytest.mark.parametrize(

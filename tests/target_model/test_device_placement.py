@@ -40,7 +40,7 @@ def test_a_dispatched_target_is_captured_and_scaled(llama, tmp_path):
 @pytest.mark.parametrize("row_tokens", [False, True])
 def test_training_patterns_end_where_the_encoder_is_trained(llama, row_tokens):
     config = APMAEConfig.tiny(pattern_size=16, patch_size=4, row_tokens=row_tokens)
-    tokens = capture_tokens(llama, IDS, HEADS, config, ELSEWHERE)
+    tokens = capture_tokens(llama, IDS, [HEADS] * len(IDS), config, ELSEWHERE)
     assert tokens.patches.shape == (6, 10, 16)
     assert {part.device for part in tokens if part is not None} == {ELSEWHERE}
 

@@ -26,12 +26,13 @@ def test_without_a_checkout_a_toy_model_says_what_to_do(monkeypatch, tmp_path):
 def test_a_packaged_model_is_a_file_or_else_a_hub_repository(monkeypatch, tmp_path):
     alias = loading.Packaged("made_up_package", "model.gguf", "owner/name")
     monkeypatch.setitem(loading.PACKAGED, "made-up", alias)
-    assert loading._resolve("made-up") == ("owner/name", {})
+    found = loading.resolve("made-up")
+    assert (found.location, found.gguf_file) == ("owner/name", None)
+    assert found.instead_of == "model.gguf of the package made_up_package"
 
     (tmp_path / "made_up_package").mkdir()
     (tmp_path / "made_up_package" / "__init__.py").touch()
     (tmp_path / "made_up_package" / "model.gguf").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    location, options = loading._resolve("made-up")
-    assert location == str(tmp_path / "made_up_package")
-    assert options["gguf_file"] == "model.gguf"
+    folder = str(tmp_path / "made_up_package")
+    assert loading.resolve("made-up") == loading.Source(folder, "model.gguf")

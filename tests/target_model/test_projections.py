@@ -28,7 +28,7 @@ def test_zeroing_a_heads_columns_equals_scaling_it_by_zero(family):
 def test_passes_that_begin_at_a_layer_are_whole_passes(family):
     target = Target(family.make(), None, family.name)
     rows = torch.tensor([2, 0, 2])
-    inputs = target.layer_inputs(INPUT_IDS, {0, 1})
+    _, inputs = target.layer_inputs(INPUT_IDS, {0, 1})
     with target.scale_heads({(1, 2): 0.0}):
         whole = target.logits(INPUT_IDS[rows])
         for start in (0, 1):
@@ -41,7 +41,7 @@ def test_passes_that_begin_at_a_layer_are_whole_passes(family):
 def test_a_restarted_pass_leaves_nothing_behind_even_where_it_fails(llama):
     ids = torch.randint(0, 512, (2, 24), generator=torch.Generator().manual_seed(0))
     plain = llama.logits(ids)
-    inputs = llama.layer_inputs(ids, {2})
+    _, inputs = llama.layer_inputs(ids, {2})
 
     def fail(*_):
         raise RuntimeError("inside")
@@ -59,7 +59,7 @@ def test_a_forward_that_somebody_put_there_is_put_back(llama):
     first = llama.model.model.layers[0]
     theirs = first.forward
     first.forward = theirs
-    llama.logits_from(1, llama.layer_inputs(ids, {1}), torch.arange(1), ids)
+    llama.logits_from(1, llama.layer_inputs(ids, {1})[1], torch.arange(1), ids)
     assert first.__dict__["forward"] is theirs
 
 

@@ -18,9 +18,10 @@ from apmae.autoencoder import APMAEModel
 from apmae.autoencoder.pretrained import pretrained_encoder
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import silent
-from apmae.study.artifacts import ENCODER, TRAINING_HISTORY
-from apmae.training import stage, tracking
+from apmae.study.artifacts import ENCODER, TRAINING_HISTORY, token_ids
+from apmae.training import batches, stage, tracking
 from apmae.training.checkpoint import CHECKPOINT
+from apmae.training.prompts import encoder_prompts
 
 TINY = tiny_config("unused").model_dump(exclude_defaults=True)["training"]
 
@@ -117,10 +118,76 @@ def test_batches_mix_prompts_and_layers(tmp_path, llama):
     assert torch.equal(first.patches, again.patches)
 
 
+def test_another_training_seed_is_another_encoder_on_the_same_prompts_and_validation_patterns(
+    tmp_path, llama
+):
+    def trainer(name, **sections):
+        study = tiny_study(tmp_path / name, training=TINY | sections.pop("training", {}), **sections)
+        parts = encoder_prompts(study.prompts, study.config.training)
+        return training.Trainer(study.config, llama, *parts, study.work_directory("train", name))
+
+    plain, same, other = (trainer(str(seed), training={"seed": seed}) for seed in (None, 0, 1))
+    weights = [made.model.state_dict() for made in (plain, same, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert not all(torch.equal(value, weights[2][name]) for name, value in weights[0].items())
+    (tokens, noise), (same_tokens, same_noise), (other_tokens, other_noise) = (
+        made.batches.batch(0) for made in (plain, same, other)
+    )
+    assert torch.equal(tokens.patches, same_tokens.patches)
+    assert torch.equal(noise, same_noise)
+    assert not torch.equal(tokens.patches, other_tokens.patches)
+    assert not torch.equal(noise, other_noise)
+    assert torch.equal(plain._validation[1], other._validation[1])
+    assert torch.equal(plain._validation[0].patches, other._validation[0].patches)
+
+
 def test_the_same_number_of_heads_of_every_layer(llama):
     heads = training.draw_heads(llama, 2, torch.Generator().manual_seed(0))
     assert [layer for layer, _ in heads] == [0, 0, 1, 1, 2, 2]
     assert len(set(heads)) == 6
+
+
+def test_every_prompt_can_have_a_draw_of_heads_of_its_own(llama):
+    config = training.encoder_config(tiny_config("unused"))
+    input_ids = token_ids(random_prompts())[:4]
+    drawn = [training.draw_heads(llama, 2, torch.Generator().manual_seed(seed)) for seed in range(4)]
+    assert len({tuple(heads) for heads in drawn}) > 1
+    found = training.capture_tokens(llama, input_ids, drawn, config, torch.device("cpu"))
+    every = training.capture_tokens(llama, input_ids, [llama.heads] * 4, config, torch.device("cpu"))
+    # Both are ordered by layer, prompt, head.
+    kept = [
+        (layer, head) in drawn[prompt]
+        for layer in range(llama.n_layers)
+        for prompt in range(4)
+        for head in range(llama.n_heads)
+    ]
+    assert len(found.patches) == 4 * 2 * llama.n_layers
+    assert torch.equal(found.patches, every.patches[kept])
+
+
+def test_heads_are_drawn_per_batch_or_per_prompt(tmp_path, llama, monkeypatch):
+    seen = []
+    capture = batches.capture_tokens
+
+    def spy(target, input_ids, heads, *rest):
+        seen.append([tuple(of_prompt) for of_prompt in heads])
+        assert len(heads) == len(input_ids)
+        return capture(target, input_ids, heads, *rest)
+
+    monkeypatch.setattr(batches, "capture_tokens", spy)
+    distinct, shapes = {}, {}
+    for drawn_per in ("batch", "prompt"):
+        section = {"batch_size": 16, "prompts_per_round": 64, "heads_drawn_per": drawn_per}
+        config = tiny_config(tmp_path, training=section)
+        found, _ = training.PatternBatches(
+            llama, random_prompts(), config, training.encoder_config(config)
+        ).batch(0)
+        distinct[drawn_per] = {len(set(heads)) for heads in seen}
+        shapes[drawn_per] = found.patches.shape
+        seen.clear()
+    assert distinct["batch"] == {1}
+    assert max(distinct["prompt"]) > 1
+    assert shapes["batch"] == shapes["prompt"]
 
 
 def test_learning_rate_rises_then_falls_as_a_cosine(tmp_path):

@@ -24,5 +24,11 @@ def made_up_view():
     prompt = HolePrompt(hole, "causal", tuple(range(tokens)), 7, TOKENS)
     candidates = tuple(NextToken(index, text, 0.5**index) for index, text in enumerate(TOKENS[:5], start=1))
     return PromptView(
-        f"{HOSTILE}/model", prompt, NextToken(7, " " + HOSTILE, 0.01), candidates, 1.5, scores.log_softmax(-1)
+        f"{HOSTILE}/model",
+        f"{HOSTILE}, 4-bit Q4_1",
+        prompt,
+        NextToken(7, " " + HOSTILE, 0.01),
+        candidates,
+        1.5,
+        scores.log_softmax(-1),
     )

@@ -33,6 +33,10 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
+def test_the_page_says_which_weights_the_target_has(made_up_view):
+    assert f"{made_up_view.weights})</dd>" in unescape(render(made_up_view, [(0, 0)], "absolute"))
+
+
 def test_codes_decode_to_attention_within_a_percent(made_up_view):
     log_probs = made_up_view.log_probs
     log_probs[0, 0, 5, 2] = -700.0

@@ -39,6 +39,7 @@ _TENSOR_NAMES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
         (r"^decoder\.to_pixels\.", "patch_head."),
+        (r"^decoder\.enc_to_dec\.", "decoder.project."),  # there where the decoder has another width
         (r"pos_embedding$", "positions"),
         (r"patches_to_embedding\.0\.", "embed_patches.norm_in."),
         (r"patches_to_embedding\.1\.", "embed_patches.linear."),

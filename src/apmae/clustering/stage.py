@@ -37,14 +37,16 @@ def run(context: Context) -> dict[str, object]:
         ApmaeError: the training split is empty, or the backend's package is missing.
     """
     study, config, progress = context.study, context.study.config, context.progress
-    in_train = (study.study_prompts["split"] == "train").to_numpy()
+    split = study.study_prompts["split"]
+    in_train = (split == "train").to_numpy()
+    analysed = split.is_in(config.analysed_splits).to_numpy()
     if not in_train.any():
         raise ApmaeError(
             "no prompt is in the training split: the corpus needs more groups (packages, projects)"
         )
     work = study.work_directory(STAGE, context.key)
     n_heads = _encodings(study, config.clustering.readout).shape[0]
-    parts = {work / f"{index:05d}.parquet": (study, index, in_train) for index in range(n_heads)}
+    parts = {work / f"{index:05d}.parquet": (study, index, in_train, analysed) for index in range(n_heads)}
     compute_parts(
         _cluster_head,
         parts,
@@ -71,7 +73,9 @@ def run(context: Context) -> dict[str, object]:
     }
 
 
-def _cluster_head(study: Study, index: int, in_train: NDArray[np.bool_]) -> pl.DataFrame:
+def _cluster_head(
+    study: Study, index: int, in_train: NDArray[np.bool_], analysed: NDArray[np.bool_]
+) -> pl.DataFrame:
     """One head's part of `clusters.parquet`, with the candidates for exemplars marked."""
     config = study.config
     layer, head = divmod(index, int(str(study.encodings.attrs["n_heads"])))
@@ -79,7 +83,7 @@ def _cluster_head(study: Study, index: int, in_train: NDArray[np.bool_]) -> pl.D
     seed = derive_seed(config.seed, "clustering", layer, head)
 
     def clusters_of(rows: NDArray[np.float16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        everything = cluster_rows(rows, np.ones_like(in_train), config.clustering, seed)
+        everything = cluster_rows(rows, analysed, config.clustering, seed)
         return everything, cluster_rows(rows, in_train, config.clustering, seed)
 
     clusters, held_out = clusters_of(rows)
@@ -95,7 +99,7 @@ def _cluster_head(study: Study, index: int, in_train: NDArray[np.bool_]) -> pl.D
             "cluster_held_out": held_out,
             "random_cluster": random,
             "random_cluster_held_out": random_held_out,
-            "candidate": nearest_to_mean(rows, clusters, CANDIDATES),
+            "candidate": nearest_to_mean(rows, np.where(analysed, clusters, np.int16(-1)), CANDIDATES),
         }
     )
 

@@ -70,7 +70,7 @@ def _fit_hdbscan(points: NDArray[np.float32], config: ClusteringConfig) -> NDArr
     model = HDBSCAN(
         min_cluster_size=config.min_cluster_size,
         min_samples=min(config.min_samples, len(points) - 1),
-        allow_single_cluster=True,
+        allow_single_cluster=config.allow_single_cluster,
         reproducible=True,
     )
     return model.fit_predict(points).astype(np.int64)  # type: ignore[no-any-return]

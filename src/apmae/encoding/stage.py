@@ -20,6 +20,7 @@ from apmae.autoencoder.patterns import ROW_STATISTICS
 from apmae.common import distributed
 from apmae.common.atomic import replacing
 from apmae.common.progress import Progress
+from apmae.encoding.detectors import DETECTORS, detect
 from apmae.encoding.encoders import load_encoder, random_encoder
 from apmae.encoding.forward import STATISTICS, TOP_TOKENS, encode_patches, run_batch
 from apmae.pipeline import Context
@@ -33,13 +34,13 @@ from apmae.study.artifacts import (
     TOP_LOG_PROBS,
     token_ids,
 )
+from apmae.study.config import EncodingConfig
 from apmae.target_model import Target
-from apmae.vocabulary import Readout
 
 WRITTEN = "written"
 
 DTYPES = {
-    **dict.fromkeys((STATISTICS, HIDDEN_STATES, TOP_LOG_PROBS), "float32"),
+    **dict.fromkeys((STATISTICS, HIDDEN_STATES, TOP_LOG_PROBS, *DETECTORS), "float32"),
     BEFORE_HOLE: "int32",
 }
 """Of the arrays that are no encodings."""
@@ -96,12 +97,11 @@ class EncodingsWriter:
         encoding = study.config.encoding
         self._model = load_encoder(study, target.device)
         self._untrained = random_encoder(study, self._model) if encoding.random_encoder else None
+        self._detectors = encoding.detectors
         self._readouts, self._precision = encoding.readouts, encoding.precision
         config = self._model.config
         self.patch_size = config.patch_size
-        shapes = _array_shapes(
-            target, study.study_prompts.height, config, encoding.readouts, encoding.random_encoder
-        )
+        shapes = _array_shapes(target, study.study_prompts.height, config, encoding)
         if distributed.is_main():
             _prepare_arrays(study.path(ENCODINGS), key, target.n_heads, shapes, encoding.shard_prompts)
         distributed.barrier()
@@ -110,8 +110,12 @@ class EncodingsWriter:
         self.names = list(shapes)
 
     def encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        """Encode one layer's patterns, see `encode_patches`."""
-        return encode_patches(self._model, log_patches_BHKP, self._readouts, self._precision, self._untrained)
+        """Encode one layer's patterns, see `encode_patches` and `detect`."""
+        encoded = encode_patches(
+            self._model, log_patches_BHKP, self._readouts, self._precision, self._untrained
+        )
+        device = self._model.device
+        return encoded | detect(log_patches_BHKP, self.patch_size, self._detectors, device)
 
     def write(self, shard: int, prompts: slice, values: dict[str, np.ndarray]) -> None:
         """Write a shard: the values of the arrays for these prompts."""
@@ -141,13 +145,14 @@ def encode_prompts(
 
 
 def _array_shapes(
-    target: Target, prompts: int, config: APMAEConfig, readouts: Sequence[Readout], with_random: bool
+    target: Target, prompts: int, config: APMAEConfig, encoding: EncodingConfig
 ) -> dict[str, tuple[int, ...]]:
     heads = len(target.heads)
-    random = {RANDOM_CLS: (heads, prompts, config.encoder_dim)} if with_random else {}
+    random = {RANDOM_CLS: (heads, prompts, config.encoder_dim)} if encoding.random_encoder else {}
     return {
-        **{readout: (heads, prompts, config.readout_dim(readout)) for readout in readouts},
+        **{readout: (heads, prompts, config.readout_dim(readout)) for readout in encoding.readouts},
         **random,
+        **{detector: (heads, prompts, DETECTORS[detector].width) for detector in encoding.detectors},
         STATISTICS: (heads, prompts, len(ROW_STATISTICS)),
         HIDDEN_STATES: (4, prompts, target.hidden_size),
         TOP_LOG_PROBS: (prompts, TOP_TOKENS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,8 @@ from apmae.figures import style
 from apmae.figures.wording import readable
 
 NARROW_HEADS = 16
+TITLE_CHARACTERS = 24
+"""Longest line of a title over one of five maps."""
 
 
 def task_maps(
@@ -36,7 +39,7 @@ def task_maps(
     signed = bool((values < 0).any())
     for axes, task, grid in zip(panels, tasks, grids, strict=False):
         image = heat_map(axes, grid, -highest if signed else 0, highest)
-        axes.set_title(readable(task))
+        axes.set_title(panel_title(task))
     for axes in panels[len(tasks) :]:
         axes.remove()
     for axes in panels[max(len(tasks) - columns, 0) : len(tasks)]:
@@ -50,6 +53,12 @@ def task_maps(
     bar.set_label(label)
     bar.outline.set_visible(False)
     return figure, dict(zip(tasks, panels, strict=False))
+
+
+def panel_title(task: str, agreement: float | None = None) -> str:
+    """A task's name above its map, with a number behind it if there is one, in lines that fit."""
+    number = "" if agreement is None else f" ({agreement:.2f})"
+    return fill(readable(task) + number, TITLE_CHARACTERS)
 
 
 def head_grid(table: pl.DataFrame, column: str, shape: tuple[int, int]) -> NDArray[np.float64]:

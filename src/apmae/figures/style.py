@@ -30,6 +30,9 @@ SELECTION_COLOURS = {
     "positive": "#0072B2",
     "negative": "#D55E00",
     "neutral": "#009E73",
+    "positive_mean": "#56B4E9",
+    "negative_mean": "#E69F00",
+    "neutral_mean": "#000000",
     "random": "#8A8F98",
     "greedy": "#CC79A7",
 }

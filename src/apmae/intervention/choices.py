@@ -10,9 +10,14 @@ from apmae.intervention.gating import best_gate
 from apmae.intervention.operations import OPERATIONS
 from apmae.study.artifacts import CHOICES
 
-CHOICE_METHODS = (*OPERATIONS, "greedy", "gated")
-"""Best of the conditions that zero the heads of a SHAP selection, replace them by their mean, or scale
-them; best of the greedy ones; best of all of these behind a gate. Random selections are no choice."""
+GREEDY, RANDOM, GATED = "greedy", "random", "gated"
+CHOICE_METHODS = (*OPERATIONS, GREEDY, GATED, RANDOM)
+"""The best condition that zeroes the heads of a SHAP selection, replaces them by their mean, or scales them;
+the best greedy one; the best of all of these behind a gate; and, their control, the best of random heads."""
+
+BY_SHAP = ~pl.col("selection").is_in([GREEDY, RANDOM])
+METHOD = pl.when(BY_SHAP).then("operation").otherwise("selection")
+"""The ungated method that chooses among conditions of this selection and operation."""
 
 CHANGE = pl.col("correct_after").cast(pl.Int8) - pl.col("correct_before").cast(pl.Int8)
 """1 where an incorrect completion became correct, -1 where a correct one became incorrect."""
@@ -27,27 +32,44 @@ def choose(interventions: pl.DataFrame) -> pl.DataFrame:
     Returns:
         `CHOICES`; a method under which nothing helps the tuning prompts has no row.
     """
-    tuning = interventions.filter(pl.col("split") == "train", pl.col("selection") != "random")
+    tuning = _matched(interventions.filter(split="train")).with_columns(METHOD.alias("method"))
     rows = [row for task in tuning["task"].unique(maintain_order=True) for row in _of_task(tuning, task)]
     return CHOICES.of_rows(rows)
+
+
+def best_ungated(choices: pl.DataFrame) -> pl.DataFrame:
+    """The row of largest `tuning_net_change` of every task, among the methods without a gate; no control."""
+    ungated = choices.filter(~pl.col("method").is_in([GATED, RANDOM]))
+    best = ungated.filter(pl.col("tuning_net_change") == pl.col("tuning_net_change").max().over("task"))
+    return best.unique("task", keep="first", maintain_order=True)
+
+
+def _matched(interventions: pl.DataFrame) -> pl.DataFrame:
+    """Without the random conditions by which random heads would have more to choose from than SHAP values.
+
+    Of every number of heads, as many random sets stay as there are SHAP selections under the same operation.
+    The best of more candidates is better on the tuning prompts by luck alone.
+    """
+    variant = ("task", "operation", "factor", "n_heads")
+    by_shap = pl.col("condition").filter(BY_SHAP).n_unique().over(variant)
+    return interventions.filter((pl.col("selection") != RANDOM) | (pl.col("seed") < by_shap))
 
 
 def _of_task(tuning: pl.DataFrame, task: str) -> Iterator[tuple[object, ...]]:
     rows = tuning.filter(task=task)
     prompts = rows["prompt_id"].n_unique()
     # Fewest heads first, so that the first of equally good conditions is the one to take.
-    conditions = rows.sort("n_heads", "condition").group_by("condition", maintain_order=True)
-    gained = conditions.agg(
-        pl.col("selection", "operation").first(), gain=CHANGE.sum().cast(pl.Float64)
-    ).sort("gain", descending=True, maintain_order=True)
-    for method in CHOICE_METHODS[:-1]:
-        greedy = pl.col("selection") == "greedy"
-        of_method = greedy if method == "greedy" else ~greedy & (pl.col("operation") == method)
-        best = gained.filter(of_method, pl.col("gain") > 0).head(1)
+    conditions = rows.sort("n_heads", "condition").group_by("method", "condition", maintain_order=True)
+    gained = conditions.agg(gain=CHANGE.sum().cast(pl.Float64))
+    gained = gained.sort("gain", descending=True, maintain_order=True)
+    for method in CHOICE_METHODS:
+        best = gained.filter(pl.col("method") == method, pl.col("gain") > 0).head(1)
         for condition, gain in best.select("condition", "gain").iter_rows():
             yield task, method, condition, None, prompts, gain / prompts
     gated = []
-    for (condition,), chosen in conditions:
+    for (method, condition), chosen in conditions:
+        if method == RANDOM:
+            continue
         gate = best_gate(
             chosen["gate_probability"].to_numpy(),
             chosen.select(CHANGE.cast(pl.Float64)).to_series().to_numpy(),
@@ -56,11 +78,4 @@ def _of_task(tuning: pl.DataFrame, task: str) -> Iterator[tuple[object, ...]]:
             gated.append((gate.gain, condition, gate.threshold))
     if gated:
         gain, condition, threshold = max(gated, key=lambda found: found[0])
-        yield task, "gated", condition, threshold, prompts, gain / prompts
-
-
-def best_ungated(choices: pl.DataFrame) -> pl.DataFrame:
-    """The row of largest `tuning_net_change` of every task, among the methods without a gate."""
-    ungated = choices.filter(pl.col("method") != "gated")
-    best = ungated.filter(pl.col("tuning_net_change") == pl.col("tuning_net_change").max().over("task"))
-    return best.unique("task", keep="first", maintain_order=True)
+        yield task, GATED, condition, threshold, prompts, gain / prompts

@@ -44,11 +44,6 @@ class Condition:
         """What is done to them."""
         return self.intervention.operation
 
-    @property
-    def is_control(self) -> bool:
-        """Whether its heads were drawn at random. Then it is compared with, never chosen."""
-        return self.selection == "random"
-
 
 def condition_table(conditions: Sequence[Condition]) -> pl.DataFrame:
     """`CONDITIONS`, a condition's number being its place."""
@@ -72,20 +67,23 @@ def sweep(
 ) -> Iterator[Condition]:
     """A task's conditions but the greedy ones, by operation.
 
-    Random heads, which no importance chooses, are the control of the first operation. Counts for which
-    a selection has too few heads are left out: positive and negative heads are those with any positive
-    or negative SHAP value (the paper's "where available").
+    Random heads, which no importance chooses, are the control of the first operation. They have a seed for
+    every SHAP selection, if `random_seeds` are fewer, so that as many sets of random heads can be chosen from
+    (`apmae.intervention.choices`). Counts for which a selection has too few heads are left out: positive and
+    negative heads are those with any positive or negative SHAP value (the paper's "where available").
 
     Args:
         features: whose importance it is.
         importance: `IMPORTANCE`, of this task and these features.
     """
+    by_shap = sum(selection not in ("random", "greedy") for selection in config.selections)
+    random_seeds = max(config.random_seeds, by_shap * len(config.importance))
     for number, operation in enumerate(operations(config)):
         has_control = number == 0 and features == config.importance[0]
         for selection in config.selections:
             if selection == "greedy" or (selection == "random" and not has_control):
                 continue
-            for number_of_seed in range(config.random_seeds if selection == "random" else 1):
+            for number_of_seed in range(random_seeds if selection == "random" else 1):
                 generator = numpy_generator(seed, "interventions", task, selection, number_of_seed)
                 ranked = rank_heads(importance, selection, generator)
                 for count in sorted(config.head_counts):
@@ -94,9 +92,9 @@ def sweep(
                         yield Condition(task, features, selection, number_of_seed, intervention)
 
 
-def held_out_prompts(prompts: pl.DataFrame, task: str, per_outcome: int) -> pl.DataFrame:
-    """The first correct and the first incorrect prompts of the task's held-out groups."""
-    held_out = prompts.filter(task=task, split="test")
+def held_out_prompts(prompts: pl.DataFrame, task: str, split: str, per_outcome: int) -> pl.DataFrame:
+    """The first correct and the first incorrect prompts of the task's groups in the measured split."""
+    held_out = prompts.filter(task=task, split=split)
     return held_out.filter(pl.int_range(pl.len()).over("correct") < per_outcome)
 
 

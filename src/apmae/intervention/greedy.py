@@ -25,11 +25,11 @@ Heads = tuple[Head, ...]
 
 
 class Effect(NamedTuple):
-    """How good it is to zero some heads; compared from left to right.
+    """How much zeroing some heads gains; compared from left to right.
 
     Attributes:
         net_change: prompts that became correct minus those that became incorrect.
-        log_probability: of the true next token, mean over the prompts; few prompts change, many tie.
+        log_probability: of the true next token, mean gain over the prompts; few prompts change, many tie.
     """
 
     net_change: int
@@ -46,23 +46,18 @@ def greedy_heads(propose: Propose, most: int, evaluate: Evaluate) -> Heads:
     Args:
         propose: given those chosen so far, heads that may be added; of equally good ones the first is taken.
         most: at most so many are chosen.
-        evaluate: scores of several sets of heads, called once a step; the first time with the empty
-            set before the candidates.
+        evaluate: scores of several sets of heads, called once a step.
 
     Returns:
         The heads in the order in which they were chosen; none where none helps.
     """
     chosen: Heads = ()
-    best: Effect | None = None
+    best = Effect(0, 0.0)
     while len(chosen) < most:
         sets = [(*chosen, head) for head in propose(chosen)]
         if not sets:
             break
-        if best is None:
-            best, *scores = evaluate([(), *sets])
-        else:
-            scores = evaluate(sets)
-        score, heads = max(zip(scores, sets, strict=True), key=lambda pair: pair[0])
+        score, heads = max(zip(evaluate(sets), sets, strict=True), key=lambda pair: pair[0])
         if score <= best:
             break
         best, chosen = score, heads

@@ -1,15 +1,17 @@
-"""Running prompts under conditions: one row of a batch is one prompt under one condition.
+"""Running prompts under conditions, and unchanged in the same batches.
 
-A condition leaves everything before its first head's layer as it was. So a plain pass is made of some
-prompts at a time, what enters those layers is kept, and rows, sorted by the layer that they begin at,
-go on from there; except where plain passes would cost more than they save.
+Logits of bfloat16 tie, and which of two tied tokens wins can depend on the batch. So before and after an
+intervention come from the same prompts in the same batch:
 
-Shape suffixes: R rows, L layers, H heads, D head size.
+1. A batch of prompts passes through the whole model under the identity condition, which multiplies every
+   head's output by one. Its outcome is what a condition's outcome is compared with.
+2. What entered each layer in this pass is shared: a condition leaves everything before its first head's layer
+   as it was, so the same batch goes on from there under each condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -23,24 +25,19 @@ from apmae.target_model import Target
 
 @dataclass(frozen=True)
 class Results:
-    """What came out, a row a condition, a column a prompt.
+    """The outcomes of prompts under conditions and under the identity condition.
 
     Attributes:
         predicted: (conditions, prompts) int64, the most probable next token.
         log_probability: (conditions, prompts) float32, of the true next token.
+        plain_predicted: (prompts,) int64, under the identity condition.
+        plain_log_probability: (prompts,) float32.
     """
 
     predicted: Tensor
     log_probability: Tensor
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows that run together: numbers of conditions and prompts, and the layer they begin at."""
-
-    conditions: Tensor
-    prompts: Tensor
-    start: int
+    plain_predicted: Tensor
+    plain_log_probability: Tensor
 
 
 def run_conditions(
@@ -50,50 +47,40 @@ def run_conditions(
     means: Tensor | None,
     batch_size: int,
 ) -> Results:
-    """Run every prompt under every intervention.
+    """Run every prompt under the identity condition and under every intervention.
 
     Args:
         prompts: `input_ids` of one length, `next_token_id`.
         means: (L, H, D), what takes the place of a head's output; for operations that use means.
+        batch_size: at most so many prompts a pass; batches are as equal as can be.
     """
-    factors = torch.stack([made.factors(target.n_layers, target.n_heads) for made in interventions])
-    (use_means,) = {made.operation.uses_means for made in interventions}  # equal for all that run together
-    replacement = means if use_means else None
-    starts = torch.tensor([min((layer for layer, _ in made.heads), default=0) for made in interventions])
-    shape = (len(interventions), prompts.height)
-    results = Results(torch.empty(shape, dtype=torch.int64), torch.empty(shape))
-    for first in range(0, prompts.height, batch_size):
-        chunk = prompts.slice(first, batch_size)
-        input_ids = torch.from_numpy(token_ids(chunk)).long()
-        true_ids = torch.tensor(chunk["next_token_id"].to_list())
-        batches = list(split_into_batches(starts, chunk.height, batch_size))
-        saved = sum(batch.start * len(batch.prompts) for batch in batches)
-        restarts = saved > target.n_layers * chunk.height
-        inputs = target.layer_inputs(input_ids, {batch.start for batch in batches}) if restarts else None
-        for batch in batches:
-            ids = input_ids[batch.prompts]
-            with target.scale_heads(factors[batch.conditions], replacement):
-                if inputs is None:
-                    logits = target.logits(ids)
-                else:
-                    logits = target.logits_from(batch.start, inputs, batch.prompts, ids)
-            true = true_ids[batch.prompts, None].to(logits.device)
-            cells = (batch.conditions, batch.prompts + first)
-            results.predicted[cells] = logits.argmax(-1).cpu()
-            results.log_probability[cells] = logits.log_softmax(-1).gather(1, true)[:, 0].cpu()
-    return results
+    identity = torch.ones(target.n_layers, target.n_heads)
+    factors = [made.factors(target.n_layers, target.n_heads) for made in interventions]
+    starts = [min((layer for layer, _ in made.heads), default=0) for made in interventions]
+    replacements = [means if made.operation.uses_means else None for made in interventions]
+    predicted = torch.empty(1 + len(interventions), prompts.height, dtype=torch.int64)
+    log_probability = torch.empty(predicted.shape)
+    for places in _batches(prompts.height, batch_size):
+        batch = prompts[places.tolist()]
+        input_ids = torch.from_numpy(token_ids(batch)).long()
+        true_ids = torch.tensor(batch["next_token_id"].to_list())
+        with target.scale_heads(identity):
+            plain, inputs = target.layer_inputs(input_ids, set(starts))
+        predicted[0, places], log_probability[0, places] = _outcomes(plain, true_ids)
+        rows = torch.arange(batch.height)
+        for row, start in enumerate(starts, start=1):
+            with target.scale_heads(factors[row - 1], replacements[row - 1]):
+                logits = target.logits_from(start, inputs, rows, input_ids)
+            predicted[row, places], log_probability[row, places] = _outcomes(logits, true_ids)
+    return Results(predicted[1:], log_probability[1:], predicted[0], log_probability[0])
 
 
-def split_into_batches(starts: Tensor, n_prompts: int, batch_size: int) -> Iterator[Batch]:
-    """All rows of some prompts; rows that begin at the same layer stand side by side.
+def _batches(prompts: int, most: int) -> Sequence[Tensor]:
+    """Places of the prompts in batches of at most so many, as equal as can be."""
+    return torch.arange(prompts).tensor_split(-(-prompts // most)) if prompts else ()
 
-    Args:
-        starts: (conditions,) the layer that each begins at.
-    """
-    order = starts.argsort(stable=True)
-    conditions = order.repeat_interleave(n_prompts)
-    prompts = torch.arange(n_prompts).repeat(len(starts))
-    for chosen, rows in zip(
-        torch.split(conditions, batch_size), torch.split(prompts, batch_size), strict=True
-    ):
-        yield Batch(chosen, rows, int(starts[chosen].min()))
+
+def _outcomes(logits: Tensor, true_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) predicted tokens and (B,) log probabilities of the true ones, on the CPU."""
+    true = true_ids[:, None].to(logits.device)
+    return logits.argmax(-1).cpu(), logits.log_softmax(-1).gather(1, true)[:, 0].cpu()

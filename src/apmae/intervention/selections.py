@@ -30,6 +30,22 @@ def _neutral(importance: pl.DataFrame) -> pl.DataFrame:
     return importance.sort("mean_absolute", maintain_order=True)
 
 
+def _positive_mean(importance: pl.DataFrame) -> pl.DataFrame:
+    """Heads with a positive mean SHAP value, the largest first (paper appendix A)."""
+    found = importance.filter(pl.col("mean_shap") > 0)
+    return found.sort("mean_shap", descending=True, maintain_order=True)
+
+
+def _negative_mean(importance: pl.DataFrame) -> pl.DataFrame:
+    """Heads with a negative mean SHAP value, the smallest first."""
+    return importance.filter(pl.col("mean_shap") < 0).sort("mean_shap", maintain_order=True)
+
+
+def _neutral_mean(importance: pl.DataFrame) -> pl.DataFrame:
+    """Heads by the distance of their mean SHAP value from zero, the nearest first."""
+    return importance.sort(pl.col("mean_shap").abs(), maintain_order=True)
+
+
 def _random(importance: pl.DataFrame) -> pl.DataFrame:
     """All heads, as the generator shuffled them."""
     return importance
@@ -39,6 +55,9 @@ RANKINGS: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "positive": _positive,
     "negative": _negative,
     "neutral": _neutral,
+    "positive_mean": _positive_mean,
+    "negative_mean": _negative_mean,
+    "neutral_mean": _neutral_mean,
     "random": _random,
 }
 """By selection: the importance of shuffled heads (`IMPORTANCE`) to that of the chosen ones, in order."""

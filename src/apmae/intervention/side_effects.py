@@ -32,12 +32,12 @@ def side_effects(study: Study, target: Target, condition: Condition, means: Tens
             target,
             condition,
             means,
-            held_out_prompts(study.study_prompts, task, -(-count // 2)),
+            held_out_prompts(study.study_prompts, task, config.measured_split, -(-count // 2)),
             config.target.batch_size,
         )
         for task in others
     ]
-    code = study.prompts.filter(purpose="encoder")
+    code = study.prompts.filter(pl.col("split").is_in(config.analysed_splits), purpose="encoder")
     order = numpy_generator(config.seed, "interventions", RANDOM_CODE).permutation(code.height)
     measured.append(_on_code(target, condition, means, code.select(pl.all().gather(order[:count].tolist()))))
     table = pl.concat(measured).select(pl.lit(condition.task).alias("task"), pl.all())
@@ -62,12 +62,15 @@ def token_losses(target: Target, input_ids: Tensor) -> Tensor:
 def _on_task(
     target: Target, condition: Condition, means: Tensor | None, prompts: pl.DataFrame, batch_size: int
 ) -> pl.DataFrame:
-    predicted = run_conditions(target, [condition.intervention], prompts, means, batch_size).predicted[0]
-    after = pl.Series(predicted.numpy()) == prompts["next_token_id"]
+    found = run_conditions(target, [condition.intervention], prompts, means, batch_size)
+    before, after = (
+        pl.Series(predicted.numpy()) == prompts["next_token_id"]
+        for predicted in (found.plain_predicted, found.predicted[0])
+    )
     return prompts.select(
         measured_on="task",
         prompt_id="prompt_id",
-        before=pl.col("correct").cast(pl.Float32),
+        before=before.cast(pl.Float32),
         after=after.cast(pl.Float32),
     )
 

@@ -30,7 +30,7 @@ from apmae.intervention.gating import gate_probabilities
 from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.operations import Zero, operations
-from apmae.intervention.run_conditions import run_conditions
+from apmae.intervention.run_conditions import Results, run_conditions
 from apmae.intervention.side_effects import side_effects
 from apmae.pipeline import Context
 from apmae.study import Study
@@ -44,7 +44,14 @@ OUTCOMES_SCHEMA = pl.Schema(
     {"run_as": pl.Int32}  # number of the first condition that does this
     | {
         name: INTERVENTIONS.schema[name]
-        for name in ("split", "prompt_id", "correct_before", "correct_after", "predicted_id")
+        for name in (
+            "split",
+            "prompt_id",
+            "correct_before",
+            "correct_after",
+            "predicted_before",
+            "predicted_id",
+        )
     }
 )
 
@@ -67,12 +74,11 @@ class Experiment:
     prompts: dict[str, TaskPrompts]
     means: Tensor | None
 
-    def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> tuple[Tensor, Tensor]:
-        """(conditions, prompts) predicted tokens, and log-probabilities of the true ones."""
+    def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> Results:
+        """Outcomes of prompts under conditions."""
         batch_size = self.study.config.target.batch_size
         interventions = [condition.intervention for condition in conditions]
-        results = run_conditions(self.target, interventions, prompts, self.means, batch_size)
-        return results.predicted, results.log_probability
+        return run_conditions(self.target, interventions, prompts, self.means, batch_size)
 
 
 def run(context: Context) -> dict[str, object]:
@@ -96,10 +102,10 @@ def run(context: Context) -> dict[str, object]:
 
 def _task_prompts(study: Study, task: str) -> TaskPrompts | None:
     """None for a task without importance, held-out prompts, or prompts of both outcomes to choose on."""
-    config = study.config.intervention
+    config, split = study.config.intervention, study.config.measured_split
     if study.importance.filter(task=task).is_empty():
         return None
-    held_out = held_out_prompts(study.study_prompts, task, config.prompts_per_outcome)
+    held_out = held_out_prompts(study.study_prompts, task, split, config.prompts_per_outcome)
     count, seed = config.tuning_prompts_per_outcome, study.config.seed
     tuning = tuning_prompts(study.study_prompts, task, count, seed)
     return None if held_out.is_empty() or tuning.is_empty() else TaskPrompts(tuning, held_out)
@@ -171,16 +177,15 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
     """Scores sets of heads on the task's tuning prompts; each call is a file."""
     tuning = experiment.prompts[task].tuning
     next_token_ids = torch.tensor(tuning["next_token_id"].to_list())
-    right_before = int(tuning["correct"].sum())
     calls = 0
 
     def score(sets: Sequence[Heads]) -> pl.DataFrame:
         conditions = [_greedy_condition(experiment, task, heads) for heads in sets]
-        predicted, log_probability = experiment.run(conditions, tuning)
-        right = (predicted == next_token_ids).sum(1) - right_before
-        return pl.DataFrame(
-            {"net_change": right.tolist(), "log_probability": log_probability.mean(1).tolist()}
-        )
+        found = experiment.run(conditions, tuning)
+        right_before = (found.plain_predicted == next_token_ids).sum()
+        right = (found.predicted == next_token_ids).sum(1) - right_before
+        gain = (found.log_probability - found.plain_log_probability).mean(1)
+        return pl.DataFrame({"net_change": right.tolist(), "log_probability": gain.tolist()})
 
     def evaluate(sets: Sequence[Heads]) -> list[Effect]:
         nonlocal calls
@@ -193,14 +198,13 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
 
 def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: Progress) -> pl.DataFrame:
     """`INTERVENTIONS` of all conditions; equal interventions run once."""
-    first_of: dict[tuple[str, bool, Intervention], int] = {}
+    first_of: dict[tuple[str, Intervention], int] = {}
     run_as = [
-        first_of.setdefault((made.task, made.is_control, made.intervention), number)
-        for number, made in enumerate(conditions)
+        first_of.setdefault((made.task, made.intervention), number) for number, made in enumerate(conditions)
     ]
     numbered = groupby(
         ((number, conditions[number]) for number in first_of.values()),
-        key=lambda pair: (pair[1].task, pair[1].operation.uses_means, pair[1].is_control),
+        key=lambda pair: pair[1].task,
     )
     blocks = [
         chosen[start : start + BLOCK_CONDITIONS]
@@ -228,22 +232,21 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: P
 
 
 def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) -> pl.DataFrame:
-    """Outcomes of a task's prompts under numbered conditions, `OUTCOMES_SCHEMA`.
-
-    All of the conditions are controls, or none is: a control is never chosen, so it needs no tuning prompts.
-    """
-    of_task, is_control = experiment.prompts[block[0][1].task], block[0][1].is_control
-    prompts = of_task.held_out if is_control else pl.concat([of_task.tuning, of_task.held_out])
-    predicted, _ = experiment.run([condition for _, condition in block], prompts)
+    """Outcomes of a task's prompts under numbered conditions, `OUTCOMES_SCHEMA`."""
+    of_task = experiment.prompts[block[0][1].task]
+    prompts = pl.concat([of_task.tuning, of_task.held_out])
+    found = experiment.run([condition for _, condition in block], prompts)
+    before = pl.Series(found.plain_predicted.tolist())
     tables = [
         prompts.select(
             pl.lit(number).alias("run_as"),
             pl.col("split", "prompt_id"),
-            pl.col("correct").alias("correct_before"),
+            correct_before=before == pl.col("next_token_id"),
             correct_after=pl.Series(tokens.tolist()) == pl.col("next_token_id"),
+            predicted_before=before,
             predicted_id=pl.Series(tokens.tolist()),
         )
-        for (number, _), tokens in zip(block, predicted, strict=True)
+        for (number, _), tokens in zip(block, found.predicted, strict=True)
     ]
     return pl.concat(tables).cast(OUTCOMES_SCHEMA)
 

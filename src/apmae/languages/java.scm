@@ -37,6 +37,16 @@
   operator: ["=" "+=" "-=" "*=" "/=" "%=" "&=" "|=" "^=" "<<=" ">>=" ">>>="] @assignment_operators)
 (variable_declarator "=" @assignment_operators)
 
+; The operators of the paper's release: comparisons by size and counting are numeric there, and its
+; assignments are compound only.
+(binary_expression operator: ["&&" "||" "==" "!="] @logical_operators)
+(unary_expression operator: "!" @logical_operators)
+(binary_expression operator: ["+" "-" "*" "/" "%" "<" ">" "<=" ">="] @numeric_operators)
+(unary_expression operator: ["+" "-"] @numeric_operators)
+(update_expression ["++" "--"] @numeric_operators)
+(assignment_expression
+  operator: ["+=" "-=" "*=" "/=" "%=" "&=" "|=" "^=" "<<=" ">>=" ">>>="] @compound_assignment_operators)
+
 [")" "]" "}"] @closing_bracket
 
 ; Reserved words, and contextual ones acting as such. Types and values are left out.

@@ -10,6 +10,7 @@ from apmae.corpus import Corpus, open_corpus
 from apmae.study import Study
 from apmae.study.config import StudyConfig
 from apmae.target_model import Target
+from apmae.target_model.weights import Weights, find_weights
 
 
 class Inputs:
@@ -31,6 +32,15 @@ class Inputs:
     def target(self) -> Target:
         """The target model."""
         return Target.from_config(self._config.target)
+
+    @property
+    def weights(self) -> Weights:
+        """The target's weights, as far as they are on this machine now.
+
+        Raises:
+            ApmaeError: there is no such model.
+        """
+        return find_weights(self._config.target.model)
 
 
 @dataclass(frozen=True)

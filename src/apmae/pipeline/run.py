@@ -50,12 +50,16 @@ def run(
     _refuse_several_processes(only)
     distributed.join(config.target.device)
     if distributed.is_main():
-        Study.create(config).write_provenance()
+        Study.create(config)
     else:
         progress, announce = silent, lambda _line: None
     distributed.barrier()
     study = Study.of(config)
     inputs = Inputs(study.config)
+    if not _weights_record(study, inputs):
+        _ = inputs.target  # from the hub: its weights, which the keys depend on, are not here yet
+    if distributed.is_main():
+        study.write_provenance(_weights_record(study, inputs))
     keys = stage_keys(study, inputs)
     for stage in STAGES:
         if only is not None and stage.name != only:
@@ -83,7 +87,8 @@ def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
     for stage in STAGES:
         read: dict[str, str] = {name: keys[name] for name in stage.needs}
         if "corpus" in stage.sections:
-            read["corpus"] = _corpus_fingerprint(study, stage.name, inputs)
+            weights = _weights_record(study, inputs).get("digest", "")
+            read |= {"corpus": _corpus_fingerprint(study, inputs), "weights": weights}
         if stage.name == "report":
             read |= _evaluation_fingerprint(study)
         keys[stage.name] = stage_key(study.config, stage.sections, read)
@@ -110,6 +115,7 @@ def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
     }
     if "corpus" in stage.sections:
         record["corpus"] = context.corpus.fingerprint
+        record["weights"] = context.inputs.weights.record()
     distributed.barrier()
     if distributed.is_main():
         context.study.mark_done(stage.name, record)
@@ -135,15 +141,33 @@ def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> 
             )
 
 
-def _corpus_fingerprint(study: Study, name: StageName, inputs: Inputs) -> str:
-    """Identity of the source files; the recorded one where they are gone since the stage was done."""
+def _corpus_fingerprint(study: Study, inputs: Inputs) -> str:
+    """Identity of the source files; the recorded one where they are gone since a stage read them."""
     try:
         return inputs.corpus.fingerprint
     except ApmaeError:
-        marker = study.marker(name)
-        if marker is None:
+        recorded = _recorded(study, "corpus")
+        if recorded is None:
             raise
-        return str(marker["corpus"])
+        return str(recorded)
+
+
+def _weights_record(study: Study, inputs: Inputs) -> dict[str, Any]:
+    """The target's weights, as recorded where they are gone since a stage ran them; empty if unknown."""
+    try:
+        found = inputs.weights
+    except ApmaeError:
+        found = None
+    if found is not None and found.files:
+        return found.record()
+    recorded: dict[str, Any] = _recorded(study, "weights") or {}
+    return recorded
+
+
+def _recorded(study: Study, name: str) -> Any:
+    """What the first stage recorded of the corpus, or of the weights, that reads them; None if none did."""
+    markers = (study.marker(stage.name) for stage in STAGES if "corpus" in stage.sections)
+    return next((marker[name] for marker in markers if marker and name in marker), None)
 
 
 def _evaluation_fingerprint(study: Study) -> dict[str, str]:

@@ -21,7 +21,7 @@ from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import BEFORE_HOLE, CLUSTERS, ENCODINGS, HIDDEN_STATES, TOP_LOG_PROBS
 from apmae.study.config import StudyConfig
-from apmae.vocabulary import BLOCKS, Protocol, Readout, blocks_in
+from apmae.vocabulary import BLOCKS, Detector, Protocol, Readout, blocks_in
 
 Block = NDArray[np.int16] | NDArray[np.int64] | NDArray[np.float32]
 Blocks = Mapping[str, Block]
@@ -261,6 +261,7 @@ READERS: Mapping[str, Callable[[Features], Block]] = {
     "hidden_states": _side_by_side(HIDDEN_STATES),
     "row_statistics": _side_by_side("row_statistics"),
     **{f"{readout}_encodings": _side_by_side(readout) for readout in get_args(Readout)},
+    **{detector: _side_by_side(detector) for detector in get_args(Detector)},
     "clusters": _clusters("cluster"),
     "random_clusters": _clusters("random_cluster"),
 }

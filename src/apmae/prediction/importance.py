@@ -1,8 +1,8 @@
 """Which heads a predictor goes by (paper section 6, figures 5, 6 and 8 to 17).
 
-SHAP values are those of the prompts that the model was fitted on. Stability: the same with models
-fitted on folds of these prompts; heads that matter in one fold only are not to be trusted. Folds
-share most of their prompts, so it is an upper bound of what other prompts would give.
+Stability says how far models fitted on folds of the training prompts agree; heads that matter in one
+fold only are not to be trusted. Folds share most of their prompts, so it is an upper bound of what other
+prompts would give.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from apmae.prediction.metrics import Values
 TOP = 10
 """Heads that count as a fold's top heads."""
 
+MIN_CLUSTER_PROMPTS = 10
+"""Prompts from which on a cluster counts. A largest difference is that of the most extreme clusters, and
+the mean of a few prompts is extreme by chance, through what their other heads do."""
+
 
 def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:
     """Summarise the SHAP values of every head.
@@ -28,10 +32,11 @@ def head_importance(shap: Values, clusters: NDArray[np.int16]) -> pl.DataFrame:
         clusters: (prompts, heads) cluster ids; noise is a cluster of its own, as for the model.
 
     Returns:
-        One row per head: `max_difference` between the mean SHAP values of its clusters (the
-        paper's measure), `mean_shap`, `mean_absolute`, and `mean_positive` and `mean_negative`, of its
-        positive and of its negative values alone, 0 if it has none. SHAP values of fitted prompts
-        average to zero, so sums of either sign would rank heads alike.
+        One row per head: `max_difference` between the mean SHAP values of its
+        clusters of at least ten prompts (the paper's measure), 0 if there are no two; `mean_shap`;
+        `mean_absolute`; `mean_positive` and `mean_negative`, of its positive and of its negative values
+        alone, 0 if it has none. A head's values average to about zero, so sums of either sign would rank
+        heads alike.
     """
     return pl.DataFrame(
         {
@@ -79,5 +84,5 @@ def _mean_where(chosen: NDArray[np.bool_], values: Values) -> Values:
 
 def _spread_of_means(values: Values, ids: NDArray[np.int16]) -> float:
     _, member_of, sizes = np.unique(ids, return_inverse=True, return_counts=True)
-    means = np.bincount(member_of, weights=values) / sizes
-    return float(means.max() - means.min())
+    means = (np.bincount(member_of, weights=values) / sizes)[sizes >= MIN_CLUSTER_PROMPTS]
+    return float(np.ptp(means)) if len(means) else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class TokenKind:
         return cls(starts), np.array(elsewhere, dtype=np.float32)[:, None]
 
     def columns(self, block: Block) -> Columns:  # noqa: D102
-        return np.isin(block[:, :1], self.tokens).astype(np.float32)
+        return starts_a_hole(block[:, :1], self.tokens).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,11 @@ LEARNED: Mapping[str, type[Learned]] = {
     "token_identity": TokenIdentity,
     "file_memory": FileMemory,
 }
+
+
+def starts_a_hole(predicted: NDArray[Any], first: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether predicted tokens are among those that holes of training rows start with."""
+    return np.isin(predicted, first)
 
 
 def learn(

@@ -4,7 +4,9 @@
 `brier`, mean squared error, and `brier_skill`, the part of a constant's error that is gone;
 `ece`, expected calibration error (Guo et al. 2017); `aurc`, the area under the risk-coverage curve:
 the share of incorrect completions among those at least as trusted, averaged over the prompts
-(Geifman and El-Yaniv 2017). A tie counts half in `auroc`; elsewhere tied prompts go together.
+(Geifman and El-Yaniv 2017); `prr`, the prediction-rejection ratio (Malinin et al. 2020), as LM-Polygraph
+computes it (Fadeeva et al. 2023). A tie counts half in `auroc` and stands for every order in `prr`;
+elsewhere tied prompts go together.
 
 Shapes: n prompts; `weights` may have leading axes, (..., n), and the metric then has these axes;
 k distinct probabilities.
@@ -17,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import digamma, expit, logit
 
 Values = NDArray[np.float64]
 
@@ -66,6 +68,23 @@ def auroc(scored: Scored, weights: Values) -> Values:
     return _ratio(wins, pairs)
 
 
+def within_group_auroc(scored: Scored, groups: NDArray[np.int64], weights: Values) -> Values:
+    """`auroc` over pairs of one group; what tells groups apart is worth nothing here.
+
+    Args:
+        groups: (n,) number of each prompt's group.
+        weights: (..., n), the same for all prompts of a group.
+    """
+    wins, pairs = np.zeros(len(groups)), np.zeros(len(groups))
+    for fold, group in set(zip(scored.fold.tolist(), groups.tolist(), strict=True)):
+        rows = (scored.fold == fold) & (groups == group)
+        right, wrong = np.flatnonzero(rows & scored.correct), np.flatnonzero(rows & ~scored.correct)
+        ahead = np.sign(scored.probability[right, None] - scored.probability[wrong])
+        wins[right] = (1 + ahead).sum(1) / 2
+        pairs[right] = len(wrong)
+    return _ratio(weights @ wins, weights @ pairs)
+
+
 def auprc(scored: Scored, weights: Values) -> Values:
     """Precision where each correct prompt is reached from above, averaged over the correct ones."""
     right, _, trusted_right, trusted_wrong = _from_above(scored, weights)
@@ -99,6 +118,24 @@ def aurc(scored: Scored, weights: Values) -> Values:
     return _ratio(np.nansum((right + wrong) * risk, -1), weights.sum(-1))
 
 
+def prr(scored: Scored, weights: Values) -> Values:
+    """Prediction-rejection ratio: 1 where all correct prompts are trusted before all others, 0 for chance.
+
+    The area under the curve of the fraction correct among the k most trusted prompts, averaged over k, and
+    less that of a random order, as a part of what the perfect order gains. Tied prompts have the mean of all
+    their orders. A weight is a number of copies.
+    """
+    right, wrong, trusted_right, trusted_wrong = _from_above(scored, weights)
+    tied, trusted = right + wrong, trusted_right + trusted_wrong
+    before, right_before = trusted - tied, trusted_right - right
+    # Among ties a part r is correct. With C correct of N before them, the j-th makes (C + r j) / (N + j)
+    # = r + (C - r N) / (N + j); all r together are the area of a random order.
+    surplus = right_before - _ratio(right, tied) * before
+    gained = np.nansum(surplus * (digamma(trusted + 1) - digamma(before + 1)), -1)
+    all_right, every = trusted_right[..., -1], trusted[..., -1]
+    return _ratio(gained, all_right * (digamma(every + 1) - digamma(all_right + 1)))
+
+
 METRIC_FUNCTIONS: dict[str, Metric] = {
     "accuracy": accuracy,
     "auroc": auroc,
@@ -108,15 +145,17 @@ METRIC_FUNCTIONS: dict[str, Metric] = {
     "brier_skill": brier_skill,
     "ece": ece,
     "aurc": aurc,
+    "prr": prr,
 }
-RATE_DEPENDENT = ("accuracy", "auprc", "brier", "brier_skill", "ece", "aurc")
+RATE_DEPENDENT = ("accuracy", "auprc", "brier", "brier_skill", "ece", "aurc", "prr")
 """Metrics that depend on how frequent correct prompts are."""
 
 
 def weights_at_rate(correct: NDArray[np.bool_], weights: Values, rate: float) -> Values:
-    """Weights (..., n), changed so that the correct prompts have the share `rate` of them."""
+    """Weights (..., n) of the same sum, changed so that the correct prompts have the share `rate` of it."""
     right, wrong = ((weights * side).sum(-1, keepdims=True) for side in (correct, ~correct))
-    return weights * np.where(correct, _ratio(rate, right), _ratio(1 - rate, wrong))
+    of_outcome = np.where(correct, _ratio(rate, right), _ratio(1 - rate, wrong))
+    return np.asarray(weights * of_outcome * (right + wrong))
 
 
 def probability_at_rate(probability: Values, fitted_rate: float, rate: float) -> Values:

@@ -1,4 +1,7 @@
-"""What the predict stage leaves for prompts to come: one calibrated linear model per task.
+"""What the predict stage leaves for prompts to come: two calibrated linear models per task.
+
+One is the scorer's, the other sees the target's confidence alone and goes through the same calibration, so
+that the two can be compared.
 
 1. The model is that of the protocol `held_out`: fitted on the training split.
 2. Its calibration is fitted on training prompts as well, each predicted by a model of other groups.
@@ -19,7 +22,7 @@ from apmae.common.errors import ApmaeError
 from apmae.common.seeding import derive_seed
 from apmae.prediction.calibration import Calibration, fit_calibration
 from apmae.prediction.classifiers import learnable
-from apmae.prediction.features import HEAD_BLOCKS, Blocks, take
+from apmae.prediction.features import CONFIDENCE, HEAD_BLOCKS, Blocks, take
 from apmae.prediction.linear import LinearModel
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
@@ -50,15 +53,20 @@ class Predictor:
         return self.calibration.slope * np.concatenate(by_head, axis=-1).sum(-1)  # type: ignore[no-any-return]
 
 
-def load_predictors(study: Study) -> dict[str, Predictor]:
+def load_predictors(study: Study, features: str | None = None) -> dict[str, Predictor]:
     """The predictor of every task that has one.
+
+    Args:
+        features: the scorer's feature set, by default, or `confidence`.
 
     Raises:
         ApmaeError: there is none.
     """
+    features = features or study.config.prediction.scorer
+    directory, calibration = study.path(PREDICTOR), study.calibration.filter(features=features)
     found = {
-        task: Predictor(LinearModel.load(predictor_path(study.path(PREDICTOR), task)), Calibration(*numbers))
-        for task, *numbers in study.calibration.select("task", "slope", "offset").iter_rows()
+        task: Predictor(LinearModel.load(predictor_path(directory, task, features)), Calibration(*numbers))
+        for task, *numbers in calibration.select("task", "slope", "offset").iter_rows()
     }
     if not found:
         raise ApmaeError(
@@ -68,19 +76,26 @@ def load_predictors(study: Study) -> dict[str, Predictor]:
     return found
 
 
-def predictor_path(directory: Path, task: str) -> Path:
+def predictor_path(directory: Path, task: str, features: str) -> Path:
     """Where a task's linear model lies in a directory."""
-    return directory / f"{task}.safetensors"
+    return directory / f"{task}{'.confidence' if features == CONFIDENCE else ''}.safetensors"
 
 
 def fit_predictor(
-    study: Study, train: pl.DataFrame, blocks: Blocks, groups: NDArray[np.int64], seed: int, path: Path
+    study: Study,
+    train: pl.DataFrame,
+    features: str,
+    blocks: Blocks,
+    groups: NDArray[np.int64],
+    seed: int,
+    path: Path,
 ) -> pl.DataFrame:
     """Fit and calibrate a task's predictor.
 
     Args:
         train: the task's prompts of the training split.
-        blocks: theirs, of the feature set `prediction.scorer`.
+        features: the feature set.
+        blocks: its blocks, of these prompts.
         groups: (prompts,) numbers of their groups.
         seed: of the model.
         path: where the linear model goes.
@@ -99,7 +114,7 @@ def fit_predictor(
     calibration = fit_calibration(log_odds[predicted], correct[predicted], rate)
     with replacing(path) as temporary:
         LinearModel.fit(blocks, correct, groups, seed).save(temporary)
-    row = (task, study.config.prediction.scorer, *calibration, rate, int(predicted.sum()))
+    row = (task, features, *calibration, rate, int(predicted.sum()))
     return CALIBRATION.of_rows([row])
 
 

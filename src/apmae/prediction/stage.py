@@ -21,6 +21,7 @@ from apmae.pipeline import Context
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.explanation import explain
 from apmae.prediction.features import (
+    CONFIDENCE,
     SHUFFLED,
     StoredFeatures,
     blocks_of,
@@ -28,7 +29,8 @@ from apmae.prediction.features import (
     measured_sets,
     take,
 )
-from apmae.prediction.measurement import Rates, measure
+from apmae.prediction.learned import starts_a_hole
+from apmae.prediction.measurement import Prompts, Rates, measure, with_holm
 from apmae.prediction.metrics import Scored
 from apmae.prediction.predictor import fit_predictor, predictor_path
 from apmae.prediction.protocols import Split, cross_validation, group_folds, held_out
@@ -55,14 +57,18 @@ def run(context: Context) -> dict[str, object]:
         for features in measured_sets(study.config, protocol)
     }
     models = {task: work / f"{task}.cbm" for task in tasks}
-    predictors = {task: predictor_path(work, task) for task in tasks}
+    predictors = {
+        (task, features): predictor_path(work, task, features)
+        for features, task in product((study.config.prediction.scorer, CONFIDENCE), tasks)
+    }
     blocks = explained_blocks(study.config)
     explained = {
         work / f"{task}-importance-{block}.parquet": (study, task, block, models[task])
         for task, block in product(tasks, blocks)
     }
     calibrated = {
-        work / f"{task}-calibration.parquet": (study, task, path) for task, path in predictors.items()
+        path.with_suffix(".calibration.parquet"): (study, task, features, path)
+        for (task, features), path in predictors.items()
     }
     compute_parts(_predict_set, predicted, progress, "feature sets", processes=processes)
     compute_parts(_explain, explained, progress, "head importance", processes=processes)
@@ -74,7 +80,7 @@ def run(context: Context) -> dict[str, object]:
         for task, protocol in product(tasks, get_args(Protocol))
     }
     compute_parts(_measure, measured, progress, "metrics", processes=processes)
-    study.write(METRICS, pl.concat([pl.read_parquet(path) for path in measured]))
+    study.write(METRICS, with_holm(pl.concat([pl.read_parquet(path) for path in measured])))
     importance = pl.concat([pl.read_parquet(path) for path in explained])
     study.write(IMPORTANCE, importance)
     calibration = pl.concat([pl.read_parquet(path) for path in calibrated])
@@ -130,16 +136,14 @@ def _explain(study: Study, task: str, block: str, path: Path) -> pl.DataFrame:
     return importance.select(pl.lit(task).alias("task"), pl.lit(block).alias("features"), pl.all())
 
 
-def _calibrate(study: Study, task: str, path: Path) -> pl.DataFrame:
-    """One task's part of `calibration.parquet`; its predictor goes to `path`."""
-    features = study.config.prediction.scorer
+def _calibrate(study: Study, task: str, features: str, path: Path) -> pl.DataFrame:
+    """One task's part of `calibration.parquet` for one feature set; its predictor goes to `path`."""
     prompts = _prompts(study, task)
     train = np.flatnonzero(prompts["split"] == "train")
     blocks = StoredFeatures(study, prompts, "held_out").blocks(blocks_of(features, study.config))
     seed = _seed(study, task, "held_out", features, 0)
-    return fit_predictor(
-        study, prompts[train], take(blocks, train), _group_numbers(prompts)[train], seed, path
-    )
+    groups = _group_numbers(prompts)[train]
+    return fit_predictor(study, prompts[train], features, take(blocks, train), groups, seed, path)
 
 
 def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
@@ -156,10 +160,14 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
             chosen["probability"].to_numpy().astype(np.float64),
             chosen["fold"].to_numpy().astype(np.int64),
         )
+    first = prompts["next_token_id"].to_numpy()
     tried = study.scan(TASKS).filter(task=task).select("base_rate").collect()
     rates = Rates(float(np.mean(prompts["correct"].to_numpy())), tried["base_rate"].item())
     seed = derive_seed(study.config.seed, "prediction", task, "bootstrap")
-    table = measure(sets, _group_numbers(tested), rates, seed)
+    of_kind = np.zeros(len(prompts), dtype=np.bool_)
+    for train, test in _splits(study, task, prompts, protocol):
+        of_kind[test] = starts_a_hole(prompts["predicted_id"].to_numpy()[test], first[train])
+    table = measure(sets, Prompts(_group_numbers(tested), of_kind[rows]), rates, seed)
     return table.select(pl.lit(task).alias("task"), pl.lit(protocol).alias("protocol"), pl.all())
 
 
@@ -170,12 +178,12 @@ def _notes(study: Study, task: str) -> list[str]:
     folds, wanted = len(_splits(study, task, prompts, "cross_validation")), study.config.prediction.folds
     if folds < wanted:
         notes.append(f"{task}: {folds} folds instead of {wanted}, for want of correct or incorrect prompts")
-    for split, outcome in product(("train", "test"), (True, False)):
+    for split, outcome in product(study.config.analysed_splits, (True, False)):
         if prompts.filter(split=split, correct=outcome).is_empty():
             notes.append(f"{task}: no {'correct' if outcome else 'incorrect'} prompt in the {split} split")
     if not (study.path(PREDICTOR) / f"{task}.cbm").exists():
         notes.append(f"{task}: no predictor, for want of outcomes or clusters to tell apart")
-    if not predictor_path(study.path(PREDICTOR), task).exists():
+    if not predictor_path(study.path(PREDICTOR), task, study.config.prediction.scorer).exists():
         notes.append(
             f"{task}: no scorer, for want of correct and incorrect prompts of several training groups"
         )
@@ -198,8 +206,9 @@ def _seed(study: Study, task: str, protocol: Protocol, features: str, fold: int)
 
 
 def _prompts(study: Study, task: str) -> pl.DataFrame:
-    """The study prompts of a task, sorted by prompt_id."""
-    prompts = study.scan(PROMPTS).filter(purpose="study", task=task)
+    """The analysed study prompts of a task, sorted by prompt_id."""
+    analysed = pl.col("split").is_in(study.config.analysed_splits)
+    prompts = study.scan(PROMPTS).filter(analysed, purpose="study", task=task)
     return prompts.drop("text").sort("prompt_id").collect()
 
 

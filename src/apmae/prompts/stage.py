@@ -195,7 +195,9 @@ def shortfall_notes(collections: Iterable[Collection]) -> list[str]:
 def split_of(group: str, config: StudyConfig) -> str:
     """Which split a group falls into; the same in every run, whatever else is in the corpus."""
     draw = derive_seed(config.seed, "split", group) / 2**32
-    return "test" if draw < config.prompts.test_fraction else "train"
+    if draw < config.prompts.test_fraction:
+        return "test"
+    return "development" if draw >= 1 - config.prompts.development_fraction else "train"
 
 
 class Miner:

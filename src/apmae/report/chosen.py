@@ -1,22 +1,27 @@
 """Effects of the interventions that tuning prompts chose, on held-out prompts and on other tasks.
 
-Choices are made on other prompts than the measurements, so no number is the best of many by luck. Net changes
-are fractions of the prompts. Intervals are 95%.
+Choices are made on other prompts than the measurements, so no number is the best of many by luck. Random
+heads are chosen in the same way. Net changes are fractions of the prompts. Intervals are 95%.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from apmae.intervention.choices import CHANGE, CHOICE_METHODS, best_ungated
+from apmae.intervention.choices import CHANGE, CHOICE_METHODS, GATED, METHOD, RANDOM, best_ungated
 from apmae.intervention.side_effects import RANDOM_CODE
-from apmae.report.summaries import Z_95
+from apmae.report.resampling import Resampling
 
-REFERENCE = "zero"
+CHOSEN = "chosen"
+"""Of each task the ungated method that gains most on the tuning prompts; random heads are not eligible."""
 ALL_TASKS = "all tasks"
+REFERENCES = {"difference": "zero", "random_difference": RANDOM}
+"""Methods that the others are compared with, by the column of the difference."""
 
 
-def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
+def chosen_effects(
+    interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl.DataFrame, resampling: Resampling
+) -> pl.DataFrame:
     """Net change of every task's chosen interventions, and of all tasks together.
 
     If a method helped no tuning prompts, it changes nothing and its net change is 0.
@@ -25,33 +30,35 @@ def chosen_effects(interventions: pl.DataFrame, choices: pl.DataFrame, tasks: pl
         interventions, choices, tasks: the study's tables.
 
     Returns:
-        `task`, `method`, `prompts`, `changed` (prompts), `net_change`, `low`, `high`; `difference`,
-        `difference_low`, `difference_high` from zero ablation, paired by prompt; `base_rate_net_change`, with
-        prompts weighted to the base rate; and the choice, null for all tasks: `selection`, `operation`,
-        `factor`, `n_heads`, `threshold`, `tuning_net_change`.
+        `task`, `method` (`CHOSEN`, then `CHOICE_METHODS`), `prompts`, `changed` (prompts); `net_change`,
+        `low`, `high`; `difference` from zero ablation and `random_difference` from random heads that were
+        chosen likewise, paired by prompt, null for the reference itself and without one;
+        `base_rate_net_change`, with prompts weighted to the base rate, for all tasks the mean over tasks; of
+        these three also `..._low`, `..._high`. And the choice, null for all tasks: `condition`, `selection`,
+        `operation`, `factor`, `n_heads`, `threshold`, `tuning_net_change`.
     """
-    held_out = interventions.filter(split="test")
-    per_prompt = _changes(held_out, choices)
-    of_tasks = _summary(per_prompt, ["task", "method"])
-    pooled = _summary(per_prompt, ["method"]).select(pl.lit(ALL_TASKS).alias("task"), pl.all())
-    natural = _at_base_rate(per_prompt, tasks)
+    held_out = interventions.filter(pl.col("split") != "train")
+    best = best_ungated(choices).with_columns(method=pl.lit(CHOSEN))
+    choices = pl.concat([best, choices]).drop("tuning_prompts")
+    rates = tasks.select("task", pl.col("base_rate").fill_nan(None))
+    per_prompt = _changes(held_out, choices).join(rates, on="task", how="left", maintain_order="left")
+    of_tasks = _summary(per_prompt, ["task", "method"], resampling)
+    pooled = _summary(per_prompt, ["method"], resampling).select(pl.lit(ALL_TASKS).alias("task"), pl.all())
+    table = pl.concat([of_tasks, pooled])
     conditions = held_out.group_by("condition", maintain_order=True).agg(
         pl.col("selection", "operation", "factor", "n_heads").first()
     )
-    chosen = choices.drop("tuning_prompts").join(conditions, on="condition", how="left")
-    table = pl.concat([of_tasks, pooled]).join(
-        natural, on=["task", "method"], how="left", maintain_order="left"
-    )
+    chosen = choices.join(conditions, on="condition", how="left")
     return table.join(chosen, on=["task", "method"], how="left", maintain_order="left")
 
 
 def side_effect_table(
-    side_effects: pl.DataFrame, choices: pl.DataFrame, chosen: pl.DataFrame
+    side_effects: pl.DataFrame, chosen: pl.DataFrame, resampling: Resampling
 ) -> pl.DataFrame:
     """Effect of each task's best intervention on its own task, the other tasks and random code.
 
     Args:
-        side_effects, choices: the study's tables.
+        side_effects: the study's table.
         chosen: `chosen_effects`.
 
     Returns:
@@ -59,12 +66,12 @@ def side_effect_table(
         other tasks; `worst_task` and `worst_net_change`; `perplexity_before` and `perplexity_after` of
         random code. Null if not measured.
     """
-    change = pl.col("after") - pl.col("before")
     others = side_effects.filter(pl.col("measured_on") != RANDOM_CODE)
-    pooled = others.group_by("task", maintain_order=True).agg(_interval(change, "others_net_change"))
+    others = others.with_columns(change=pl.col("after") - pl.col("before"))
+    pooled = resampling.mean_changes(others, ["task"], "change", "others_net_change")
     worst = (
         others.group_by("task", "measured_on", maintain_order=True)
-        .agg(worst_net_change=change.mean())
+        .agg(worst_net_change=pl.col("change").mean())
         .sort("worst_net_change", maintain_order=True)
         .group_by("task", maintain_order=True)
         .first()
@@ -75,26 +82,20 @@ def side_effect_table(
         perplexity_before=pl.col("before").mean().exp(), perplexity_after=pl.col("after").mean().exp()
     )
     table = side_effects.select(pl.col("task").unique(maintain_order=True))
-    best = best_ungated(choices).select("task", "method")
-    gain = best.join(chosen, on=["task", "method"]).select("task", gain="net_change")
-    for part in (gain, pooled.unnest("others_net_change"), worst, perplexity):
+    gain = chosen.filter(pl.col("condition").is_not_null(), method=CHOSEN).select("task", gain="net_change")
+    pooled = pooled.rename({"others_net_change_low": "low", "others_net_change_high": "high"})
+    for part in (gain, pooled, worst, perplexity):
         table = table.join(part, on="task", how="left", maintain_order="left")
     return table
 
 
 def _changes(held_out: pl.DataFrame, choices: pl.DataFrame) -> pl.DataFrame:
-    """Per task, method and prompt: `correct_before`, `change`, and `zero`, the change by zero ablation."""
+    """Per task, method and prompt: `change`, and its differences from `REFERENCES`."""
     prompts = held_out.group_by("task", "prompt_id", maintain_order=True).agg(
-        pl.col("correct_before", "gate_probability").first()
+        pl.col("gate_probability").first()
     )
-    greedy = pl.col("selection") == "greedy"
-    tried = {
-        *held_out.filter(~greedy)["operation"],
-        *held_out.filter(greedy)["selection"],
-        *choices["method"],
-        "gated",
-    }
-    methods = pl.DataFrame({"method": [method for method in CHOICE_METHODS if method in tried]})
+    tried = {CHOSEN, GATED, *held_out.select(METHOD).to_series(), *choices["method"]}
+    methods = pl.DataFrame({"method": [method for method in (CHOSEN, *CHOICE_METHODS) if method in tried]})
     outcomes = held_out.select("condition", "prompt_id", change=CHANGE)
     let_through = pl.col("threshold").is_null() | (pl.col("gate_probability") <= pl.col("threshold"))
     found = (
@@ -102,43 +103,25 @@ def _changes(held_out: pl.DataFrame, choices: pl.DataFrame) -> pl.DataFrame:
         .join(choices, on=["task", "method"], how="left", maintain_order="left")
         .join(outcomes, on=["condition", "prompt_id"], how="left", maintain_order="left")
         .with_columns(change=pl.when(let_through).then("change").fill_null(0).cast(pl.Float64))
+        .select("task", "method", "prompt_id", "change")
     )
-    plain = found.filter(method=REFERENCE).select("prompt_id", zero="change")
-    return found.join(plain, on="prompt_id", how="left", maintain_order="left")
+    for name, method in REFERENCES.items():
+        reference = found.filter(method=method).select("prompt_id", reference="change")
+        found = found.join(reference, on="prompt_id", how="left", maintain_order="left")
+        difference = pl.when(pl.col("method") != method).then(pl.col("change") - pl.col("reference"))
+        found = found.with_columns(difference.alias(name)).drop("reference")
+    return found
 
 
-def _summary(per_prompt: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    difference = _interval(pl.col("change") - pl.col("zero"), "difference").struct.rename_fields(
-        ["difference", "difference_low", "difference_high"]
+def _summary(per_prompt: pl.DataFrame, by: list[str], resampling: Resampling) -> pl.DataFrame:
+    table = per_prompt.group_by(by, maintain_order=True).agg(
+        prompts=pl.len(), changed=(pl.col("change") != 0).sum()
     )
-    return (
-        per_prompt.group_by(by, maintain_order=True)
-        .agg(
-            prompts=pl.len(),
-            changed=(pl.col("change") != 0).sum(),
-            net=_interval(pl.col("change"), "net_change"),
-            of_difference=difference,
-        )
-        .unnest("net", "of_difference")
-    )
-
-
-def _interval(values: pl.Expr, name: str) -> pl.Expr:
-    """The mean and its interval by normal approximation, as a struct of `name`, `low`, `high`."""
-    half = Z_95 * values.std() / values.count().sqrt()
-    mean = values.mean()
-    return pl.struct(mean.alias(name), (mean - half).alias("low"), (mean + half).alias("high")).alias(name)
-
-
-def _at_base_rate(per_prompt: pl.DataFrame, tasks: pl.DataFrame) -> pl.DataFrame:
-    correct = pl.col("correct_before")
-    rate = pl.col("base_rate").fill_nan(None).first()
-    change = pl.col("change")
-    return (
-        per_prompt.join(tasks.select("task", "base_rate"), on="task", maintain_order="left")
-        .group_by("task", "method", maintain_order=True)
-        .agg(
-            base_rate_net_change=rate * change.filter(correct).mean()
-            + (1 - rate) * change.filter(~correct).mean()
-        )
-    )
+    measured = [
+        resampling.mean_changes(per_prompt, by, "change", "net_change"),
+        *(resampling.mean_changes(per_prompt, by, name, name) for name in REFERENCES),
+        resampling.base_rate_changes(per_prompt, by, "change", "base_rate_net_change"),
+    ]
+    for part in measured:
+        table = table.join(part, on=by, how="left", maintain_order="left")
+    return table.rename({"net_change_low": "low", "net_change_high": "high"})

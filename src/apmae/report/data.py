@@ -8,9 +8,11 @@ from functools import cached_property
 import polars as pl
 
 from apmae.autoencoder.reconstruction import Reconstruction
-from apmae.prediction.features import CONFIDENCE
+from apmae.clustering import PatternSource
+from apmae.prediction.features import CONFIDENCE, STRONG
 from apmae.report import summaries
 from apmae.report.chosen import chosen_effects
+from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study.config import StudyConfig
 
@@ -30,6 +32,8 @@ class ReportData:
     study: Study
     reconstructions: list[Reconstruction]
     key: str
+    patterns_of: PatternSource | None = None
+    """Makes patterns of study prompts, scaled as the encoder sees them; None without a target."""
 
     @property
     def config(self) -> StudyConfig:
@@ -38,13 +42,13 @@ class ReportData:
 
     @cached_property
     def prompts(self) -> pl.DataFrame:
-        """The study prompts."""
-        return self.study.study_prompts
+        """The analysed study prompts."""
+        return self.study.analysed_prompts
 
     @cached_property
     def clusters(self) -> pl.DataFrame:
-        """Cluster of every head on every prompt."""
-        return self.study.clusters
+        """Cluster of every head on every analysed prompt."""
+        return self.study.clusters.join(self.prompts, on="prompt_id", how="semi", maintain_order="left")
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -83,19 +87,19 @@ class ReportData:
         return self.in_task_order(self.study.interventions)
 
     @cached_property
-    def best_interventions(self) -> pl.DataFrame:
-        """`summaries.best_interventions`."""
-        return summaries.best_interventions(self.interventions)
+    def resampling(self) -> Resampling:
+        """How intervals of net changes are made."""
+        return Resampling.of(self.study)
 
     @cached_property
     def chosen(self) -> pl.DataFrame:
         """`chosen.chosen_effects`."""
-        return chosen_effects(self.interventions, self.study.choices, self.study.tasks)
+        return chosen_effects(self.interventions, self.study.choices, self.study.tasks, self.resampling)
 
     @property
     def feature_sets(self) -> list[str]:
-        """The feature sets of the study, with confidence first."""
-        return list(dict.fromkeys((CONFIDENCE, *self.config.prediction.features)))
+        """The feature sets of the study, behind confidence and all that needs no attention."""
+        return list(dict.fromkeys((CONFIDENCE, STRONG, *self.config.prediction.features)))
 
     def in_task_order(self, table: pl.DataFrame) -> pl.DataFrame:
         """The table with its tasks in the config's order. Other tasks come last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 import polars as pl
@@ -84,6 +85,31 @@ def choose_tiles(
     )
     fields = list(Tile.__dataclass_fields__)
     return [Tile(**row) for row in chosen.select(fields).iter_rows(named=True)]
+
+
+def choose_members(
+    tiles: list[Tile],
+    clusters: pl.DataFrame,
+    prompts: pl.DataFrame,
+    count: int,
+    generator: np.random.Generator,
+) -> list[tuple[str, int, tuple[int, int]]]:
+    """Random members of the first tile's cluster, then random noise prompts with the tiles' heads in turn.
+
+    Returns:
+        A name, the prompt_id and the (layer, head) of at most `count` patterns of each kind.
+    """
+    first, noise = tiles[0], prompts.filter(task="noise")["prompt_id"].to_list()
+    of_tile = clusters.filter(layer=first.layer, head=first.head, cluster=first.cluster)
+    drawn_members, drawn_noise = (
+        generator.choice(ids, min(count, len(ids)), replace=False).tolist()
+        for ids in (of_tile["prompt_id"].to_list(), noise)
+    )
+    members = [(first.name, prompt, (first.layer, first.head)) for prompt in drawn_members]
+    heads = cycle(dict.fromkeys((tile.layer, tile.head) for tile in tiles))
+    return members + [
+        (f"{head_name(*head)}, noise", prompt, head) for prompt, head in zip(drawn_noise, heads, strict=False)
+    ]
 
 
 def _most_important(importance: pl.DataFrame, exemplars: pl.DataFrame, count: int) -> pl.DataFrame:

@@ -8,9 +8,10 @@ import torch
 
 from apmae.autoencoder import APMAEModel
 from apmae.autoencoder.reconstruction import Reconstruction, reconstruct
+from apmae.clustering import PatternSource
 from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator, torch_generator
-from apmae.encoding.encoders import load_encoder
+from apmae.encoding.encoders import load_encoder, pattern_source
 from apmae.pipeline import Context
 from apmae.report.data import ReportData
 from apmae.report.page import draw_figures, render
@@ -28,22 +29,29 @@ def run(context: Context) -> dict[str, object]:
     """
     study, target = context.study, context.target
     reconstructed = reconstructions(study, target, load_encoder(study, target.device))
-    return write_report(study, reconstructed, context.key, context.progress)
+    patterns_of = pattern_source(study, target)
+    return write_report(study, reconstructed, context.key, context.progress, patterns_of)
 
 
 def write_report(
-    study: Study, reconstructed: list[Reconstruction], key: str, progress: Progress
+    study: Study,
+    reconstructed: list[Reconstruction],
+    key: str,
+    progress: Progress,
+    patterns_of: PatternSource | None = None,
 ) -> dict[str, object]:
     """Write `report/index.html` and `report/figures/*.svg`, `*.png`.
 
     Args:
         reconstructed: patterns of the reconstruction figure; without them the figure is left out.
         key: identifies the inputs of the report; the page shows it.
+        patterns_of: makes patterns anew for the figure of a cluster's members; without it the figure is left
+            out.
 
     Returns:
         `figures`, `sections` and `reconstructions`: their numbers in the report.
     """
-    data = ReportData(study, reconstructed, key)
+    data = ReportData(study, reconstructed, key, patterns_of)
     sections = [made for section in SECTIONS if (made := section(data)) is not None]
     with study.writing(REPORT) as directory:
         folder = directory / "figures"
@@ -65,8 +73,8 @@ def reconstructions(study: Study, target: Target, encoder: APMAEModel) -> list[R
     """
     count = study.config.report.reconstructions
     generator = numpy_generator(study.config.seed, "reconstructions")
-    prompts = study.study_prompts
-    held_out = prompts.filter(prompts["split"] == "test")
+    prompts = study.analysed_prompts
+    held_out = prompts.filter(split=study.config.measured_split)
     prompts = prompts if held_out.is_empty() else held_out
     rows = generator.choice(prompts.height, min(count, prompts.height), replace=False)
     chosen = generator.choice(len(target.heads), len(rows), replace=False)

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import polars as pl
 from scipy import stats
 
-from apmae.prediction.features import SHUFFLED
-
-Z_95 = 1.959963984540054
-"""Half-width of the central 95% of a standard normal distribution."""
+from apmae.prediction.features import HEAD_BLOCKS, SHUFFLED
+from apmae.prediction.measurement import REFERENCES
+from apmae.report.resampling import Resampling
 
 VARIANT = ("importance", "operation", "factor")
 CONDITION = ("selection", "n_heads", *VARIANT)
+
+SIGNIFICANCE = 0.05
+"""Holm-corrected p-values below it are called significant."""
 
 LOWER_IS_BETTER = ("brier", "ece", "aurc")
 """Metrics whose smallest value is the best, also in their base-rate variants."""
@@ -26,16 +28,19 @@ LOWER_IS_BETTER = ("brier", "ece", "aurc")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Number of tasks in which a feature set does better than the target's own confidence.
+    """How a feature set differs from another one over the tasks.
 
-    "Clearly" means that the 95% interval of the paired difference excludes zero.
+    Attributes:
+        tasks: in which both were measured.
+        above, below: tasks in which the difference is significant, after Holm's correction over tasks.
+        least, most: the smallest and the largest difference.
     """
 
     tasks: int
-    higher: int
-    clearly_higher: int
-    lower: int
-    clearly_lower: int
+    above: int
+    below: int
+    least: float
+    most: float
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -62,17 +67,12 @@ def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
 
     Returns:
         `task`, `features`, `prompts`, and for every metric `m`: `m`, `m_low`, `m_high`, the same for
-        `m_difference` from confidence, and `m_best`, true if no other feature set of the task has a
-        better value.
+        `m_difference` from confidence and `m_over_strong`, with `m_difference_p_holm` and
+        `m_over_strong_p_holm`, and `m_best`, true if no other feature set of the task has a better value.
     """
-    suffixes = {
-        "value": "",
-        "low": "_low",
-        "high": "_high",
-        "difference": "_difference",
-        "difference_low": "_difference_low",
-        "difference_high": "_difference_high",
-    }
+    endings = ("", "_low", "_high", "_p_holm")
+    differences = [reference + ending for reference in REFERENCES for ending in endings]
+    suffixes = {"value": "", "low": "_low", "high": "_high", **{name: f"_{name}" for name in differences}}
     long = metrics.filter(pl.col("protocol") == protocol)
     long = long.with_columns(pl.col(*suffixes).fill_nan(None))
     names = metrics["metric"].unique(maintain_order=True).to_list()
@@ -86,25 +86,54 @@ def metrics_table(metrics: pl.DataFrame, protocol: str) -> pl.DataFrame:
     return table.with_columns(best)
 
 
-def compare_with_confidence(table: pl.DataFrame, features: str, metric: str) -> Comparison | None:
-    """Count the tasks of a `metrics_table` in which `features` has a larger `metric` than confidence.
+def compare(table: pl.DataFrame, features: str, metric: str, reference: str) -> Comparison | None:
+    """How `features` differs from a reference in a `metrics_table`.
+
+    Args:
+        reference: `difference`, which is from confidence, or `over_strong`.
 
     Returns:
         None if no task has both values.
     """
-    difference = f"{metric}_difference"
+    difference = f"{metric}_{reference}"
     if difference not in table.columns:
         return None
     known = table.filter(pl.col("features") == features).drop_nulls(difference)
     if known.is_empty():
         return None
-    counts = known.select(
-        higher=(pl.col(difference) > 0).sum(),
-        clearly_higher=(pl.col(f"{difference}_low") > 0).sum(),
-        lower=(pl.col(difference) < 0).sum(),
-        clearly_lower=(pl.col(f"{difference}_high") < 0).sum(),
+    significant = pl.col(f"{difference}_p_holm") < SIGNIFICANCE
+    found = known.select(
+        above=(significant & (pl.col(difference) > 0)).sum(),
+        below=(significant & (pl.col(difference) < 0)).sum(),
+        least=pl.col(difference).min(),
+        most=pl.col(difference).max(),
     ).row(0, named=True)
-    return Comparison(tasks=known.height, **counts)
+    return Comparison(tasks=known.height, **found)
+
+
+def gains(table: pl.DataFrame, metric: str = "auroc") -> pl.DataFrame:
+    """What each block of heads adds to confidence and to `strong` in a `metrics_table`.
+
+    Returns:
+        Rows (reference, block, task, gain, low, high, significant), of the unions of one block of heads with
+        a reference; significant after Holm's correction over tasks.
+    """
+    parts = [
+        table.filter(features=f"{reference}+{block}").select(
+            pl.lit(reference).alias("reference"),
+            pl.lit(block).alias("block"),
+            "task",
+            gain=f"{metric}_{column}",
+            low=f"{metric}_{column}_low",
+            high=f"{metric}_{column}_high",
+            significant=(pl.col(f"{metric}_{column}_p_holm") < SIGNIFICANCE).fill_null(False),
+        )
+        for column, reference in REFERENCES.items()
+        for block in HEAD_BLOCKS
+        if f"{metric}_{column}" in table.columns
+    ]
+    empty = pl.DataFrame(schema={"task": pl.String, "gain": pl.Float64})
+    return pl.concat(parts).drop_nulls("gain") if parts else empty
 
 
 def top_heads(importance: pl.DataFrame, count: int) -> pl.DataFrame:
@@ -131,12 +160,13 @@ def clusters_per_head(clusters: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -> pl.DataFrame:
+def intervention_effects(
+    interventions: pl.DataFrame, resampling: Resampling, *, pooled: bool = False
+) -> pl.DataFrame:
     """Net change in accuracy of held-out prompts under every condition (figure 7).
 
     A prompt's change is +1 if an incorrect completion became correct, -1 if a correct one became incorrect,
-    else 0, averaged over the seeds of a random selection. The net change is the mean over the prompts. Its
-    interval is the normal approximation with the standard error over the prompts.
+    else 0, averaged over the seeds of a random selection. The net change is its mean over the prompts.
 
     Args:
         pooled: pool each condition over the prompts of all tasks, else keep tasks apart. Pooled greedy
@@ -144,11 +174,11 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
 
     Returns:
         `task` (unless pooled), the names of `CONDITION`, `prompts`, `seeds`, `incorrect_to_correct` and
-        `correct_to_incorrect` (prompts, mean over seeds), `net_change`, `low`, `high` (null for one prompt).
+        `correct_to_incorrect` (prompts, mean over seeds), `net_change`, `low`, `high`.
     """
     by = list(CONDITION) if pooled else ["task", *CONDITION]
     before, after = pl.col("correct_before"), pl.col("correct_after")
-    held_out = interventions.filter(split="test")
+    held_out = interventions.filter(pl.col("split") != "train")
     if pooled:
         held_out = _carry_greedy_forward(held_out)
     per_prompt = held_out.group_by("task", *CONDITION, "prompt_id", maintain_order=True).agg(
@@ -156,16 +186,25 @@ def intervention_effects(interventions: pl.DataFrame, *, pooled: bool = False) -
         correct_to_incorrect=(before & ~after).mean(),
         seeds=pl.col("seed").n_unique(),
     )
-    change = pl.col("incorrect_to_correct") - pl.col("correct_to_incorrect")
-    half = Z_95 * change.std() / pl.len().sqrt()
-    return per_prompt.group_by(by, maintain_order=True).agg(
+    per_prompt = per_prompt.with_columns(
+        change=pl.col("incorrect_to_correct") - pl.col("correct_to_incorrect")
+    )
+    counts = per_prompt.group_by(by, maintain_order=True).agg(
         pl.len().alias("prompts"),
         pl.col("seeds").max(),
         pl.col("incorrect_to_correct", "correct_to_incorrect").sum(),
-        change.mean().alias("net_change"),
-        (change.mean() - half).alias("low"),
-        (change.mean() + half).alias("high"),
     )
+    net_changes = resampling.mean_changes(per_prompt, by, "change", "net_change")
+    net_changes = net_changes.rename({"net_change_low": "low", "net_change_high": "high"})
+    return counts.join(net_changes, on=by, how="left", maintain_order="left")
+
+
+def identity_changes(interventions: pl.DataFrame, prompts: pl.DataFrame) -> tuple[int, int]:
+    """Prompts whose outcome under the identity condition is not the one mined, and all prompts."""
+    mined = prompts.select("prompt_id", mined="correct")
+    outcomes = interventions.join(mined, on="prompt_id").group_by("prompt_id")
+    changed = outcomes.agg((pl.col("correct_before") != pl.col("mined")).any().alias("changed"))["changed"]
+    return int(changed.sum()), len(changed)
 
 
 def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
@@ -187,29 +226,6 @@ def _carry_greedy_forward(held_out: pl.DataFrame) -> pl.DataFrame:
         for count in greedy["n_heads"].unique().sort()
     ]
     return pl.concat([held_out.filter(pl.col("selection") != "greedy"), *carried], how="vertical_relaxed")
-
-
-def best_interventions(interventions: pl.DataFrame) -> pl.DataFrame:
-    """The condition with the largest net change per task. Ties go to the fewest heads.
-
-    Returns:
-        A row of `intervention_effects` per task, with `conditions` (their number in the task) and
-        `excludes_zero` (of the interval, which is not corrected for the choice).
-    """
-    effects = intervention_effects(interventions)
-    excludes_zero = (pl.col("low") > 0) | (pl.col("high") < 0)
-    best = (
-        effects.with_columns(
-            conditions=pl.len().over("task"),
-            excludes_zero=excludes_zero.fill_null(False),
-        )
-        .sort("net_change", "n_heads", descending=[True, False], maintain_order=True)
-        .group_by("task", maintain_order=True)
-        .first()
-    )
-    return effects.select(pl.col("task").unique(maintain_order=True)).join(
-        best, on="task", maintain_order="left"
-    )
 
 
 def _best_of(metric: str) -> pl.Expr:

@@ -84,6 +84,7 @@ def _record(scored: HoleScore) -> dict[str, Any]:
         "completion": scored.completion,
         "correct": scored.correct,
         "probability": score.probability,
+        "confidence": score.confidence,
         "max_probability": score.max_probability,
         "heads": [head._asdict() for head in score.heads],
     }

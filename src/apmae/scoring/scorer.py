@@ -14,16 +14,18 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.common.errors import ApmaeError
+from apmae.encoding.detectors import detect
 from apmae.encoding.encoders import load_encoder
 from apmae.encoding.forward import STATISTICS, encode_patches, patch_statistics, run_batch
 from apmae.prediction import PassFeatures, Predictor, load_predictors
-from apmae.prediction.features import Blocks, take
+from apmae.prediction.features import CONFIDENCE, Blocks, take
 from apmae.prediction.metrics import Values
 from apmae.prompts import PromptFormatter
 from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
 from apmae.study.artifacts import BEFORE_HOLE, ENCODER
 from apmae.target_model import Outcomes, Target, outcomes
+from apmae.vocabulary import blocks_in
 
 TOP_HEADS = 3
 
@@ -45,13 +47,15 @@ class Score(NamedTuple):
     Attributes:
         probability: calibrated, that the predicted token is correct, at the task's base rate.
         predicted_id: the target's most probable next token.
-        max_probability: what the target itself gives that token.
+        max_probability: what the target itself gives that token, uncalibrated.
+        confidence: what its confidence alone says, through the same calibration as `probability`.
         heads: the heads that moved the probability most, in order.
     """
 
     probability: float
     predicted_id: int
     max_probability: float
+    confidence: float
     heads: tuple[HeadContribution, ...]
 
 
@@ -79,8 +83,10 @@ class Scorer:
         )
         self.length_tokens = study.config.prompts.length_tokens
         self._hole_sentinel = hole_sentinel(target.tokenizer, study.config.prompts.format)
-        self._predictors = load_predictors(study)
-        self._blocks = next(iter(self._predictors.values())).model.columns.keys()
+        self._by_confidence = load_predictors(study, CONFIDENCE)
+        found = load_predictors(study)
+        self._predictors = {task: found[task] for task in found if task in self._by_confidence}
+        self._blocks = dict.fromkeys((*blocks_in(study.config.prediction.scorer), CONFIDENCE))
         self._encoder: APMAEModel | None = None
         if any(block.endswith("_encodings") for block in self._blocks):
             self._encoder = load_encoder(study, target.device)
@@ -142,6 +148,7 @@ class Scorer:
             probability=float(expit(predictor.log_odds(of_row)[0])),
             predicted_id=int(outcome["predicted_id"][row]),
             max_probability=float(outcome["max_probability"][row]),
+            confidence=float(expit(self._by_confidence[task].log_odds(of_row)[0])),
             heads=top_heads(contributions, self.target.n_heads),
         )
 
@@ -156,10 +163,14 @@ class Scorer:
         return columns, PassFeatures(arrays, columns).blocks(self._blocks)
 
     def _encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
+        detectors = [name for name in self.study.config.encoding.detectors if name in self._blocks]
+        detected = detect(log_patches_BHKP, self._patch_size, detectors, self.target.device)
         if self._encoder is not None:
             encoding = self.study.config.encoding
-            return encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
-        return {STATISTICS: patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)}
+            encoded = encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
+            return encoded | detected
+        statistics = patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)
+        return {STATISTICS: statistics, **detected}
 
     def _fitted(self, prompt: PromptIds) -> list[int]:
         """The prompt's token ids at the study's length."""

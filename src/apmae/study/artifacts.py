@@ -8,12 +8,14 @@ Arrays and directories:
                      quarters and all of the layers, before the final norm; `top_log_probs`: (prompt, 20)
                      float32, the largest of the next token, descending; `before_hole`: (prompt, 2)
                      int32, the last token left of the hole and the one before it; with
-                     `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random
-                     weights. NaN (-1 in `before_hole`) where not written.
+                     `encoding.detectors` also theirs: `laplacian_eigenvalues`: (head, prompt, 10)
+                     float32; with `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE
+                     of random weights. NaN (-1 in `before_hole`) where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
     predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs
-                     calibration.parquet; `<task>.cbm`, CatBoost's model of the clusters
+                     calibration.parquet, and `<task>.confidence.safetensors`, the same of the target's
+                     confidence alone; `<task>.cbm`, CatBoost's model of the clusters
     best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
                      nothing helped the tuning prompts
     tokens.zarr      of the token study, a row for each row of tokens.parquet, float16: `row_statistics`
@@ -68,7 +70,7 @@ def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when artifacts change, so that a stage of an earlier version is done again."""
 
 CONFIG = "study.yaml"
@@ -95,7 +97,7 @@ PROMPTS = Table(
         "file": pl.String,
         "line": pl.Int32,  # 1-based line of the hole; null for noise
         "group": pl.String,  # package or project of the file
-        "split": pl.String,  # "train" or "test"; one group is never in both
+        "split": pl.String,  # "train", "test" or "development"; one group is in one of them
         "text": pl.String,  # what stood in the hole; null for noise
         "input_ids": pl.List(pl.Int32),
         "next_token_id": pl.Int32,  # first token of the true text; null for noise
@@ -158,8 +160,8 @@ CLUSTERS = Table(
         "prompt_id": pl.Int32,
         "layer": pl.Int16,
         "head": pl.Int16,
-        "cluster": pl.Int16,  # fitted on every study prompt; -1 is noise
-        "cluster_held_out": pl.Int16,  # fitted on the training split, test prompts assigned to it
+        "cluster": pl.Int16,  # fitted on the analysed prompts; the others are assigned; -1 is noise
+        "cluster_held_out": pl.Int16,  # fitted on the training split, other prompts assigned to it
         "random_cluster": pl.Int16,  # the same two of `random_cls`; null without it
         "random_cluster_held_out": pl.Int16,
     },
@@ -198,28 +200,35 @@ METRICS = Table(
         "difference": pl.Float64,  # value minus that of the feature set `confidence`
         "difference_low": pl.Float64,  # 95% interval of the difference, the same resamples for both
         "difference_high": pl.Float64,
-        "prompts": pl.Int32,  # prompts the value is over
+        "difference_p": pl.Float64,  # two-sided bootstrap p-value of the difference
+        "difference_p_holm": pl.Float64,  # Holm-corrected over the tasks
+        "over_strong": pl.Float64,  # value minus that of the feature set `strong`; the same columns
+        "over_strong_low": pl.Float64,
+        "over_strong_high": pl.Float64,
+        "over_strong_p": pl.Float64,
+        "over_strong_p_holm": pl.Float64,
+        "prompts": pl.Int32,  # prompts the value is over; `auroc_of_kind` leaves some out
     },
 )
 IMPORTANCE = Table(
     "importance.parquet",
-    {  # of models fitted on the training split
+    {  # SHAP values of the training split's prompts, each by a model of its other groups
         "task": pl.String,
         "features": pl.String,  # what the model sees: "clusters" (the paper's), "row_statistics", ...
         "layer": pl.Int16,
         "head": pl.Int16,
-        "max_difference": pl.Float64,  # between mean SHAP values per cluster (paper figures 5, 6)
+        "max_difference": pl.Float64,  # between mean SHAP values per cluster of at least ten prompts
         "mean_positive": pl.Float64,  # mean of the positive SHAP values; 0 if there is none
         "mean_negative": pl.Float64,  # mean of the negative ones
         "mean_absolute": pl.Float64,  # mean of |SHAP|
         "mean_shap": pl.Float64,
-        "top_fraction": pl.Float64,  # fraction of the folds that rank the head in their top ten
+        "top_fraction": pl.Float64,  # fraction of the folds' models that rank the head in their top ten
         "rank_correlation": pl.Float64,  # of max_difference between two folds, mean; same for all heads
     },
 )
 CALIBRATION = Table(
     "calibration.parquet",
-    {  # of the task's predictor; a task without one has no row
+    {  # of the task's predictors, the scorer's and that of `confidence`; a task without one has no row
         "task": pl.String,
         "features": pl.String,  # feature set that it sees
         "slope": pl.Float64,  # slope * log-odds + offset are calibrated, at the base rate
@@ -234,7 +243,7 @@ CONDITIONS = Table(
         "condition": pl.Int32,  # row number
         "task": pl.String,
         "importance": pl.String,  # `features` of importance.parquet; of random and greedy heads the first
-        "selection": pl.String,  # "positive", "negative", "neutral", "random", "greedy"
+        "selection": pl.String,  # see `apmae.vocabulary.Selection`
         "operation": pl.String,  # "zero", "mean", "scale"
         "factor": pl.Float32,  # what is left of a head's output; 0 unless the operation is "scale"
         "seed": pl.Int16,  # number of the random selection's seed; 0 for the others
@@ -252,10 +261,11 @@ INTERVENTIONS = Table(
         "factor": pl.Float32,
         "n_heads": pl.Int32,
         "seed": pl.Int16,
-        "split": pl.String,  # "train": prompts that choices are made on, without "random"; "test": held out
+        "split": pl.String,  # "train": prompts that choices are made on; else the measured split
         "prompt_id": pl.Int32,
-        "correct_before": pl.Boolean,
+        "correct_before": pl.Boolean,  # unchanged, in the same batch; prompts.parquet's is of another one
         "correct_after": pl.Boolean,
+        "predicted_before": pl.Int32,  # token that is predicted unchanged
         "predicted_id": pl.Int32,  # after the intervention
         "gate_probability": pl.Float32,  # predicted probability that the plain completion is correct
     },
@@ -264,7 +274,7 @@ CHOICES = Table(
     "choices.parquet",
     {  # per task and method, what does best on the tuning prompts; a method that helps none has no row
         "task": pl.String,
-        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated"
+        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated", "random": the control
         "condition": pl.Int32,
         "threshold": pl.Float32,  # gated: only completions of at most this gate_probability are changed
         "tuning_prompts": pl.Int32,

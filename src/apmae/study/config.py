@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -22,14 +22,18 @@ from pydantic import (
 )
 
 from apmae.languages import language_named
+from apmae.study.presets import with_preset
 from apmae.vocabulary import (
     BLOCKS,
     UNIONS,
     ClusteringMethod,
     DecoderContext,
+    Detector,
     EncodePatches,
     EncoderSize,
+    HeadsDrawnPer,
     OperationName,
+    Preset,
     PromptFormat,
     Readout,
     Scaling,
@@ -105,7 +109,8 @@ class TargetConfig(Section):
     without_effect = frozenset({"device"})
 
     model: str = "smollm2-135m"
-    """Hub id, directory, `.gguf` file, or alias (`smollm2-135m`, `java-fim-4m`, `java-fim-12m`)."""
+    """Hub id, directory, `.gguf` file, or alias (`java-fim-4m`, `java-fim-12m`, and `smollm2-135m`, which is
+    SmolLM2-135M-Instruct in 4 bits, Q4_1)."""
     dtype: TargetPrecision = "auto"
     """Precision of the weights; scores and patterns are float32 in every case. `auto`: bfloat16 where the
     device computes it natively, else float32. A study writes what `auto` stands for into its directory
@@ -194,6 +199,17 @@ class PromptsConfig(Section):
     has them, else `causal`. See docs/prompt-formats.md."""
     test_fraction: Fraction = 0.25
     """Fraction of the groups (packages, projects) held out from fitting."""
+    development_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the groups kept for designing methods: neither fitted nor measured on, unless
+    `measured_split` says so. The test groups are the same whatever it is. See docs/interventions.md."""
+
+    @model_validator(mode="after")
+    def _groups_left_to_fit_on(self) -> Self:
+        if self.test_fraction + self.development_fraction >= 1:
+            raise ValueError(
+                "prompts.test_fraction and prompts.development_fraction leave no group to fit on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tasks_given_once(self) -> Self:
@@ -265,6 +281,9 @@ class TrainingConfig(Section):
 
     steps: Positive = 2_000
     """Optimiser steps."""
+    seed: Annotated[WholeNumber, Field(ge=0)] | None = None
+    """Of the encoder's initial weights, its batches and their masks; the study's seed by default. Encoders of
+    several seeds are trained on the same prompts and validated on the same patterns."""
     batch_size: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 128
     """Patterns per step, over all processes."""
     gradient_accumulation_steps: Positive = 1
@@ -277,6 +296,10 @@ class TrainingConfig(Section):
     """AdamW's, with betas (0.9, 0.95)."""
     head_fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Fraction of every layer's heads taken from one prompt."""
+    heads_drawn_per: HeadsDrawnPer = "batch"
+    """`prompt`: every prompt has its own draw of heads (the paper's). A forward pass then captures nearly all
+    heads and most patterns are dropped. `batch`: the prompts of a forward pass share a draw, and only these
+    heads are captured."""
     correct_only: bool = True
     """Train on the patterns of correct completions only."""
     prompts_per_round: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 64
@@ -309,6 +332,9 @@ class EncodingConfig(Section):
     random_encoder: bool = False
     """Encode and cluster with an AP-MAE of random weights too, to see what its training is worth.
     A second pass of the encoder over every pattern."""
+    detectors: tuple[Detector, ...] = ("laplacian_eigenvalues",)
+    """Published detectors whose columns are kept, as feature blocks of the same names:
+    `laplacian_eigenvalues`: ten for each head (LapEigvals, arXiv 2502.17598)."""
 
 
 class ClusteringConfig(Section):
@@ -332,6 +358,9 @@ class ClusteringConfig(Section):
     """umap_hdbscan: HDBSCAN's min_cluster_size."""
     min_samples: Positive = 20
     """umap_hdbscan: HDBSCAN's min_samples."""
+    allow_single_cluster: bool = False
+    """umap_hdbscan: HDBSCAN's allow_single_cluster, which the paper's release sets. On `java-fim-4m` it gave
+    one cluster and noise in 17 of 17 heads, and 2 to 6 clusters without it."""
     assign_neighbors: Positive = 15
     """umap_hdbscan: neighbours that vote when a new encoding is assigned to a cluster."""
     processes: Positive | None = None
@@ -359,9 +388,9 @@ class PredictionConfig(Section):
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
     `mean_encodings`, `row_ends_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`,
     `entropy`, `top_log_probs`, `token_kind`, `token_identity`, `hidden_state`, `last_hidden_state`,
-    `hidden_states`, `position`, `file_memory`, `random_clusters`) and their unions, written with `+`.
-    `strong` is the union of all that is known without attention. The baselines are always measured, see
-    docs/prediction.md."""
+    `hidden_states`, `laplacian_eigenvalues`, `position`, `file_memory`, `random_clusters`) and
+    their unions, written with `+`. `strong` is the union of all that is known without attention. The
+    baselines are always measured, see docs/prediction.md."""
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position`, `file_memory`, and so not `strong`, nor clusters), blocks of heads among them. With encodings
@@ -374,6 +403,9 @@ class PredictionConfig(Section):
     """CatBoost's tree depth."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """CatBoost's learning rate."""
+    early_stopping_rounds: Positive | None = None
+    """CatBoost stops once so many trees in a row have not lowered the loss on a random tenth of its training
+    prompts, which it is then not fitted on (the paper's split); off by default."""
     processes: Positive | None = None
     """Worker processes; all cores by default. Results do not depend on it."""
 
@@ -420,8 +452,10 @@ class InterventionConfig(Section):
         "random",
         "greedy",
     )
-    """How heads are chosen. `positive`, `negative`, `neutral`: by SHAP values (the paper's). `random`: the
-    control. `greedy`: one by one, each time the head whose zero ablation helps tuning prompts most."""
+    """How heads are chosen. `positive`, `negative`, `neutral`: by the mean of a head's positive SHAP values,
+    of its negative ones, and of their sizes. `positive_mean`, `negative_mean`, `neutral_mean`: by its mean
+    SHAP value (the paper's). `random`: the control. `greedy`: one by one, each time the head whose zero
+    ablation helps tuning prompts most."""
     operations: tuple[OperationName, ...] = ("zero", "mean", "scale")
     """What is done to a head's output: zero ablation (the paper's), mean ablation (its mean over tuning
     prompts), or scaling by a factor. Greedy selection uses zero ablation."""
@@ -430,7 +464,9 @@ class InterventionConfig(Section):
     head_counts: tuple[Positive, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400, 600, 800)
     """Heads changed per condition; counts above the model's number of heads are left out."""
     random_seeds: Positive = 3
-    """Seeds of the random selection, the control of the first operation (the paper's studies: 10)."""
+    """Seeds of the random selection, the control of the first operation (the paper's studies: 10). There are
+    at least as many as SHAP selections, so that the best random heads can be chosen on tuning prompts from as
+    many conditions."""
     prompts_per_outcome: Positive = 1_000
     """Held-out prompts per task and outcome: this many correct ones, this many incorrect ones."""
     tuning_prompts_per_outcome: Positive = 50
@@ -476,8 +512,14 @@ class StudyConfig(Section):
     """Name of the study and of its directory."""
     seed: Annotated[WholeNumber, Field(ge=0)] = 0
     """Every random draw derives from it."""
+    preset: Preset = "none"
+    """`paper`: keys that the file does not set have the paper's values instead of the defaults. They are
+    listed at the end of this page; docs/paper.md compares a study with the paper."""
     directory: Path | None = None
     """Where the study lives; `runs/<name>` by default."""
+    measured_split: Literal["test", "development"] = "test"
+    """Split that predictions and interventions are measured on; the other one is used for nothing.
+    `development` is for designing methods, with a `prompts.development_fraction`."""
     target: TargetConfig = TargetConfig()
     corpus: CorpusConfig = CorpusConfig()
     prompts: PromptsConfig = PromptsConfig()
@@ -489,6 +531,11 @@ class StudyConfig(Section):
     prediction: PredictionConfig = PredictionConfig()
     intervention: InterventionConfig = InterventionConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_preset(cls, values: Any) -> Any:
+        return with_preset(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _random_clusters_made(self) -> Self:
@@ -507,6 +554,9 @@ class StudyConfig(Section):
         wanted = (block.removesuffix("_encodings") for block in blocks if block.endswith("_encodings"))
         if missing := [readout for readout in wanted if readout not in made]:
             raise ValueError(f"prediction: {missing[0]}_encodings needs {missing[0]} in encoding.readouts")
+        not_kept = set(get_args(Detector)).difference(self.encoding.detectors)
+        if missing := [block for block in blocks if block in not_kept]:
+            raise ValueError(f"prediction: {missing[0]} needs {missing[0]} in encoding.detectors")
         return self
 
     @model_validator(mode="after")
@@ -548,6 +598,22 @@ class StudyConfig(Section):
                 f"there are: {', '.join(language.tasks)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _measured_split_made(self) -> Self:
+        if self.measured_split == "development" and not self.prompts.development_fraction:
+            raise ValueError("measured_split: development needs a prompts.development_fraction")
+        return self
+
+    @property
+    def analysed_splits(self) -> tuple[str, str]:
+        """The split that is fitted on, and the one that is measured on."""
+        return "train", self.measured_split
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of what training draws."""
+        return self.seed if self.training.seed is None else self.training.seed
 
     @property
     def study_directory(self) -> Path:

@@ -40,7 +40,7 @@ from apmae.study.artifacts import (
     TASKS,
     Table,
 )
-from apmae.study.config import StudyConfig
+from apmae.study.config import Section, StudyConfig
 from apmae.study.provenance import provenance_of
 from apmae.study.study_file import dump_config
 
@@ -133,6 +133,11 @@ class Study:
         return self.prompts.filter(pl.col("purpose") == "study")
 
     @property
+    def analysed_prompts(self) -> pl.DataFrame:
+        """The study prompts of the training groups and of the split that is measured on."""
+        return self.study_prompts.filter(pl.col("split").is_in(self.config.analysed_splits))
+
+    @property
     def encodings(self) -> zarr.Group:
         """Arrays `cls`, `row`, `row_statistics` and more, see `apmae.study.artifacts`."""
         return self._arrays(ENCODINGS)
@@ -202,14 +207,16 @@ class Study:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What made this study: versions, machine, commit and seed."""
+        """What made this study: the target's weights, versions, machine, commit and seed."""
         found: dict[str, Any] = json.loads(self._existing(PROVENANCE).read_text(encoding="utf-8"))
         return found
 
-    def write_provenance(self) -> None:
-        """Record what made this study: versions, machine, commit and seed."""
+    def write_provenance(self, weights: Mapping[str, Any]) -> None:
+        """Record what made this study, see `apmae.study.provenance`."""
         with self.writing(PROVENANCE) as path:
-            path.write_text(json.dumps(provenance_of(self.config), indent=2) + "\n", encoding="utf-8")
+            path.write_text(
+                json.dumps(provenance_of(self.config, weights), indent=2) + "\n", encoding="utf-8"
+            )
 
     def _arrays(self, name: str) -> zarr.Group:
         import zarr
@@ -240,8 +247,11 @@ class Study:
 
 
 def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[str, str]) -> str:
-    """Hash of the seed, the named config sections, the keys of what a stage reads, and `FORMAT`."""
-    values = {name: getattr(config, name).result_values() for name in sections}
+    """Hash of the seed, the named config sections or keys, the keys of what a stage reads, and `FORMAT`."""
+    named = {name: getattr(config, name) for name in sections}
+    values = {
+        name: value.result_values() if isinstance(value, Section) else value for name, value in named.items()
+    }
     text = json.dumps([FORMAT, config.seed, values, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What made a study: versions, machine, commit and seed."""
+"""What made a study: the target's weights, versions, machine, commit and seed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from apmae.languages import language_named
 from apmae.study.config import StudyConfig
 
 
-def provenance_of(config: StudyConfig) -> dict[str, Any]:
-    """Versions, machine and commit of this run."""
+def provenance_of(config: StudyConfig, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, machine and commit of this run.
+
+    Args:
+        weights: the target's, see `apmae.target_model.weights.Weights.record`.
+    """
     grammar = language_named(config.corpus.language).grammar_package
     packages = ("apmae", "torch", "transformers", "tree-sitter", grammar, "catboost", "umap-learn")
     return {
         "seed": config.seed,
+        "weights": dict(weights),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),

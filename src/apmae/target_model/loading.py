@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from transformers import (
 )
 
 from apmae.common import devices
-from apmae.common.errors import ApmaeError
+from apmae.common.errors import ApmaeError, ApmaeWarning
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,21 @@ class Packaged:
     package: str
     file: str
     hub_id: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's name leads.
+
+    Attributes:
+        location: a directory, or a hub repository's id.
+        gguf_file: the name of the directory's GGUF file, if the weights are in one.
+        instead_of: the file that the name stands for, if that is missing and `location` stands in for it.
+    """
+
+    location: str
+    gguf_file: str | None = None
+    instead_of: str | None = None
 
 
 PACKAGED = {
@@ -59,7 +76,13 @@ def load_model_and_tokenizer(
     Raises:
         ApmaeError: the model does not exist or cannot be loaded; the message names it.
     """
-    location, options = _resolve(model)
+    source = resolve(model)
+    if source.instead_of:
+        _warn_of_other_weights(model, source)
+    file = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    options: dict[str, Any] = {"use_safetensors": True}
+    if file:
+        options = {**file, "quantization_config": GgufConfig(dequantize=True)}
     placement = "balanced" if device == "balanced" else None
     torch_device = devices.torch_device(device)
     if dtype == "auto":
@@ -67,15 +90,14 @@ def load_model_and_tokenizer(
     devices.warn_if_emulated(torch_device.type, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            location, trust_remote_code=trust_remote_code, **_gguf_file(options)
+            source.location, trust_remote_code=trust_remote_code, **file
         )
         network = AutoModelForCausalLM.from_pretrained(
-            location,
+            source.location,
             dtype=getattr(torch, dtype),
             attn_implementation="eager",
             trust_remote_code=trust_remote_code,
             device_map=placement,
-            use_safetensors=None if options else True,
             **options,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -86,32 +108,48 @@ def load_model_and_tokenizer(
     return network.eval().requires_grad_(False), tokenizer
 
 
-def _resolve(model: str) -> tuple[str, dict[str, Any]]:
-    """Location and loading options of a model's name."""
+@cache
+def _warn_of_other_weights(model: str, source: Source) -> None:
+    """Say once that an alias stands for other weights here."""
+    warnings.warn(
+        f"target.model {model!r} has the weights of {source.location} from the hub: "
+        f"{source.instead_of} is not installed",
+        ApmaeWarning,
+        stacklevel=2,
+    )
+
+
+def resolve(model: str) -> Source:
+    """Where a model's name leads.
+
+    Raises:
+        ApmaeError: nowhere.
+    """
     if model in PACKAGED:
         return _packaged(PACKAGED[model])
     if model in TOY_MODELS:
-        return _toy_model(model), {}
+        return Source(_toy_model(model))
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ApmaeError(f"target.model {model!r}: no such file")
-        return _gguf(path)
+        return Source(str(path.parent), path.name)
     if path.is_dir():
-        return str(path), {}
+        return Source(str(path))
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         known = ", ".join(ALIASES)
         raise ApmaeError(
             f"target.model {model!r} is no directory, .gguf file, hub id (owner/name) or alias ({known})"
         )
-    return model, {}
+    return Source(model)
 
 
-def _packaged(alias: Packaged) -> tuple[str, dict[str, Any]]:
+def _packaged(alias: Packaged) -> Source:
     spec = importlib.util.find_spec(alias.package)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = [Path(folder) / alias.file for folder in folders]
-    return next((_gguf(path) for path in files if path.exists()), (alias.hub_id, {}))
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(folder) / alias.file).exists():
+            return Source(folder, alias.file)
+    return Source(alias.hub_id, instead_of=f"{alias.file} of the package {alias.package}")
 
 
 def _toy_model(name: str) -> str:
@@ -123,11 +161,3 @@ def _toy_model(name: str) -> str:
         f"target.model {name!r} is in the repository of apmae, not in the installed package "
         f"(no {CHECKOUT / TOY_MODEL_FOLDER / name}): clone it and give {TOY_MODEL_FOLDER}/{name}"
     )
-
-
-def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
-    return str(path.parent), {"gguf_file": path.name, "quantization_config": GgufConfig(dequantize=True)}
-
-
-def _gguf_file(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name == "gguf_file"}

@@ -27,6 +27,7 @@ from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.hidden_states import layer_of, recording_residual_stream
 from apmae.target_model.loading import load_model_and_tokenizer
 from apmae.target_model.probe import probe
+from apmae.target_model.weights import Weights, find_weights
 from apmae.vocabulary import Scaling
 
 Head = tuple[int, int]
@@ -56,9 +57,16 @@ class Target:
         name: the name it was loaded by.
         n_layers, n_heads: layers, and query heads per layer.
         tokenizer: its Hugging Face tokenizer.
+        weights: the files that it was loaded from; None if from none.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        weights: Weights | None = None,
+    ) -> None:
         """Wrap a model, and route its attention through the one attention function.
 
         Raises:
@@ -67,6 +75,7 @@ class Target:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.weights = weights
         route_attention(model)
         found = probe(model, name)
         self._layers = found.layers
@@ -87,7 +96,8 @@ class Target:
         Raises:
             ApmaeError: the model does not exist, or its attention cannot be captured.
         """
-        return cls(*load_model_and_tokenizer(model, dtype, device, trust_remote_code), name=model)
+        network, tokenizer = load_model_and_tokenizer(model, dtype, device, trust_remote_code)
+        return cls(network, tokenizer, model, find_weights(model))
 
     @classmethod
     def from_config(cls, config: TargetConfig) -> Target:
@@ -240,11 +250,11 @@ class Target:
         with recording_residual_stream(self._blocks, depths, positions) as recorded:
             yield recorded
 
-    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> LayerInputs:
-        """Inputs of the given layers in a plain pass, for `logits_from`."""
+    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> tuple[Tensor, LayerInputs]:
+        """Next-token logits (B, V) of a pass, and what entered the given layers in it, for `logits_from`."""
         with recording(self._blocks, set(layers)) as inputs:
-            self.logits(input_ids)
-        return inputs
+            logits = self.logits(input_ids)
+        return logits, inputs
 
     def logits_from(self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds) -> Tensor:
         """Next-token logits (B, V) of a pass that starts at `layer`. Exact if no earlier layer changes.

@@ -2,13 +2,16 @@
 
 A *round* takes the next prompts of a seeded order, captures a seeded fraction of every layer's heads, and
 mixes the patterns. Batches are drawn from the mix until it is used up. Every draw is a function of the
-study's seed and of a number. So no position is stored: a resumed training asks for the batch of its next
+training seed and of a number. So no position is stored: a resumed training asks for the batch of its next
 step.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -60,7 +63,7 @@ class PatternBatches:
         self.target = target
         self.device = device or target.device
         self.input_ids = token_ids(prompts)
-        self.seed = config.seed
+        self.seed = config.training_seed
         self.training = training
         self.target_batch = config.target.batch_size
         self.model_config = model_config
@@ -104,12 +107,19 @@ class PatternBatches:
         input_ids = self.input_ids[[self._row(place) for place in chosen]]
         captured = []
         for start in range(0, len(input_ids), self.target_batch):
-            heads = draw_heads(self.target, self.layer_heads, self._generator("heads", number, lane, start))
             batch = input_ids[start : start + self.target_batch]
+            heads = self._heads(len(batch), number, lane, start)
             captured.append(capture_tokens(self.target, batch, heads, self.model_config, self.device))
         tokens = concatenate(captured)
         order = torch.randperm(len(tokens.patches), generator=self._generator("mix", number, lane))
         return take(tokens, order.to(tokens.patches.device))
+
+    def _heads(self, prompts: int, *place: int) -> list[list[Head]]:
+        """The heads to capture of each prompt of a forward pass."""
+        generator = self._generator("heads", *place)
+        if self.training.heads_drawn_per == "prompt":
+            return [draw_heads(self.target, self.layer_heads, generator) for _ in range(prompts)]
+        return [draw_heads(self.target, self.layer_heads, generator)] * prompts
 
     def _row(self, place: int) -> int:
         """The prompt at a place in an endless order that repeats seeded permutations of the prompts."""
@@ -132,20 +142,31 @@ def draw_heads(target: Target, per_layer: int, generator: torch.Generator) -> li
 def capture_tokens(
     target: Target,
     input_ids: TokenIds,
-    heads: list[Head],
+    heads: Sequence[Sequence[Head]],
     config: APMAEConfig,
     device: torch.device,
 ) -> PatternTokens:
     """Capture patterns as float16 tokens on one device, ordered by layer, prompt, head.
 
     The target's layers may lie on several devices.
-    """
 
-    def reduce(_layer: int, log_patches_BHKP: Tensor) -> PatternTokens:
-        patches = scale(log_patches_BHKP.flatten(0, 1), config.scaling).to(device, torch.float16)
+    Args:
+        heads: of each prompt. The forward pass captures the heads of all prompts and drops the rest.
+    """
+    drawn = sorted(set(chain.from_iterable(heads)))
+    wanted_BS = torch.tensor([[head in of_prompt for head in drawn] for of_prompt in map(set, heads)])
+    layers_S = torch.tensor([layer for layer, _ in drawn])
+    prompts_done: Counter[int] = Counter()
+
+    def reduce(layer: int, log_patches_BHKP: Tensor) -> PatternTokens:
+        first = prompts_done[layer]
+        prompts_done[layer] += len(log_patches_BHKP)
+        wanted_BH = wanted_BS[first : prompts_done[layer], layers_S == layer]
+        log_patches = log_patches_BHKP.flatten(0, 1) if wanted_BH.all() else log_patches_BHKP[wanted_BH]
+        patches = scale(log_patches, config.scaling).to(device, torch.float16)
         return tokens_of(patches, config)
 
-    _, by_layer = target.capture_patches(input_ids, config.patch_size, reduce, heads)
+    _, by_layer = target.capture_patches(input_ids, config.patch_size, reduce, drawn)
     return concatenate([part for layer in sorted(by_layer) for part in by_layer[layer]])
 
 

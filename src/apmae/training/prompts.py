@@ -9,7 +9,7 @@ from apmae.study.config import TrainingConfig
 
 
 def encoder_prompts(prompts: pl.DataFrame, config: TrainingConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The prompts to train on (training split) and to validate on (held-out groups).
+    """The prompts to train on (training split) and to validate on (test split).
 
     Raises:
         ApmaeError: there are no prompts to train on.

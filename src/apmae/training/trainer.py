@@ -118,7 +118,7 @@ class Trainer:
             device,
         )
         with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(config.seed, "training", "weights"))
+            torch.manual_seed(derive_seed(config.training_seed, "training", "weights"))
             self.model = APMAEModel(model_config)
         optimizer = optimizer_of(self.model, config.training.weight_decay)
         self._prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
@@ -227,8 +227,8 @@ class Trainer:
         device = self.accelerator.device
         tokens = concatenate(
             [
-                capture_tokens(target, batches[start : start + size], heads, self.model.config, device)
-                for start in range(0, len(batches), size)
+                capture_tokens(target, batch, [heads] * len(batch), self.model.config, device)
+                for batch in (batches[start : start + size] for start in range(0, len(batches), size))
             ]
         )
         noise = torch.rand(tokens.patches.shape[:2], generator=generator)

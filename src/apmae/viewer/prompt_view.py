@@ -39,6 +39,7 @@ class PromptView:
 
     Attributes:
         target: the target's name.
+        weights: which weights these are, in words; empty if the target has no files.
         truth: the true next token.
         candidates: the most probable next tokens, the predicted one first.
         entropy_nats: of the next-token distribution.
@@ -46,6 +47,7 @@ class PromptView:
     """
 
     target: str
+    weights: str
     prompt: HolePrompt
     truth: NextToken
     candidates: tuple[NextToken, ...]
@@ -82,7 +84,10 @@ def view_prompt(target: Target, prompt: HolePrompt) -> PromptView:
     texts = [token_texts(target.tokenizer, [token_id])[0] for token_id in ids]
     truth, *candidates = map(NextToken, ids, texts, probabilities)
     log_probs = torch.stack([by_layer[layer] for layer in range(target.n_layers)])
-    return PromptView(target.name, prompt, truth, tuple(candidates), float(outcome.entropy), log_probs)
+    weights = "" if target.weights is None else target.weights.summary
+    return PromptView(
+        target.name, weights, prompt, truth, tuple(candidates), float(outcome.entropy), log_probs
+    )
 
 
 def standout_heads(log_probs_LHTT: Tensor, count: int) -> list[Head]:

@@ -16,6 +16,7 @@ from apmae.report.sections import (
     gallery,
     importance,
     interventions,
+    paper,
     prediction,
     provenance,
     reconstruction,
@@ -32,6 +33,7 @@ SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     cross_evaluation.section,
     importance.section,
     interventions.section,
+    paper.section,
     provenance.section,
 )
 """Each function returns its section of a study, or None if the study has no data for it."""

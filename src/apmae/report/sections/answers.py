@@ -8,34 +8,52 @@ from typing import Any
 
 import polars as pl
 
-from apmae.figures.wording import clearly, count, head_name, listed, out_of, points, points_interval, readable
-from apmae.intervention.operations import operation_of
-from apmae.prediction.features import CONFIDENCE, SHUFFLED
+from apmae.figures.wording import count, head_name, listed, out_of, points, points_interval, readable
+from apmae.intervention.choices import RANDOM
+from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED, STRONG
+from apmae.prediction.measurement import REFERENCES
 from apmae.report import summaries
-from apmae.report.chosen import ALL_TASKS
+from apmae.report.chosen import ALL_TASKS, CHOSEN
 from apmae.report.data import CLUSTERS, ReportData, by_task
 from apmae.report.section import Section
-from apmae.report.summaries import Comparison, compare_with_confidence
+from apmae.report.summaries import SIGNIFICANCE, compare
 
-METRICS = {"auroc": "AUROC", "accuracy": "Accuracy"}
+METRICS = {
+    "auroc": "AUROC",
+    "accuracy": "Accuracy",
+}
+CONTROLS = {
+    "auroc_of_kind": "AUROC among predicted tokens of the hole's kind",
+    "within_group_auroc": "AUROC within groups",
+}
+"""Metrics that a task's label, and the package, cannot raise."""
+BESIDE = ("token_kind", "file_memory")
+"""Baselines that stand beside the study's own feature sets in every table."""
 MORE_METRICS = {
     "balanced_accuracy": "Balanced accuracy",
     "auprc": "Average precision",
+    "prr_at_base_rate": "Prediction-rejection ratio at the base rate",
     "brier_skill_at_base_rate": "Brier skill at the base rate",
     "ece_at_base_rate": "Expected calibration error at the base rate, smaller is better",
     "aurc_at_base_rate": "Area under the risk-coverage curve at the base rate, smaller is better",
 }
 MOST_NAMED = 5
+BY_CONFIDENCE, BY_STRONG = REFERENCES
+ATTENTION = ("row_statistics", CLUSTERS)
+"""Blocks of heads whose comparison with the baselines is told first."""
+WITHOUT_ATTENTION = "all that needs no attention"
+"""The feature set `strong` in words."""
 
 
 def section(data: ReportData) -> Section:
     """The answers."""
     content = {
-        "answers": answers(data.top_heads, data.held_out, data.best_interventions, data.chosen),
+        "answers": answers(data.top_heads, data.held_out, data.chosen),
         "top_heads": by_task(data.top_heads),
+        "comparisons": comparisons(data.held_out),
         "metric_tables": _metric_tables(data),
         "shuffled": shuffled_labels(data.held_out),
-        "best": list(data.best_interventions.iter_rows(named=True)),
+        "changes": beside_random_heads(data.chosen),
     }
     return Section("answers", "The answers first", (), content)
 
@@ -49,18 +67,15 @@ class Answer:
     detail: str
 
 
-def answers(
-    top: pl.DataFrame, held_out: pl.DataFrame, best: pl.DataFrame, chosen: pl.DataFrame
-) -> list[Answer]:
+def answers(top: pl.DataFrame, held_out: pl.DataFrame, chosen: pl.DataFrame) -> list[Answer]:
     """Answer a reader's first questions.
 
     Args:
         top: heads per task, `summaries.top_heads`.
         held_out: `summaries.metrics_table` of the held-out protocol.
-        best: `summaries.best_interventions`.
         chosen: `chosen.chosen_effects`.
     """
-    return [_which_heads(top), _how_predictable(held_out), _what_changing_did(best, chosen)]
+    return [_which_heads(top), _how_predictable(held_out), _what_changing_did(chosen)]
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:
@@ -119,81 +134,89 @@ def _which_heads(top: pl.DataFrame) -> Answer:
 
 def _how_predictable(held_out: pl.DataFrame) -> Answer:
     question = "Can attention tell whether a completion is correct?"
-    clusters = _values(held_out, CLUSTERS)
-    if not clusters:
+    alone = [(block, values) for block in ATTENTION if (values := _values(held_out, block))]
+    if not alone:
         return Answer(question, "Not measured on held-out groups.", "")
-    headline = f"Clusters alone reach an AUROC of {_span(clusters)} on held-out groups."
-    sentences = [
-        _versus(compare_with_confidence(held_out, CLUSTERS, "auroc")),
-        _added(compare_with_confidence(held_out, f"{CONFIDENCE}+{CLUSTERS}", "auroc")),
-    ]
-    said = " ".join(filter(None, sentences))
-    note = " Clearly: the 95% interval of the difference does not hold zero." if "clearly" in said else ""
-    return Answer(question, headline, said + note)
-
-
-def _versus(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return ""
-    total = comparison.tasks
-    if comparison.higher == 0 and comparison.lower == 0:
-        return "That is as good as the target's own confidence."
-    if comparison.higher > comparison.lower:
-        return (
-            f"They beat the target's own confidence in {out_of(comparison.higher, total, 'task')}, "
-            f"{clearly(comparison.clearly_higher)}."
-        )
-    return (
-        f"They do not beat the target's own confidence, which does better in "
-        f"{out_of(comparison.lower, total, 'task')}, {clearly(comparison.clearly_lower)}."
-    )
-
-
-def _added(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return ""
-    return (
-        f"Adding them to confidence raises AUROC in {out_of(comparison.higher, comparison.tasks, 'task')}, "
-        f"{clearly(comparison.clearly_higher)}."
-    )
-
-
-def _what_changing_did(best: pl.DataFrame, chosen: pl.DataFrame) -> Answer:
-    question = "What does changing heads do?"
-    if best.is_empty():
-        return Answer(question, "No intervention was run.", "")
-    top = best.sort("net_change", descending=True, maintain_order=True).row(0, named=True)
-    change = f"{points(top['net_change'])} points {points_interval(top['low'], top['high'])}".strip()
-    headline = (
-        f"At best {change}: {readable(top['task'])}, "
-        f"{count(top['n_heads'], top['selection'] + ' head')} "
-        f"{operation_of(top['operation'], top['factor']).words}."
-    )
-    above = best.filter(pl.col("excludes_zero") & (pl.col("net_change") > 0)).height
+    block, values = alone[0]
+    headline = f"{readable(block).capitalize()} alone reach an AUROC of {_span(values)} on held-out groups."
+    added = [found for found in comparisons(held_out) if found["added"]]
+    if not added:
+        return Answer(question, headline, "")
+    told = next((found for found in added if found["reference"] == WITHOUT_ATTENTION), added[0])
     detail = (
-        f"The best condition's 95% interval lies above zero in {out_of(above, best.height, 'task')}. "
-        f"It is the best of {_conditions(best)}, chosen on the prompts it is measured on, and the "
-        f"interval is not corrected for that choice: expect less on new prompts."
+        f"{readable(told['block']).capitalize()}, added to {told['reference']}, change its AUROC by "
+        f"{told['differences']}: significantly up in {told['above']}, down in {told['below']}."
     )
-    return Answer(question, headline, f"{detail} {_on_new_prompts(chosen)}".strip())
+    return Answer(question, headline, detail)
 
 
-def _on_new_prompts(chosen: pl.DataFrame) -> str:
-    """Effect of the conditions that tuning prompts chose, on held-out prompts of all tasks."""
-    pooled = chosen.filter(task=ALL_TASKS)
-    if pooled.is_empty():
-        return ""
-    methods = [
-        f"{method} {points(change)} {points_interval(low, high)}".strip()
-        for method, change, low, high in pooled.select("method", "net_change", "low", "high").iter_rows()
+def comparisons(held_out: pl.DataFrame) -> list[dict[str, Any]]:
+    """How attention compares with what needs none: alone with confidence, and added to it and to `strong`.
+
+    Returns:
+        By row: `block`; `reference`, in words; whether the block is `added` to it; `differences` of AUROC,
+        from the smallest to the largest of the tasks; in how many it is significantly `above` and `below`.
+    """
+    rows = []
+    for block in ATTENTION:
+        for features, column, reference in (
+            (block, BY_CONFIDENCE, CONFIDENCE),
+            (f"{CONFIDENCE}+{block}", BY_CONFIDENCE, CONFIDENCE),
+            (f"{STRONG}+{block}", BY_STRONG, WITHOUT_ATTENTION),
+        ):
+            found = compare(held_out, features, "auroc", column)
+            if found is not None:
+                rows.append(
+                    {
+                        "block": block,
+                        "reference": reference,
+                        "added": features != block,
+                        "differences": _signed_span(found.least, found.most),
+                        "above": out_of(found.above, found.tasks, "task"),
+                        "below": out_of(found.below, found.tasks, "task"),
+                    }
+                )
+    return rows
+
+
+def _signed_span(least: float, most: float) -> str:
+    return f"{least:+.3f}" if least == most else f"{least:+.3f} to {most:+.3f}"
+
+
+def _what_changing_did(chosen: pl.DataFrame) -> Answer:
+    question = "What does changing heads do?"
+    if chosen.is_empty():
+        return Answer(question, "No intervention was run.", "")
+    of_method = {row["method"]: row for row in chosen.filter(task=ALL_TASKS).iter_rows(named=True)}
+    of_tasks = chosen.filter(pl.col("task") != ALL_TASKS, method=CHOSEN)
+    if of_tasks["condition"].null_count() == of_tasks.height:
+        return Answer(question, "Nothing that was tried helped the tuning prompts of any task.", "")
+    changed = of_method.pop(CHOSEN)
+    above, below = (of_tasks.filter(clear).height for clear in (pl.col("low") > 0, pl.col("high") < 0))
+    sentences = [
+        "On the held-out prompts of all tasks, by the intervention that gains most on each task's tuning "
+        "prompts.",
+        f"The 95% interval lies above zero in {out_of(above, of_tasks.height, 'task')}, "
+        f"below zero in {out_of(below, of_tasks.height, 'task')}.",
     ]
-    return f"Chosen on tuning prompts and measured on held-out ones of all tasks: {listed(methods)}."
+    random = of_method.pop(RANDOM, None)
+    if random is not None:
+        difference = points_interval(changed["random_difference_low"], changed["random_difference_high"])
+        sentences.append(
+            f"Random heads, chosen likewise: {_change(random)}; the difference is "
+            f"{points(changed['random_difference'])} {difference}."
+        )
+    return Answer(question, f"{_change(changed, ' points')} of accuracy.", " ".join(sentences))
 
 
-def _conditions(best: pl.DataFrame) -> str:
-    counts = sorted(set(best["conditions"].to_list()))
-    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{span} {'condition' if counts[-1] == 1 else 'conditions'} per task"
+def beside_random_heads(chosen: pl.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """What was chosen for each task, and random heads that were chosen likewise, if the study has any."""
+    random = {row["task"]: row for row in chosen.filter(method=RANDOM).iter_rows(named=True)}
+    return [(row, random.get(row["task"])) for row in chosen.filter(method=CHOSEN).iter_rows(named=True)]
+
+
+def _change(row: dict[str, Any], unit: str = "") -> str:
+    return f"{points(row['net_change'])}{unit} {points_interval(row['low'], row['high'])}".strip()
 
 
 def _values(table: pl.DataFrame, features: str) -> list[float]:
@@ -207,17 +230,26 @@ def _metric_tables(data: ReportData) -> dict[str, list[dict[str, Any]]]:
     held_out, crossed = data.held_out, summaries.metrics_table(data.metrics, "cross_validation")
     grouped = summaries.metrics_table(data.metrics, "grouped_cross_validation")
     own = data.feature_sets
-    others = [name for name in held_out["features"].unique(maintain_order=True) if name not in own]
+    shown = [*own, *BESIDE]
+    alone = [name for name in BASELINES if name not in shown and "+" not in name]
+    alone += [name for name in ("random_clusters", SHUFFLED) if name in set(held_out["features"])]
+    together = [name for name in BASELINES if "+" in name]
+    baselines = {"AUROC of the baselines": alone, "AUROC of the baselines, with confidence": together}
     return {
-        "main": [_metric_table(held_out, metric, name, own) for metric, name in METRICS.items()],
-        "difference": [_difference_table(held_out, "auroc", own[1:])],
-        "baselines": [_metric_table(held_out, "auroc", "AUROC of the baselines", others)],
-        "more": [_metric_table(held_out, metric, name, own) for metric, name in MORE_METRICS.items()],
-        "grouped_cross_validation": [
-            *[_metric_table(grouped, metric, name, own) for metric, name in METRICS.items()],
-            _difference_table(grouped, "auroc", own[1:]),
+        "main": [_metric_table(held_out, metric, name, shown) for metric, name in METRICS.items()],
+        "controls": [
+            *[_metric_table(held_out, metric, name, shown) for metric, name in CONTROLS.items()],
+            *_difference_tables(held_out, shown),
         ],
-        "cross_validation": [_metric_table(crossed, metric, name, own) for metric, name in METRICS.items()],
+        "baselines": [_metric_table(held_out, "auroc", name, sets) for name, sets in baselines.items()],
+        "more": [_metric_table(held_out, metric, name, shown) for metric, name in MORE_METRICS.items()],
+        "grouped_cross_validation": [
+            *[_metric_table(grouped, metric, name, shown) for metric, name in (METRICS | CONTROLS).items()],
+            *_difference_tables(grouped, shown),
+        ],
+        "cross_validation": [
+            _metric_table(crossed, metric, name, shown) for metric, name in (METRICS | CONTROLS).items()
+        ],
     }
 
 
@@ -226,14 +258,23 @@ def _metric_table(table: pl.DataFrame, metric: str, name: str, features: list[st
     return _table(table, metric, title, features, lambda row: bool(row[f"{metric}_best"]))
 
 
-def _difference_table(table: pl.DataFrame, metric: str, features: list[str]) -> dict[str, Any]:
-    title = "AUROC, difference from confidence (paired 95% CI; bold: the CI excludes zero)"
+def _difference_tables(table: pl.DataFrame, features: list[str]) -> list[dict[str, Any]]:
+    """AUROC less that of confidence, and less that of all that needs no attention."""
+    references = {BY_CONFIDENCE: CONFIDENCE, BY_STRONG: f"{STRONG} (all that needs no attention)"}
+    return [
+        _difference_table(table, f"auroc_{column}", f"AUROC, difference from {name}", features)
+        for column, name in references.items()
+    ]
 
-    def certain(row: dict[str, Any]) -> bool:
-        low, high = row[f"{metric}_difference_low"], row[f"{metric}_difference_high"]
-        return low is not None and high is not None and (low > 0 or high < 0)
 
-    return {**_table(table, f"{metric}_difference", title, features, certain), "signed": True}
+def _difference_table(table: pl.DataFrame, column: str, name: str, features: list[str]) -> dict[str, Any]:
+    title = f"{name} (paired 95% CI; bold: significant after Holm's correction over tasks)"
+
+    def significant(row: dict[str, Any]) -> bool:
+        p = row[f"{column}_p_holm"]
+        return p is not None and p < SIGNIFICANCE
+
+    return {**_table(table, column, title, features, significant), "signed": True}
 
 
 def _table(

@@ -6,7 +6,8 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from apmae.figures import style
-from apmae.figures.head_maps import task_maps
+from apmae.figures.head_maps import panel_title, task_maps
+from apmae.prediction.importance import MIN_CLUSTER_PROMPTS
 from apmae.report import summaries
 from apmae.report.data import CLUSTERS, TOP_HEADS, ReportData, by_task
 from apmae.report.section import Drawing, Section
@@ -29,9 +30,11 @@ def _importance(data: ReportData) -> Drawing:
         lambda: importance(data.importance, data.top_heads, data.shape),
         alt="Heat maps of head importance by layer and head, one for each task.",
         caption="One cell a head: the largest difference between the mean SHAP values of its clusters, that "
-        "is, how far knowing the head's pattern can move the predicted log-odds of a correct completion. One "
-        f"colour scale for all tasks; the top {TOP_HEADS} heads "
-        "of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
+        "is, how far knowing the head's pattern can move the predicted log-odds of a correct completion. "
+        "SHAP values of a prompt are those of a model of other packages, and a cluster counts from "
+        f"{MIN_CLUSTER_PROMPTS} prompts on. Beside a task's name: how far the models of different folds "
+        "agree on the order of the heads (mean rank correlation). One colour scale for all tasks; the top "
+        f"{TOP_HEADS} heads of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
         legible_pixels=760,
     )
 
@@ -42,8 +45,8 @@ def _mean_shap(data: ReportData) -> Drawing:
         lambda: mean_shap(data.importance, data.shape),
         alt="Heat maps of the mean SHAP value by layer and head, one for each task.",
         caption="One cell a head: blue where its patterns speak for a correct completion, averaged over the "
-        "training prompts, red where they speak for an incorrect one. One colour scale for all tasks. Paper "
-        "figures 8 to 17.",
+        "training prompts, each by a model of other packages, red where they speak for an incorrect one. One "
+        "colour scale for all tasks. Paper figures 8 to 17.",
         legible_pixels=760,
     )
 
@@ -51,6 +54,8 @@ def _mean_shap(data: ReportData) -> Drawing:
 @style.styled
 def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -> Figure:
     """Largest difference of mean SHAP values between a head's clusters, per task (figures 5, 6).
+
+    Beside a task's name stands its rank correlation between folds.
 
     Args:
         table: the importance table.
@@ -60,6 +65,8 @@ def importance(table: pl.DataFrame, top: pl.DataFrame, shape: tuple[int, int]) -
     label = "Largest difference of mean\nSHAP values (log-odds)"
     figure, panels = task_maps(table, "max_difference", shape, label)
     for task, axes in panels.items():
+        of_task = table.filter(pl.col("task") == task, pl.col("rank_correlation").is_not_nan())
+        axes.set_title(panel_title(task, *of_task["rank_correlation"].head(1)))
         marked = top.filter(pl.col("task") == task)
         axes.plot(
             marked["head"], marked["layer"], "o", markersize=6.5, fillstyle="none", color=style.PALETTE[1]

@@ -13,31 +13,35 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from apmae.figures import style
 from apmae.figures.panels import legend, panel_grid, plain_number
 from apmae.figures.wording import clearly, listed, out_of, readable
+from apmae.intervention.choices import RANDOM
 from apmae.intervention.operations import operation_of
 from apmae.report import summaries
-from apmae.report.chosen import ALL_TASKS, REFERENCE, side_effect_table
+from apmae.report.chosen import ALL_TASKS, CHOSEN, REFERENCES, side_effect_table
 from apmae.report.data import ReportData, by_task
 from apmae.report.section import Drawing, Section
 from apmae.report.summaries import VARIANT
 
+WORDS = {"zero": "zero ablation", RANDOM: "random heads, chosen likewise,"}
+
 
 def section(data: ReportData) -> Section:
     """Interventions."""
-    effects = summaries.intervention_effects(data.interventions)
-    pooled = summaries.intervention_effects(data.interventions, pooled=True)
+    effects = summaries.intervention_effects(data.interventions, data.resampling)
+    pooled = summaries.intervention_effects(data.interventions, data.resampling, pooled=True)
     figures = []
     if not paper_variant(effects).is_empty():
         figures += [_intervention_overview(pooled), _intervention_tasks(effects)]
     if effects.select(VARIANT).n_unique() > 1:
         figures.append(_intervention_variants(pooled))
     side_effects = side_effect_table(
-        data.in_task_order(data.study.side_effects), data.study.choices, data.chosen
+        data.in_task_order(data.study.side_effects), data.chosen, data.resampling
     )
     content = {
         "gate": data.config.intervention.gate,
         "flips": by_task(effects),
+        "identity": summaries.identity_changes(data.interventions, data.prompts),
         "chosen": by_task(data.chosen),
-        "versus_zero_ablation": versus_zero_ablation(data.chosen),
+        "versus": [said for column in REFERENCES if (said := versus(data.chosen, column))],
         "side_effects": list(side_effects.iter_rows(named=True)),
     }
     return Section("interventions", "Interventions", tuple(figures), content)
@@ -49,25 +53,25 @@ def paper_variant(effects: pl.DataFrame) -> pl.DataFrame:
     return effects.join(first, on=["importance", "operation"], how="semi", maintain_order="left")
 
 
-def versus_zero_ablation(chosen: pl.DataFrame) -> str:
-    """In words: the number of tasks where each method beats zero ablation, and the tasks where none does.
+def versus(chosen: pl.DataFrame, column: str) -> str:
+    """In words: the number of tasks where each method beats a reference, and the tasks where none does.
 
     Args:
         chosen: `chosen.chosen_effects`.
+        column: of `chosen.REFERENCES`.
     """
-    others = chosen.filter(pl.col("task") != ALL_TASKS, pl.col("method") != REFERENCE).drop_nulls(
-        "difference"
-    )
+    compared = ~pl.col("method").is_in([CHOSEN, RANDOM, REFERENCES[column]])
+    others = chosen.filter(pl.col("task") != ALL_TASKS, compared).drop_nulls(column)
     if others.is_empty():
         return ""
     sentences = []
     for (method,), rows in others.group_by("method", maintain_order=True):
-        better = rows.filter(pl.col("difference") > 0).height
-        certain = rows.filter(pl.col("difference_low") > 0).height
+        better = rows.filter(pl.col(column) > 0).height
+        certain = rows.filter(pl.col(f"{column}_low") > 0).height
         sentences.append(f"{method} in {out_of(better, rows.height, 'task')}, {clearly(certain)}")
-    none = others.group_by("task", maintain_order=True).agg(pl.col("difference").max())
-    left = [readable(task) for task in none.filter(pl.col("difference") <= 0)["task"]]
-    said = f"Better than zero ablation on held-out prompts: {'; '.join(sentences)}."
+    none = others.group_by("task", maintain_order=True).agg(pl.col(column).max())
+    left = [readable(task) for task in none.filter(pl.col(column) <= 0)["task"]]
+    said = f"Better than {WORDS[REFERENCES[column]]} on held-out prompts: {'; '.join(sentences)}."
     return f"{said} In {listed(left)} none is." if left else said
 
 
@@ -77,10 +81,11 @@ def _intervention_overview(pooled: pl.DataFrame) -> Drawing:
         lambda: intervention_overview(paper_variant(pooled)),
         alt="Net change in accuracy over all tasks against the number of zero-ablated heads, by selection.",
         caption="Net accuracy change: prompts that became correct minus prompts that became incorrect, in "
-        "percent of the held-out prompts of all tasks, with 95% CI. Positive, negative and neutral heads are "
-        "chosen by their SHAP values on the training groups (towards correct, towards incorrect, nearest to "
-        "zero). Random heads are a control (mean over seeds). Greedy adds heads one by one, at each step the "
-        "head whose zero ablation helps the tuning prompts most. Paper figure 7 (a).",
+        "percent of the held-out prompts of all tasks, with 95% CI. An uncorrected sweep. Positive, "
+        "negative and neutral heads are chosen by their SHAP values on the training groups (towards correct, "
+        "towards incorrect, nearest to zero). Random heads are a control (mean over seeds). Greedy adds "
+        "heads one by one, at each step the head whose zero ablation helps the tuning prompts most. Paper "
+        "figure 7 (a).",
     )
 
 
@@ -89,7 +94,8 @@ def _intervention_tasks(effects: pl.DataFrame) -> Drawing:
         "intervention_tasks",
         lambda: intervention_tasks(paper_variant(effects)),
         alt="Net change in accuracy against the number of zero-ablated heads, one panel for each task.",
-        caption="Net accuracy change for each task, on shared axes. Paper figures 7 (b, c) and 18 to 27.",
+        caption="Net accuracy change for each task, on shared axes. An uncorrected sweep. "
+        "Paper figures 7 (b, c) and 18 to 27.",
         legible_pixels=760,
     )
 
@@ -99,10 +105,10 @@ def _intervention_variants(pooled: pl.DataFrame) -> Drawing:
         "intervention_variants",
         lambda: intervention_variants(pooled),
         alt="Net change over all tasks against the number of heads, one panel for each operation.",
-        caption="Net accuracy change on the held-out prompts of all tasks, on shared axes: the same heads, "
-        "zero-ablated, mean-ablated (mean output over tuning prompts) or scaled. Where the study has "
-        "several importances, each has its panel. Greedy points have at most that many heads. Not in the "
-        "paper.",
+        caption="Net accuracy change on the held-out prompts of all tasks, on shared axes. An "
+        "uncorrected sweep: the same heads, zero-ablated, mean-ablated (mean output over tuning prompts) or "
+        "scaled. Where the study has several importances, each has its panel. Greedy points have at most "
+        "that many heads. Not in the paper.",
         legible_pixels=760,
     )
 

@@ -25,6 +25,7 @@ def section(data: ReportData) -> Section:
     content = {
         "stage_seconds": _stage_seconds(study),
         "provenance": study.provenance,
+        "target": data.config.target.model,
         "corpus": mined["counts"]["corpus"],
         "key": data.key,
         "config_yaml": dump_config(data.config),
