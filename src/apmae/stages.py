@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-StageName = Literal["prompts", "train", "encode", "cluster", "predict", "intervene", "report"]
+StageName = Literal["prompts", "tokens", "train", "encode", "cluster", "predict", "intervene", "report"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
 
@@ -37,6 +37,14 @@ STAGES = (
         ("target", "corpus", "prompts"),
         (),
         "apmae.prompts.stage",
+    ),
+    Stage(
+        "tokens",
+        "Run windows of the corpus, and keep what the target and its heads show of single tokens.",
+        ("target", "corpus", "prompts", "tokens"),
+        (),
+        "apmae.token_study.stage",
+        shared=True,
     ),
     Stage(
         "train",
@@ -79,7 +87,7 @@ STAGES = (
         "report",
         "Write the report: one page that opens from disk.",
         ("report",),
-        ("prompts", "train", "encode", "cluster", "predict", "intervene"),
+        ("prompts", "tokens", "train", "encode", "cluster", "predict", "intervene"),
         "apmae.report.stage",
     ),
 )

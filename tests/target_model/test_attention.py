@@ -9,7 +9,7 @@ import torch
 from helpers.families import on_path
 from helpers.models import tiny_llama
 
-from apmae.autoencoder.patterns import scale
+from apmae.autoencoder.patterns import row_statistics, row_statistics_of_band, scale
 from apmae.common.errors import ApmaeError
 from apmae.target_model import Target, capture, log_probs
 
@@ -265,3 +265,24 @@ def test_unknown_heads_and_shapes_are_refused(llama):
         pass
     with pytest.raises(ApmaeError, match=r"shape \(4, 3\) do not fit"), llama.scale_heads(torch.ones(4, 3)):
         pass
+
+
+@pytest.mark.parametrize("path", ["sdpa", "explicit"])
+def test_statistics_of_bands_are_those_of_every_prefix(llama, path):
+    ids = torch.randint(0, 512, (3, 40), generator=torch.Generator().manual_seed(1))
+    with on_path(path):
+        logits, layers = llama.capture_bands(
+            ids, [7, 39], lambda _, band: (band, row_statistics_of_band(band.values, band.rows.start))
+        )
+        found = torch.full((3, llama.n_layers, llama.n_heads, 40, 7), torch.nan)
+        for layer, bands in layers.items():
+            for band, statistics in bands:
+                found[band.prompts, layer, :, band.rows] = statistics
+        for length in (2, 8, 9, 33, 40):
+            alone, expected = llama.capture(
+                ids[:, :length], lambda _, log_probs: row_statistics(log_probs[..., -1, :])
+            )
+            expected = torch.stack([expected[layer] for layer in range(llama.n_layers)], 1)
+            torch.testing.assert_close(found[:, :, :, length - 1], expected, atol=1e-5, rtol=1e-5)
+            if length in (8, 40):
+                torch.testing.assert_close(logits[:, [8, 40].index(length)], alone, atol=1e-5, rtol=1e-5)

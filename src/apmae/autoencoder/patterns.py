@@ -185,6 +185,30 @@ def row_statistics(log_row_T: Tensor) -> Tensor:
     )
 
 
+def row_statistics_of_band(log_probs_QT: Tensor, first_row: int) -> Tensor:
+    """`row_statistics` of consecutive rows, each up to its own last key.
+
+    Args:
+        log_probs_QT: (..., Q, T) float32, -inf where not allowed: rows `first_row` to `first_row + Q - 1`
+            of a pattern.
+        first_row: number of keys before the last key of the first row.
+
+    Returns:
+        (..., Q, 7) float32.
+    """
+    rows, keys = log_probs_QT.shape[-2:]
+    probabilities = log_probs_QT.exp()
+    distance_QT = torch.arange(first_row, first_row + rows)[:, None] - torch.arange(keys)
+    near = [
+        (probabilities * ((distance_QT >= 0) & (distance_QT < count)).to(probabilities)).sum(-1)
+        for count in (1, 8, 32)
+    ]
+    terms = log_probs_QT.masked_fill(probabilities == 0, 0).mul_(probabilities)
+    largest, place = probabilities.max(-1, keepdim=True)
+    second = probabilities.scatter(-1, place, 0).amax(-1)
+    return torch.stack([-terms.sum(-1), probabilities[..., 0], *near, largest[..., 0], second], dim=-1)
+
+
 def _lowest(log_probs_TT: Tensor) -> Tensor:
     """The smallest allowed value of every pattern; -1 if every value is 0."""
     lowest = log_probs_TT.nan_to_num(neginf=0).amin((-2, -1), keepdim=True)

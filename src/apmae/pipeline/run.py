@@ -86,9 +86,9 @@ def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
     keys: dict[StageName, str] = {}
     for stage in STAGES:
         read: dict[str, str] = {name: keys[name] for name in stage.needs}
-        if stage.name == "prompts":
+        if "corpus" in stage.sections:
             weights = _weights_record(study, inputs).get("digest", "")
-            read = {"corpus": _corpus_fingerprint(study, inputs), "weights": weights}
+            read |= {"corpus": _corpus_fingerprint(study, inputs), "weights": weights}
         if stage.name == "report":
             read |= _evaluation_fingerprint(study)
         keys[stage.name] = stage_key(study.config, stage.sections, read)
@@ -113,7 +113,7 @@ def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
         "peak_memory_mib": _peak_memory_mib(),
         "counts": counts,
     }
-    if stage.name == "prompts":
+    if "corpus" in stage.sections:
         record["corpus"] = context.corpus.fingerprint
         record["weights"] = context.inputs.weights.record()
     distributed.barrier()
@@ -142,26 +142,32 @@ def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> 
 
 
 def _corpus_fingerprint(study: Study, inputs: Inputs) -> str:
-    """Identity of the source files; the recorded one where they are gone since prompts were made."""
+    """Identity of the source files; the recorded one where they are gone since a stage read them."""
     try:
         return inputs.corpus.fingerprint
     except ApmaeError:
-        marker = study.marker("prompts")
-        if marker is None:
+        recorded = _recorded(study, "corpus")
+        if recorded is None:
             raise
-        return str(marker["corpus"])
+        return str(recorded)
 
 
 def _weights_record(study: Study, inputs: Inputs) -> dict[str, Any]:
-    """The target's weights, as recorded where they are gone since prompts were made; empty if unknown."""
+    """The target's weights, as recorded where they are gone since a stage ran them; empty if unknown."""
     try:
         found = inputs.weights
     except ApmaeError:
         found = None
     if found is not None and found.files:
         return found.record()
-    recorded: dict[str, Any] = (study.marker("prompts") or {}).get("weights", {})
+    recorded: dict[str, Any] = _recorded(study, "weights") or {}
     return recorded
+
+
+def _recorded(study: Study, name: str) -> Any:
+    """What the first stage recorded of the corpus, or of the weights, that reads them; None if none did."""
+    markers = (study.marker(stage.name) for stage in STAGES if "corpus" in stage.sections)
+    return next((marker[name] for marker in markers if marker and name in marker), None)
 
 
 def _evaluation_fingerprint(study: Study) -> dict[str, str]:

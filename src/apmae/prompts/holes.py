@@ -59,7 +59,11 @@ class FileHoles:
 
     def line(self, span: Span) -> int:
         """The line of the file that a span starts on, from 1."""
-        return self._lines_before + self.document.text.count("\n", 0, span.start) + 1
+        return self.line_at(span.start)
+
+    def line_at(self, character: int) -> int:
+        """The line of the file that a character of the document stands on, from 1."""
+        return self._lines_before + self.document.text.count("\n", 0, character) + 1
 
     def column(self, span: Span) -> int:
         """The column that a span starts at, in characters from 1."""

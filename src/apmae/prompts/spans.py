@@ -89,6 +89,15 @@ def find_spans(source: str, language: str, tasks: Sequence[str]) -> dict[str, li
     return {task: [Span(task, *hole) for hole in found[task] if hole[0] not in excluded] for task in tasks}
 
 
+def find_comments(source: str, language: str) -> list[Span]:
+    """The comments of a source text, in its order; their task is `comment`.
+
+    Raises:
+        ApmaeError: the language is unknown.
+    """
+    return [Span("comment", *found) for found in _captures(source, _query(language))["_comment"]]
+
+
 def _captures(source: str, query: _Query) -> dict[str, list[tuple[int, int]]]:
     """Ranges of the query's captures by name, sorted, the longer first where two start together."""
     encoded = source.encode()

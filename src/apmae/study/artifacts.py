@@ -18,6 +18,9 @@ Arrays and directories:
                      confidence alone; `<task>.cbm`, CatBoost's model of the clusters
     best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
                      nothing helped the tuning prompts
+    tokens.zarr      of the token study, a row for each row of tokens.parquet, float16: `row_statistics`
+                     (token, head, 7); `top_log_probs` (token, 20); `hidden_states` (token, 2, dim), the
+                     residual stream at half of the layers and at the last, projected at random
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """
@@ -79,6 +82,7 @@ TOP_LOG_PROBS = "top_log_probs"
 BEFORE_HOLE = "before_hole"
 RANDOM_CLS = "random_cls"
 EXEMPLARS = "exemplars.zarr"
+TOKEN_ARRAYS = "tokens.zarr"
 PREDICTOR = "predictor"
 BEST = "best"
 REPORT = "report"
@@ -116,6 +120,38 @@ TASKS = Table(
         "searched": pl.Int32,  # further ones that a survey proposed
         "kept_correct": pl.Int32,
         "kept_incorrect": pl.Int32,
+    },
+)
+WINDOWS = Table(
+    "windows.parquet",
+    {  # of the token study
+        "window": pl.Int32,  # row number
+        "file": pl.String,
+        "group": pl.String,
+        "split": pl.String,
+        "line": pl.Int32,  # of the first token that is the file's, from 1
+        "input_ids": pl.List(pl.Int32),
+        "syntax": pl.List(pl.Int8),  # of every token, a number of token_study.syntax.SYNTAX_CLASSES
+        "is_first": pl.List(pl.Boolean),  # whether a token starts its identifier, literal, ...
+    },
+)
+TOKENS = Table(
+    "tokens.parquet",
+    {  # the tokens that are kept; row n belongs to place n of every array of tokens.zarr
+        "window": pl.Int32,
+        "place": pl.Int16,  # index of the token in its window
+        "group": pl.String,
+        "split": pl.String,
+        "syntax": pl.String,
+        "is_first": pl.Boolean,
+        "weight": pl.Float32,  # tokens that it stands for; those of a window add up to all of them
+        "next_token_id": pl.Int32,  # the token itself
+        "predicted_id": pl.Int32,
+        "correct": pl.Boolean,
+        "next_token_probability": pl.Float32,
+        "max_probability": pl.Float32,
+        "margin": pl.Float32,
+        "entropy": pl.Float32,
     },
 )
 CLUSTERS = Table(

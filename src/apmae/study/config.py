@@ -220,6 +220,21 @@ class PromptsConfig(Section):
         return self
 
 
+class TokensConfig(Section):
+    """Every token as an example: what is kept of windows of the corpus, besides the prompts."""
+
+    windows: Annotated[WholeNumber, Field(ge=0)] = 0
+    """Windows of `prompts.length_tokens` tokens; 0: none."""
+    per_file: Positive = 2
+    """At most this many windows from one file."""
+    per_window: Annotated[WholeNumber, Field(ge=32)] = 64
+    """Tokens that are kept of a window, drawn by syntax class and outcome."""
+    context_tokens: Annotated[WholeNumber, Field(ge=33)] = 64
+    """Tokens that stand before a token that is kept, at least."""
+    hidden_dimensions: Positive = 128
+    """Dimensions that the residual stream is projected to, at random."""
+
+
 class EncoderConfig(Section):
     """The AP-MAE. `size: paper` is Table 1 of the paper."""
 
@@ -508,6 +523,7 @@ class StudyConfig(Section):
     target: TargetConfig = TargetConfig()
     corpus: CorpusConfig = CorpusConfig()
     prompts: PromptsConfig = PromptsConfig()
+    tokens: TokensConfig = TokensConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     encoding: EncodingConfig = EncodingConfig()

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from apmae.target_model.capture import BAND_HEIGHT, Capture, LayerCapture
+from apmae.target_model.capture import BAND_HEIGHT, BandCapture, Capture, LayerCapture
 from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.log_probs import Attention, bands
 from apmae.target_model.sdpa import sdpa
@@ -51,7 +51,7 @@ class AttentionState:
     """
 
     layers: Mapping[nn.Module, int]
-    capture: Capture | None = None
+    capture: Capture | BandCapture | None = None
     scaling: HeadScaling | None = None
     observe: Observe | None = None
 

@@ -1,4 +1,4 @@
-"""Capturing patterns: which heads, whole or in patches, and what to keep of them.
+"""Capturing patterns: which heads, whole, in patches or in bands of rows, and what to keep of them.
 
 Shape suffixes: B prompts, S captured heads, T tokens, P patch side, K lower-triangle patches.
 """
@@ -22,6 +22,9 @@ Reduce = Callable[[int, Tensor], Any]
 The log probabilities are (B, S, T, T), or with a patch size P (b, S, K, P * P). Patches come for a few
 prompts at a time, in order, in memory that is overwritten after the call.
 """
+
+ReduceBand = Callable[[int, Band], Any]
+"""Called with (layer, band) for every band of rows as it is computed; returns the value to keep."""
 
 Keep = Callable[[Tensor], None]
 
@@ -77,6 +80,29 @@ class Capture:
         if shape not in self._buffers:
             self._buffers[shape] = like.new_empty(shape)
         return self._buffers[shape]
+
+
+@dataclass(frozen=True)
+class BandCapture:
+    """What to keep of every head's bands of rows, of which only one exists at a time.
+
+    Attributes:
+        reduce: turns one layer's band into the value to keep.
+        results: the values that `reduce` returned, in order, by layer.
+    """
+
+    reduce: ReduceBand
+    results: dict[int, list[Any]] = field(default_factory=dict)
+
+    def of_layer(self, layer: int, heads: int, _prompts: int, _tokens: int) -> LayerCapture:
+        """The capture of a layer that has `heads` heads."""
+        assert layer not in self.results, "a layer ran twice in one forward pass"
+        results = self.results[layer] = []
+
+        def collect(band: Band) -> None:
+            results.append(self.reduce(layer, band))
+
+        return LayerCapture(list(range(heads)), BAND_HEIGHT, collect)
 
 
 class LayerCapture(NamedTuple):

@@ -1,4 +1,4 @@
-"""The residual stream at the last position, recorded during forward passes."""
+"""The residual stream, recorded during forward passes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from torch import Tensor, nn
 
 @contextmanager
 def recording_residual_stream(
-    layers: Sequence[nn.Module], depths: Collection[int]
+    layers: Sequence[nn.Module], depths: Collection[int], positions: int | slice = -1
 ) -> Iterator[dict[int, list[Tensor]]]:
-    """Collect, within the block, the residual stream at the last position behind some numbers of layers.
+    """Collect, within the block, the residual stream behind some numbers of layers.
 
     Args:
         layers: the model's, in order.
         depths: how many layers the stream has passed: 0 is what enters the first one, `len(layers)` what
             the last one returns, which no final norm has changed.
+        positions: one or several, the last by default.
 
     Yields:
-        By depth, a list to which every forward pass adds a tensor, (B, D) float32.
+        By depth, a list to which every forward pass adds a tensor, (B, D) or (B, positions, D) float32.
     """
     recorded: dict[int, list[Tensor]] = {depth: [] for depth in depths}
 
     def record(depth: int, hidden_BTD: Tensor) -> None:
-        recorded[depth].append(hidden_BTD[:, -1].float())
+        recorded[depth].append(hidden_BTD[:, positions].float())
 
     def before(depth: int, _module: nn.Module, args: Any, kwargs: Any) -> None:
         record(depth, args[0] if args else kwargs["hidden_states"])

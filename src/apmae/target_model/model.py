@@ -20,7 +20,7 @@ from apmae.common.errors import ApmaeError
 from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
-from apmae.target_model.capture import Capture, Reduce
+from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
 from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted
 from apmae.target_model.head_scaling import HeadScaling
@@ -191,6 +191,25 @@ class Target:
         """
         return self._capture(input_ids, reduce, heads, attention_mask, patch_size)
 
+    def capture_bands(
+        self, input_ids: TokenIds, positions: Sequence[int], reduce: ReduceBand
+    ) -> tuple[Tensor, dict[int, list[Any]]]:
+        """Run the model and reduce the rows of every head's pattern as they are computed.
+
+        Args:
+            input_ids: (B, T) without padding.
+            positions: of the logits.
+            reduce: called with (layer, band) for a few rows of a few prompts at a time, in order.
+
+        Returns:
+            Logits (B, len(positions), V), and by layer what `reduce` returned, call by call.
+        """
+        capture = BandCapture(reduce)
+        with activated(self._layers, capture=capture), torch.inference_mode():
+            logits = self._logits(input_ids, None, torch.as_tensor(positions))
+        assert len(capture.results) == self.n_layers, "a layer did not run"
+        return logits, capture.results
+
     def run(
         self,
         input_ids: TokenIds,
@@ -215,17 +234,20 @@ class Target:
         return TargetOutput(logits, torch.stack(patterns, 1))
 
     @contextmanager
-    def recording_hidden_states(self, depths: Collection[int]) -> Iterator[dict[int, list[Tensor]]]:
-        """Collect, within the block, the residual stream at the last position behind some numbers of layers.
+    def recording_hidden_states(
+        self, depths: Collection[int], positions: int | slice = -1
+    ) -> Iterator[dict[int, list[Tensor]]]:
+        """Collect, within the block, the residual stream behind some numbers of layers.
 
         Args:
             depths: 0 is what enters the first layer, `n_layers` what the last one returns, before the
                 final norm.
+            positions: one or several, the last by default.
 
         Yields:
-            By depth, a list to which every forward pass adds a tensor, (B, D) float32.
+            By depth, a list to which every forward pass adds a tensor, (B, D) or (B, positions, D) float32.
         """
-        with recording_residual_stream(self._blocks, depths) as recorded:
+        with recording_residual_stream(self._blocks, depths, positions) as recorded:
             yield recorded
 
     def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> tuple[Tensor, LayerInputs]:

@@ -1,0 +1,205 @@
+"""Classifiers of tokens: is the predicted token correct? Linear, a perceptron, and heads as tokens.
+
+All are fitted by the same loop: AdamW on the weighted log-loss. It stops when the loss on left-out groups has
+not fallen for some epochs, and keeps the weights of the best epoch.
+
+Shape suffixes: N rows, F columns, L layers, H heads of a layer, S features of a head, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import logit
+from torch import Tensor, nn
+
+ModelName = Literal["linear", "mlp", "heads"]
+
+BATCH_ROWS = 256
+EPOCHS = 100
+PATIENCE = 4
+VALIDATION_GROUPS = 0.15
+LEARNING_RATES = {"linear": 5e-3, "mlp": 1e-3, "heads": 1e-3}
+WEIGHT_DECAY = 0.05
+DROPOUT = 0.2
+WIDTH = {"mlp": 256, "heads": 64}
+BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a classifier sees of tokens.
+
+    Attributes:
+        plain: (N, F) float, columns that belong to no head; F may be 0.
+        heads: (N, L * H, S) float, the features of every head; None without heads.
+        n_heads: H.
+    """
+
+    plain: NDArray[np.floating]
+    heads: NDArray[np.floating] | None = None
+    n_heads: int = 1
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def take(self, rows: NDArray[np.int64]) -> Inputs:
+        """Some rows."""
+        return Inputs(self.plain[rows], None if self.heads is None else self.heads[rows], self.n_heads)
+
+
+class Standardised(nn.Module):
+    """Columns of mean 0 and standard deviation 1 in the training rows, clamped to 5 standard deviations."""
+
+    def __init__(self, rows: NDArray[np.floating]) -> None:
+        super().__init__()
+        values = torch.from_numpy(rows.astype(np.float32))
+        self.mean = nn.Buffer(values.mean(0))
+        self.scale = nn.Buffer(values.std(0, correction=0).clamp(min=1e-4))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows, standardised."""
+        return ((rows - self.mean) / self.scale).clamp(-5, 5)
+
+
+class Flat(nn.Module):
+    """All columns side by side into a linear layer, or into a perceptron of two hidden layers."""
+
+    def __init__(self, inputs: Inputs, hidden: int | None) -> None:
+        super().__init__()
+        self.plain = Standardised(inputs.plain)
+        self.heads = None if inputs.heads is None else Standardised(inputs.heads)
+        columns = inputs.plain.shape[1] + (
+            0 if inputs.heads is None else int(np.prod(inputs.heads.shape[1:]))
+        )
+        if hidden is None:
+            self.layers: nn.Module = nn.Linear(columns, 1)
+        else:
+            self.layers = nn.Sequential(
+                *_hidden(columns, hidden), *_hidden(hidden, hidden), nn.Linear(hidden, 1)
+            )
+
+    def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:
+        """(N,) log-odds."""
+        columns = [self.plain(plain_NF)]
+        if self.heads is not None and heads_NHS is not None:
+            columns.append(self.heads(heads_NHS).flatten(1))
+        log_odds: Tensor = self.layers(torch.cat(columns, 1))[:, 0]
+        return log_odds
+
+
+class HeadsAsTokens(nn.Module):
+    """A transformer over the heads of one token, each embedded with its layer and its place in it.
+
+    The mean over the heads joins the plain columns, and a perceptron reads both.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
+        assert inputs.heads is not None, "this model needs heads"
+        width, (_, heads, features) = WIDTH["heads"], inputs.heads.shape
+        self.plain = Standardised(inputs.plain)
+        self.heads = Standardised(inputs.heads)
+        self.embedding = nn.Linear(features, width)
+        self.place = nn.Parameter(0.02 * torch.randn(heads, width))
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 2 * width, DROPOUT, "gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, BLOCKS, nn.LayerNorm(width), enable_nested_tensor=False)
+        columns = width + inputs.plain.shape[1]
+        self.layers = nn.Sequential(*_hidden(columns, WIDTH["mlp"]), nn.Linear(WIDTH["mlp"], 1))
+
+    def forward(self, plain_NF: Tensor, heads_NHS: Tensor) -> Tensor:
+        """(N,) log-odds."""
+        tokens_NHD = self.blocks(self.embedding(self.heads(heads_NHS)) + self.place)
+        log_odds: Tensor = self.layers(torch.cat([tokens_NHD.mean(1), self.plain(plain_NF)], 1))[:, 0]
+        return log_odds
+
+
+def fit(
+    name: ModelName,
+    inputs: Inputs,
+    correct: NDArray[np.bool_],
+    weights: NDArray[np.floating],
+    groups: NDArray[np.int64],
+    seed: int,
+    announce: Callable[[str], None] = lambda line: None,
+) -> nn.Module:
+    """Fit a classifier of tokens.
+
+    Args:
+        correct, weights: (N,) outcomes, and how much each counts.
+        groups: (N,) numbers of their groups; some groups are left out to stop early.
+        seed: of the weights, the order of the rows and the groups left out.
+        announce: called with a line after every epoch.
+    """
+    generator = np.random.default_rng(seed)
+    names = np.unique(groups)
+    left_out = generator.permutation(names)[: max(1, round(VALIDATION_GROUPS * len(names)))]
+    is_left_out = np.isin(groups, left_out)
+    fitted, validation = np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        training = inputs.take(fitted)
+        model = HeadsAsTokens(training) if name == "heads" else Flat(training, WIDTH.get(name))
+        _begin_at(model, float(np.average(correct[fitted], weights=weights[fitted])))
+        optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATES[name], weight_decay=WEIGHT_DECAY)
+        best, since, kept = np.inf, 0, model.state_dict()
+        for epoch in range(EPOCHS):
+            model.train()
+            for rows in np.array_split(generator.permutation(fitted), -(-len(fitted) // BATCH_ROWS)):
+                loss = _loss(model, inputs.take(rows), correct[rows], weights[rows])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            log_odds = predict(model, inputs.take(validation))
+            sign = np.where(correct[validation], 1, -1)
+            found = float(np.average(np.logaddexp(0, -sign * log_odds), weights=weights[validation]))
+            announce(f"{name}: epoch {epoch + 1}, loss on left-out groups {found:.4f}")
+            if found < best:
+                best, since = found, 0
+                kept = {key: value.clone() for key, value in model.state_dict().items()}
+            elif (since := since + 1) == PATIENCE:
+                break
+    model.load_state_dict(kept)
+    return model.eval()
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, inputs: Inputs) -> NDArray[np.float64]:
+    """(N,) log-odds that the predicted token is correct."""
+    model.eval()
+    pieces = np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // BATCH_ROWS)))
+    return np.concatenate([model(*_tensors(inputs.take(rows))).double().numpy() for rows in pieces])
+
+
+def _loss(
+    model: nn.Module, inputs: Inputs, correct: NDArray[np.bool_], weights: NDArray[np.floating]
+) -> Tensor:
+    labels, weight = torch.from_numpy(correct).float(), torch.from_numpy(weights).float()
+    losses = nn.functional.binary_cross_entropy_with_logits(
+        model(*_tensors(inputs)), labels, reduction="none"
+    )
+    loss: Tensor = (losses * weight).sum() / weight.sum()
+    return loss
+
+
+def _begin_at(model: nn.Module, rate: float) -> None:
+    """Let a model predict the rate of correct tokens before it has learned."""
+    output = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.zeros_(output.weight)
+    nn.init.constant_(output.bias, float(logit(np.clip(rate, 1e-3, 1 - 1e-3))))
+
+
+def _tensors(inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+    plain = torch.from_numpy(inputs.plain.astype(np.float32))
+    return plain, None if inputs.heads is None else torch.from_numpy(inputs.heads.astype(np.float32))
+
+
+def _hidden(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(inputs, outputs), nn.GELU(), nn.Dropout(DROPOUT)

@@ -1,0 +1,70 @@
+"""What one forward pass over windows shows of each of their tokens.
+
+Shape suffixes: B windows, T tokens, Q tokens that are looked at, N all heads of the target, D hidden state.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics_of_band
+from apmae.target_model import Outcomes, Target, outcomes
+from apmae.target_model.log_probs import Band
+
+TOP_TOKENS = 20
+"""Next tokens whose log probabilities are kept."""
+
+
+class TokenFeatures(NamedTuple):
+    """What is known of tokens `first` to T - 1 of B windows, each from the position before it.
+
+    Attributes:
+        outcomes: every field (B, Q).
+        top_log_probs: (B, Q, 20) float32.
+        row_statistics: (B, Q, N, 7) float32.
+        hidden_states: (B, Q, 2, D) float32, the residual stream at half of the layers and at the last.
+    """
+
+    outcomes: Outcomes
+    top_log_probs: Tensor
+    row_statistics: Tensor
+    hidden_states: Tensor
+
+
+def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) -> TokenFeatures:
+    """Run windows once, and look at every token from `first` on; 2 <= first < T."""
+    batch, length = input_ids_BT.shape
+    rows = slice(first - 1, length - 1)
+    statistics_BQN7 = torch.zeros(batch, length - first, len(target.heads), len(ROW_STATISTICS))
+
+    def reduce(layer: int, band: Band) -> None:
+        start, stop = max(band.rows.start, rows.start), min(band.rows.stop, rows.stop)
+        if start < stop:
+            values = band.values[:, :, start - band.rows.start : stop - band.rows.start]
+            heads = slice(layer * target.n_heads, (layer + 1) * target.n_heads)
+            found = row_statistics_of_band(values, start).transpose(1, 2)
+            statistics_BQN7[band.prompts, start - rows.start : stop - rows.start, heads] = found.cpu()
+
+    depths = (target.n_layers // 2, target.n_layers)
+    with target.recording_hidden_states(depths, rows) as hidden:
+        logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
+    next_ids = torch.from_numpy(input_ids_BT[:, first:]).long().to(logits_BQV.device)
+    by_window = [outcomes(*window) for window in zip(logits_BQV, next_ids, strict=True)]
+    top = [logits.log_softmax(-1).topk(TOP_TOKENS).values for logits in logits_BQV]
+    return TokenFeatures(
+        Outcomes(*(torch.stack(column).cpu() for column in zip(*by_window, strict=True))),
+        torch.stack(top).cpu(),
+        statistics_BQN7,
+        torch.stack([hidden[depth][0].cpu() for depth in depths], 2),
+    )
+
+
+def projection(size: int, dimensions: int, generator: torch.Generator) -> Tensor:
+    """(size, dimensions) float32: a random projection, which about keeps distances."""
+    projected: Tensor = torch.randn(size, dimensions, generator=generator) / dimensions**0.5
+    return projected
