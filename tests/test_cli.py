@@ -3,6 +3,8 @@
 import pytest
 import yaml
 
+from apmae.stages import STAGE_NAMES
+
 
 def study_file(tmp_path, **sections):
     path = tmp_path / "study.yaml"
@@ -116,7 +118,7 @@ def test_a_directory_that_cannot_be_written(apmae, tmp_path):
 def test_status_of_a_study_that_was_not_begun(apmae, tmp_path):
     code, output, _ = apmae("status", study_file(tmp_path, corpus=java(tmp_path)))
     assert code == 0
-    assert output.count("missing") == 7
+    assert output.count("missing") == len(STAGE_NAMES)
 
 
 def test_what_cannot_be_exported_ends_in_one_line(apmae, tmp_path):

@@ -332,7 +332,7 @@ class EncodingConfig(Section):
     random_encoder: bool = False
     """Encode and cluster with an AP-MAE of random weights too, to see what its training is worth.
     A second pass of the encoder over every pattern."""
-    detectors: tuple[Detector, ...] = ("laplacian_eigenvalues",)
+    detectors: tuple[Detector, ...] = ()
     """Published detectors whose columns are kept, as feature blocks of the same names:
     `laplacian_eigenvalues`: ten for each head (LapEigvals, arXiv 2502.17598)."""
 
