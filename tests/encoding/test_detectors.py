@@ -39,7 +39,7 @@ def test_laplacian_eigenvalues_are_those_of_the_laplacian():
 
 
 def test_they_are_kept_for_every_head(tmp_path, llama):
-    study = tiny_study(tmp_path)
+    study = tiny_study(tmp_path, encoding={"detectors": ["laplacian_eigenvalues"]})
     torch.manual_seed(0)
     APMAEModel(encoder_config(study.config)).save_pretrained(study.path(ENCODER))
     stage.run(context_of(study, llama))

@@ -54,6 +54,6 @@ def test_every_task_is_measured(tokenizer, files):
         row.task: row for row in accuracies(Repeater(tokenizer, closing_bracket), files.held_out, 3, seed=0)
     }
     assert tuple(found) == TASKS
-    assert len(TASKS) == 13
+    assert len(TASKS) == 16
     assert found["closing_bracket"].holes == 3
     assert found["identifiers"].fim == 0.0

@@ -124,7 +124,7 @@ def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
 
 def _refuse_several_processes(only: StageName | None) -> None:
     if distributed.world_size() > 1 and not any(stage.shared for stage in STAGES if stage.name == only):
-        together = " and ".join(f"`apmae {stage.name}`" for stage in STAGES if stage.shared)
+        together = ", ".join(f"`apmae {stage.name}`" for stage in STAGES if stage.shared)
         raise ApmaeError(
             f"`apmae {only or 'run'}` runs in one process: of the stages, only {together} can be launched "
             "with several"
