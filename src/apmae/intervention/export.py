@@ -16,7 +16,7 @@ def export_model(source: str | Path, output: str | Path, task: str | None = None
     """Write the target of a study, or of a saved intervention, with the intervention in its weights.
 
     The directory loads in plain Transformers and gives the logits of the model under `apply`, up to
-    rounding: exactly where heads are zeroed.
+    rounding: exactly where heads are zero-ablated.
 
     Args:
         source: a study's directory, or one that `Intervention.save` wrote.

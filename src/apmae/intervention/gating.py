@@ -65,7 +65,7 @@ def best_gate(probability: NDArray[np.float32], change: NDArray[np.float64]) -> 
 
 
 def _out_of_fold(study: Study, train: pl.DataFrame, features: str) -> NDArray[np.float64]:
-    """(prompts,) predicted by models of other groups; where there are none, the share of correct ones."""
+    """(prompts,) predicted by models of other groups; where there are none, the fraction of correct ones."""
     correct = train["correct"].to_numpy()
     groups = train["group"].rank("dense").to_numpy().astype(np.int64) - 1
     task = str(train["task"].first())

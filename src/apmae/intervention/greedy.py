@@ -64,18 +64,18 @@ def greedy_heads(propose: Propose, most: int, evaluate: Evaluate) -> Heads:
     return chosen
 
 
-def promising_heads(target: Target, prompts: pl.DataFrame, zeroed: Heads, count: int) -> list[Head]:
+def promising_heads(target: Target, prompts: pl.DataFrame, ablated: Heads, count: int) -> list[Head]:
     """Heads whose zeroing would make the true tokens most probable, to first order, the best first.
 
     Args:
         prompts: `input_ids` of one length, `next_token_id`.
-        zeroed: heads that are zeroed already.
+        ablated: heads that are ablated already.
         count: how many; fewer where fewer are left.
     """
-    factors = dict.fromkeys(zeroed, 0.0)
+    factors = dict.fromkeys(ablated, 0.0)
     total_LH = torch.zeros(target.n_layers, target.n_heads)
     for some in prompts.iter_slices(GRADIENT_BATCH):
         true_ids = torch.tensor(some["next_token_id"].to_list())
         total_LH += target.factor_gradients(token_ids(some), true_ids, factors).sum(0)
     ascending = total_LH.flatten().argsort(stable=True).tolist()
-    return [head for head in map(target.heads.__getitem__, ascending) if head not in zeroed][:count]
+    return [head for head in map(target.heads.__getitem__, ascending) if head not in ablated][:count]

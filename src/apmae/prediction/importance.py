@@ -58,7 +58,7 @@ def stability(by_fold: Values) -> pl.DataFrame:
         by_fold: (folds, heads) importance.
 
     Returns:
-        One row per head: `top_fraction`, the share of folds in which it is among the ten most
+        One row per head: `top_fraction`, the fraction of folds that rank it among the ten most
         important (and important at all), and `rank_correlation`, Spearman's between two folds, its
         mean over all pairs. NaN where there are no two folds, or a fold gives all heads the same.
     """

@@ -3,7 +3,7 @@
 `accuracy`, `balanced_accuracy`; `auroc`; `auprc`, average precision of finding the correct ones;
 `brier`, mean squared error, and `brier_skill`, the part of a constant's error that is gone;
 `ece`, expected calibration error (Guo et al. 2017); `aurc`, the area under the risk-coverage curve:
-the share of incorrect completions among those at least as trusted, averaged over the prompts
+the fraction of incorrect completions among those at least as trusted, averaged over the prompts
 (Geifman and El-Yaniv 2017); `prr`, the prediction-rejection ratio (Malinin et al. 2020), as LM-Polygraph
 computes it (Fadeeva et al. 2023). A tie counts half in `auroc` and stands for every order in `prr`;
 elsewhere tied prompts go together.

@@ -29,10 +29,10 @@ def _importance(data: ReportData) -> Drawing:
         "importance",
         lambda: importance(data.importance, data.top_heads, data.shape),
         alt="Heat maps of head importance by layer and head, one for each task.",
-        caption="One cell a head: the largest difference between the mean SHAP values of its clusters, that "
-        "is, how far knowing the head's pattern can move the predicted log-odds of a correct completion. "
-        "SHAP values of a prompt are those of a model of other packages, and a cluster counts from "
-        f"{MIN_CLUSTER_PROMPTS} prompts on. Beside a task's name: how far the models of different folds "
+        caption="One cell per head: the largest difference between the mean SHAP values of its clusters, "
+        "that is, how far knowing the head's pattern can move the predicted log-odds of a correct "
+        "completion. SHAP values of a prompt are those of a model of other packages, and a cluster counts "
+        f"from {MIN_CLUSTER_PROMPTS} prompts on. Beside a task's name: how far the models of different folds "
         "agree on the order of the heads (mean rank correlation). One colour scale for all tasks; the top "
         f"{TOP_HEADS} heads of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
         legible_pixels=760,
@@ -44,9 +44,9 @@ def _mean_shap(data: ReportData) -> Drawing:
         "mean_shap",
         lambda: mean_shap(data.importance, data.shape),
         alt="Heat maps of the mean SHAP value by layer and head, one for each task.",
-        caption="One cell a head: blue where its patterns speak for a correct completion, averaged over the "
-        "training prompts, each by a model of other packages, red where they speak for an incorrect one. One "
-        "colour scale for all tasks. Paper figures 8 to 17.",
+        caption="One cell per head: blue where its patterns speak for a correct completion, averaged over "
+        "the training prompts, each by a model of other packages, red where they speak for an incorrect one. "
+        "One colour scale for all tasks. Paper figures 8 to 17.",
         legible_pixels=760,
     )
 

@@ -53,7 +53,7 @@ def _prediction(data: ReportData, table: pl.DataFrame, protocol: str, protocol_n
         alt=f"Accuracy and AUROC with 95% intervals per task and feature set, {protocol_name}.",
         caption=f"{fitted} Each mark is one feature set, the line its 95% interval; further right is better, "
         "and the dashed line at 0.5 is what guessing reaches on balanced prompts. Compare clusters with "
-        "confidence and `strong`, which need no attention. Paper figure 4 (II).",
+        "confidence and strong, which need no attention. Paper figure 4 (II).",
         legible_pixels=720,
     )
     return [drawing]
@@ -77,10 +77,10 @@ def _reliability(predictions: pl.DataFrame) -> Drawing:
     return Drawing(
         "reliability",
         lambda: reliability(selective.reliability(predictions)),
-        alt="Share of correct completions against the predicted probability, one panel for each feature set.",
+        alt="Fraction of correct completions against the predicted probability, by feature set.",
         caption="Held-out prompts of all tasks, gathered by predicted probability in bins of a tenth. On the "
-        "dashed line, predictions are true; below it they promise too much. The size of a dot is the share "
-        "of prompts in its bin, the line the 95% Wilson interval. Not in the paper.",
+        "dashed line, predictions are true; below it they promise too much. The size of a dot is the "
+        "fraction of prompts in its bin, the line the 95% Wilson interval. Not in the paper.",
         legible_pixels=720,
     )
 
@@ -91,7 +91,7 @@ def _risk_coverage(data: ReportData, predictions: pl.DataFrame) -> Drawing:
         "risk_coverage",
         lambda: risk_coverage(curves.filter(pl.col("features").is_in(_headline_sets(data)))),
         alt="Fraction of incorrect completions against the fraction trusted, one panel for each task.",
-        caption="Held-out prompts, weighted to how often the target is right before balancing. From left to "
+        caption="Held-out prompts, weighted to the base rate. From left to "
         "right ever less sure completions are trusted; the lower the curve, the fewer mistakes among them. "
         "At the right end all are trusted, and the mistakes are the target's own. Not in the paper.",
         legible_pixels=760,
