@@ -138,7 +138,7 @@ def unpatchify(patches_NKP: Tensor, patch_size: int, *, causal: bool = True) -> 
     """
     *lead, count, area = patches_NKP.shape
     if causal:
-        grid = _grid_of(count)
+        grid = grid_of(count)
         full = patches_NKP.new_zeros(*lead, grid * grid, area)
         full[..., causal_patch_indices(grid, full.device), :] = patches_NKP
     else:
@@ -153,7 +153,7 @@ def last_row_tokens(patches_NKP: Tensor, patch_size: int) -> Tensor:
     Args:
         patches_NKP: (..., K, P * P), the lower-triangle patches; the last G of them end in that row.
     """
-    grid = _grid_of(patches_NKP.shape[-2])
+    grid = grid_of(patches_NKP.shape[-2])
     return patches_NKP[..., -grid:, -patch_size:]
 
 
@@ -215,6 +215,6 @@ def _lowest(log_probs_TT: Tensor) -> Tensor:
     return lowest.where(lowest < 0, -1.0)
 
 
-def _grid_of(causal_patches: int) -> int:
+def grid_of(causal_patches: int) -> int:
     """G from K = G (G + 1) / 2."""
     return int(((8 * causal_patches + 1) ** 0.5 - 1) / 2)

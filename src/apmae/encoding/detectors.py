@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from apmae.autoencoder.patterns import grid_of
 from apmae.vocabulary import Detector
 
 TOP_EIGENVALUES = 10
@@ -23,8 +24,7 @@ TOP_EIGENVALUES = 10
 def received_attention(log_patches_BHKP: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
     """Attention that each position receives from all, and from itself: (B, H, T) each."""
     patches = log_patches_BHKP.exp().unflatten(-1, (patch_size, patch_size))  # type: ignore[no-untyped-call]
-    count = patches.shape[2]
-    grid = int(((8 * count + 1) ** 0.5 - 1) / 2)
+    grid = grid_of(patches.shape[2])
     rows, columns = torch.tril_indices(grid, grid, device=patches.device).unbind()
     received = patches.new_zeros(*patches.shape[:2], grid, patch_size)
     received.index_add_(2, columns, patches.sum(-2))

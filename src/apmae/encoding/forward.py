@@ -14,13 +14,11 @@ from torch import Tensor
 from apmae.autoencoder import APMAEModel, autocasting, tokens_of
 from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
 from apmae.study.artifacts import HIDDEN_STATES, RANDOM_CLS, TOP_LOG_PROBS
-from apmae.target_model import Target
+from apmae.target_model import Target, top_log_probs
 from apmae.target_model.model import TokenIds
 from apmae.vocabulary import Readout
 
 STATISTICS = "row_statistics"
-TOP_TOKENS = 20
-"""Next tokens whose log probabilities are kept."""
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
 """A layer's log patches (b, H, K, P * P) to what is kept of them, by name (b, H, dim)."""
@@ -48,7 +46,7 @@ def run_batch(
         logits, layers = target.capture_patches(input_ids, patch_size, reduce)
     of_the_target = {
         HIDDEN_STATES: np.stack([hidden[depth][0].cpu().numpy() for depth in depths]),
-        TOP_LOG_PROBS: logits.log_softmax(-1).topk(TOP_TOKENS).values.cpu().numpy(),
+        TOP_LOG_PROBS: top_log_probs(logits).cpu().numpy(),
     }
     return logits, [_heads_first(layers, number) | of_the_target for number in range(len(encodes))]
 

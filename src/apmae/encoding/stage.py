@@ -22,7 +22,7 @@ from apmae.common.atomic import replacing
 from apmae.common.progress import Progress
 from apmae.encoding.detectors import DETECTORS, detect
 from apmae.encoding.encoders import load_encoder, random_encoder
-from apmae.encoding.forward import STATISTICS, TOP_TOKENS, encode_patches, run_batch
+from apmae.encoding.forward import STATISTICS, encode_patches, run_batch
 from apmae.pipeline import Context
 from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
@@ -35,7 +35,7 @@ from apmae.study.artifacts import (
     token_ids,
 )
 from apmae.study.config import EncodingConfig
-from apmae.target_model import Target
+from apmae.target_model import TOP_TOKENS, Target
 
 WRITTEN = "written"
 

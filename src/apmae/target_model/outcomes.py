@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+TOP_TOKENS = 20
+"""Next tokens whose log probabilities are kept."""
+
 
 class Outcomes(NamedTuple):
     """One row per prompt.
@@ -26,6 +29,11 @@ class Outcomes(NamedTuple):
     max_probability: Tensor
     margin: Tensor
     entropy: Tensor
+
+
+def top_log_probs(logits: Tensor) -> Tensor:
+    """The largest log probabilities of the next token, descending: logits (..., V) to (..., 20) float32."""
+    return logits.float().log_softmax(-1).topk(TOP_TOKENS).values
 
 
 def outcomes(logits_BV: Tensor, target_ids_B: Tensor) -> Outcomes:

@@ -25,10 +25,10 @@ from apmae.prompts import PromptFormatter
 from apmae.prompts.stage import split_of
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS
 from apmae.study.config import StudyConfig
-from apmae.target_model import Target
+from apmae.target_model import TOP_TOKENS, Target
 from apmae.token_study.sampling import draw_by_stratum
 from apmae.token_study.syntax import SYNTAX_CLASSES
-from apmae.token_study.tokens import TOP_TOKENS, TokenFeatures, projection, token_features
+from apmae.token_study.tokens import TokenFeatures, projection, token_features
 from apmae.token_study.windows import draw_windows
 
 SHARD_WINDOWS = 32

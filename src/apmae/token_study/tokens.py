@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics_of_band
-from apmae.target_model import Outcomes, Target, outcomes
+from apmae.target_model import Outcomes, Target, outcomes, top_log_probs
 from apmae.target_model.log_probs import Band
-
-TOP_TOKENS = 20
-"""Next tokens whose log probabilities are kept."""
 
 
 class TokenFeatures(NamedTuple):
@@ -55,7 +52,7 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
         logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
     next_ids = torch.from_numpy(input_ids_BT[:, first:]).long().to(logits_BQV.device)
     by_window = [outcomes(*window) for window in zip(logits_BQV, next_ids, strict=True)]
-    top = [logits.log_softmax(-1).topk(TOP_TOKENS).values for logits in logits_BQV]
+    top = [top_log_probs(logits) for logits in logits_BQV]
     return TokenFeatures(
         Outcomes(*(torch.stack(column).cpu() for column in zip(*by_window, strict=True))),
         torch.stack(top).cpu(),
