@@ -32,8 +32,8 @@ HeadsDrawnPer = Literal["batch", "prompt"]
 Readout = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 """What of the encoder's output is a head's encoding, see `apmae.autoencoder.APMAEModel.encode`."""
 
-Detector = Literal["laplacian_eigenvalues"]
-"""Published detectors of incorrect completions by attention, see `apmae.encoding.detectors`."""
+Detector = Literal["laplacian_eigenvalues", "sink_scores", "lookback_ratios", "rauq", "logit_lens_entropies"]
+"""Published detectors of incorrect completions, see `apmae.encoding.detectors`."""
 
 ClusteringMethod = Literal["kmeans", "umap_hdbscan"]
 WorkerBackend = Literal["loky", "dask", "ray"]
@@ -98,7 +98,7 @@ BLOCKS = {
         Block("clusters", per_head=True, in_one_pass=False),
         Block("row_statistics", per_head=True),
         *(Block(f"{readout}_encodings", per_head=True) for readout in get_args(Readout)),
-        *(Block(name, per_head=True) for name in get_args(Detector)),
+        *(Block(name, per_head=name not in ("rauq", "logit_lens_entropies")) for name in get_args(Detector)),
         Block("random_clusters", in_one_pass=False),
     )
 }

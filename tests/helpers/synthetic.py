@@ -115,8 +115,14 @@ def _write_encodings(
     group = zarr.open_group(path, mode="w", attributes={"n_heads": heads})
     for readout in ("cls", "row", "random_cls"):
         group.create_array(readout, data=encodings.astype(np.float16))
-    eigenvalues = generator.normal(0, 1, (layers * heads, count, 10))
-    group.create_array("laplacian_eigenvalues", data=eigenvalues.astype(np.float32))
+    for name, shape_of in {
+        "laplacian_eigenvalues": (layers * heads, count, 10),
+        "sink_scores": (layers * heads, count, 10),
+        "lookback_ratios": (layers * heads, count, 1),
+        "rauq": (count, 1),
+        "logit_lens_entropies": (3, count, layers),
+    }.items():
+        group.create_array(name, data=generator.normal(0, 1, shape_of).astype(np.float32))
     group.create_array("row_statistics", data=statistics.astype(np.float32))
     group.create_array("hidden_states", data=generator.normal(0, 1, (4, count, 5)).astype(np.float32))
     group.create_array("top_log_probs", data=generator.normal(-3, 1, (count, 20)).astype(np.float32))

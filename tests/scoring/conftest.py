@@ -14,7 +14,7 @@ OVERRIDES = [
     "prompts.tasks=[eol,identifiers,random,noise]",
     "prompts.per_task=48",
     "prediction.features=[clusters]",
-    "encoding.detectors=[laplacian_eigenvalues]",
+    "encoding.detectors=[laplacian_eigenvalues,rauq,logit_lens_entropies]",
 ]
 
 

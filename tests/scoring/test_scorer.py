@@ -50,7 +50,7 @@ def test_all_that_one_pass_gives_is_the_studys_too(study, tmp_path):
     shutil.copytree(study.directory, copy)
     features = (
         "cls_encodings+row_encodings+entropy+top_log_probs+token_kind+token_identity+last_hidden_state"
-        "+hidden_states+laplacian_eigenvalues"
+        "+hidden_states+laplacian_eigenvalues+rauq+logit_lens_entropies"
     )
     prediction = study.config.prediction.model_copy(update={"scorer": features})
     config = study.config.model_copy(update={"directory": copy, "prediction": prediction})

@@ -187,3 +187,30 @@ def test_the_table_in_the_docs_is_what_was_measured():
 def without_bounds(text):
     """Rounding differs between machines; the limit is tested above."""
     return re.sub(r"\| 1e-\d+ \|", "| |", text)
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_the_logit_lens_behind_the_last_layer_is_the_model(family):
+    target = Target(family.make(), None, family.name)
+    with target.recording_hidden_states([target.n_layers], slice(-4, None)) as hidden:
+        target.logits(INPUT_IDS)
+    found = target.logit_lens(hidden[target.n_layers][0])
+    with torch.inference_mode():
+        expected = target.model(input_ids=INPUT_IDS, use_cache=False).logits[:, -4:]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(target.logits(INPUT_IDS), expected[:, -1])
+
+
+@pytest.mark.parametrize("family", SUPPORTED, ids=name)
+def test_attention_outputs_are_those_of_the_output_projections(family):
+    target = Target(family.make(), None, family.name)
+    silenced = projection_inputs_changed(target.model, family, lambda _layer, inputs: inputs * 0)
+    with silenced, target.recording_attention_outputs() as without:
+        target.logits(INPUT_IDS)
+    with target.recording_attention_outputs() as recorded:
+        target.logits(INPUT_IDS)
+    assert len(recorded) == target.n_layers
+    bias = without[0][0]
+    assert bias.shape == (PROMPTS, target.hidden_size)
+    torch.testing.assert_close(bias, bias[:1].expand_as(bias))
+    assert not torch.allclose(recorded[0][0], bias)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEModel, autocasting, tokens_of
 from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
+from apmae.encoding.detectors import Detection
 from apmae.study.artifacts import HIDDEN_STATES, RANDOM_CLS, TOP_LOG_PROBS
 from apmae.target_model import Target, top_log_probs
 from apmae.target_model.model import TokenIds
-from apmae.vocabulary import Readout
+from apmae.vocabulary import Detector, Readout
 
 STATISTICS = "row_statistics"
 
@@ -25,28 +26,39 @@ Encode = Callable[[Tensor], dict[str, Tensor]]
 
 
 def run_batch(
-    target: Target, input_ids: TokenIds, patch_size: int, encodes: Sequence[Encode]
+    target: Target,
+    input_ids: TokenIds,
+    patch_size: int,
+    encodes: Sequence[Encode],
+    detectors: Sequence[Detector] = (),
 ) -> tuple[Tensor, list[dict[str, np.ndarray]]]:
     """One forward pass: next-token logits (B, V), and the prompts' part of every array.
 
     Args:
         input_ids: (B, T) token ids.
         encodes: each makes arrays of its own.
+        detectors: whose arrays are made too.
 
     Returns:
-        For each of `encodes`, by name (head, B, dim), and `hidden_states` (4, B, hidden) and
-        `top_log_probs` (B, 20), see `apmae.study.artifacts`.
-    """
+        For each of `encodes`, by name (head, B, dim), and `hidden_states` (4, B, hidden),
+        `top_log_probs` (B, 20) and the detectors' arrays, see `apmae.study.artifacts`.
 
-    def reduce(_layer: int, log_patches_BHKP: Tensor) -> list[dict[str, Tensor]]:
+    Raises:
+        ApmaeError: as `Detection.recording` does.
+    """
+    detection = Detection(target, patch_size, detectors)
+
+    def reduce(layer: int, log_patches_BHKP: Tensor) -> list[dict[str, Tensor]]:
+        detection.see(layer, log_patches_BHKP)
         return [encode(log_patches_BHKP) for encode in encodes]
 
     depths = [quarters * target.n_layers // 4 for quarters in (1, 2, 3, 4)]
-    with target.recording_hidden_states(depths) as hidden:
+    with target.recording_hidden_states(depths) as hidden, detection.recording():
         logits, layers = target.capture_patches(input_ids, patch_size, reduce)
     of_the_target = {
         HIDDEN_STATES: np.stack([hidden[depth][0].cpu().numpy() for depth in depths]),
         TOP_LOG_PROBS: top_log_probs(logits).cpu().numpy(),
+        **detection.arrays(torch.as_tensor(np.asarray(input_ids)).long()),
     }
     return logits, [_heads_first(layers, number) | of_the_target for number in range(len(encodes))]
 

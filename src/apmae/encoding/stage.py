@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from apmae.autoencoder.patterns import ROW_STATISTICS
 from apmae.common import distributed
 from apmae.common.atomic import replacing
 from apmae.common.progress import Progress
-from apmae.encoding.detectors import DETECTORS, detect
+from apmae.encoding.detectors import array_shapes
 from apmae.encoding.encoders import load_encoder, random_encoder
 from apmae.encoding.forward import STATISTICS, encode_patches, run_batch
 from apmae.pipeline import Context
@@ -34,13 +35,14 @@ from apmae.study.artifacts import (
     TOP_LOG_PROBS,
     token_ids,
 )
-from apmae.study.config import EncodingConfig
+from apmae.study.config import EncodingConfig, StudyConfig
 from apmae.target_model import TOP_TOKENS, Target
+from apmae.vocabulary import Detector
 
 WRITTEN = "written"
 
 DTYPES = {
-    **dict.fromkeys((STATISTICS, HIDDEN_STATES, TOP_LOG_PROBS, *DETECTORS), "float32"),
+    **dict.fromkeys((STATISTICS, HIDDEN_STATES, TOP_LOG_PROBS, *get_args(Detector)), "float32"),
     BEFORE_HOLE: "int32",
 }
 """Of the arrays that are no encodings."""
@@ -58,7 +60,7 @@ def run_together(
     """Encode the same prompts for several studies; the target runs on each prompt once.
 
     Args:
-        jobs: studies and their keys. They have the same prompts, size of patches and of shards.
+        jobs: studies and their keys. They have the same prompts, detectors, size of patches and of shards.
 
     Returns:
         Counts for each study's marker.
@@ -75,7 +77,7 @@ def run_together(
         start = shard * config.encoding.shard_prompts
         rows = prompts.slice(start, config.encoding.shard_prompts)
         writing = [writer for writer in writers if shard in writer.missing]
-        encoded = encode_prompts(target, writing, rows, config.target.batch_size)
+        encoded = encode_prompts(target, writing, rows, config)
         before_hole = {BEFORE_HOLE: tokens_before_hole(token_ids(rows), sentinel)}
         for writer, arrays in zip(writing, encoded, strict=True):
             writer.write(shard, slice(start, start + rows.height), {**arrays, **before_hole})
@@ -97,7 +99,6 @@ class EncodingsWriter:
         encoding = study.config.encoding
         self._model = load_encoder(study, target.device)
         self._untrained = random_encoder(study, self._model) if encoding.random_encoder else None
-        self._detectors = encoding.detectors
         self._readouts, self._precision = encoding.readouts, encoding.precision
         config = self._model.config
         self.patch_size = config.patch_size
@@ -110,12 +111,8 @@ class EncodingsWriter:
         self.names = list(shapes)
 
     def encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        """Encode one layer's patterns, see `encode_patches` and `detect`."""
-        encoded = encode_patches(
-            self._model, log_patches_BHKP, self._readouts, self._precision, self._untrained
-        )
-        device = self._model.device
-        return encoded | detect(log_patches_BHKP, self.patch_size, self._detectors, device)
+        """Encode one layer's patterns, see `encode_patches`."""
+        return encode_patches(self._model, log_patches_BHKP, self._readouts, self._precision, self._untrained)
 
     def write(self, shard: int, prompts: slice, values: dict[str, np.ndarray]) -> None:
         """Write a shard: the values of the arrays for these prompts."""
@@ -125,7 +122,7 @@ class EncodingsWriter:
 
 
 def encode_prompts(
-    target: Target, encoders: Sequence[EncodingsWriter], prompts: pl.DataFrame, batch_size: int
+    target: Target, encoders: Sequence[EncodingsWriter], prompts: pl.DataFrame, config: StudyConfig
 ) -> list[dict[str, np.ndarray]]:
     """Encode every head of some prompts with several encoders, whose patches have one size.
 
@@ -135,8 +132,8 @@ def encode_prompts(
     (patch_size,) = {encoder.patch_size for encoder in encoders}
     encodes = [encoder.encode for encoder in encoders]
     batches = [
-        run_batch(target, token_ids(batch), patch_size, encodes)[1]
-        for batch in prompts.iter_slices(batch_size)
+        run_batch(target, token_ids(batch), patch_size, encodes, config.encoding.detectors)[1]
+        for batch in prompts.iter_slices(config.target.batch_size)
     ]
     return [
         {name: np.concatenate([part[name] for part in parts], axis=-2) for name in parts[0]}
@@ -152,7 +149,7 @@ def _array_shapes(
     return {
         **{readout: (heads, prompts, config.readout_dim(readout)) for readout in encoding.readouts},
         **random,
-        **{detector: (heads, prompts, DETECTORS[detector].width) for detector in encoding.detectors},
+        **array_shapes(encoding.detectors, target, prompts),
         STATISTICS: (heads, prompts, len(ROW_STATISTICS)),
         HIDDEN_STATES: (4, prompts, target.hidden_size),
         TOP_LOG_PROBS: (prompts, TOP_TOKENS),

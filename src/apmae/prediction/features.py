@@ -190,6 +190,11 @@ def _top_log_probs(features: Features) -> Block:
     return _finite(features.array(TOP_LOG_PROBS))
 
 
+def _rauq(features: Features) -> Block:
+    """(prompts, 1)."""
+    return _finite(features.array("rauq"))
+
+
 def _token_kind(features: Features) -> Block:
     """(prompts, 2): the predicted token, and the one that the hole starts with."""
     tokens = [features.outcome(name) for name in ("predicted_id", "next_token_id")]
@@ -262,6 +267,7 @@ READERS: Mapping[str, Callable[[Features], Block]] = {
     "row_statistics": _side_by_side("row_statistics"),
     **{f"{readout}_encodings": _side_by_side(readout) for readout in get_args(Readout)},
     **{detector: _side_by_side(detector) for detector in get_args(Detector)},
+    "rauq": _rauq,
     "clusters": _clusters("cluster"),
     "random_clusters": _clusters("random_cluster"),
 }

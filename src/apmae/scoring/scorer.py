@@ -14,7 +14,6 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.common.errors import ApmaeError
-from apmae.encoding.detectors import detect
 from apmae.encoding.encoders import load_encoder
 from apmae.encoding.forward import STATISTICS, encode_patches, patch_statistics, run_batch
 from apmae.prediction import PassFeatures, Predictor, load_predictors
@@ -87,6 +86,7 @@ class Scorer:
         found = load_predictors(study)
         self._predictors = {task: found[task] for task in found if task in self._by_confidence}
         self._blocks = dict.fromkeys((*blocks_in(study.config.prediction.scorer), CONFIDENCE))
+        self._detectors = [name for name in study.config.encoding.detectors if name in self._blocks]
         self._encoder: APMAEModel | None = None
         if any(block.endswith("_encodings") for block in self._blocks):
             self._encoder = load_encoder(study, target.device)
@@ -154,7 +154,9 @@ class Scorer:
 
     def _run(self, input_ids: list[list[int]]) -> tuple[dict[str, NDArray[Any]], Blocks]:
         """Outcomes by name, and blocks, of one forward pass."""
-        logits, (arrays,) = run_batch(self.target, input_ids, self._patch_size, [self._encode])
+        logits, (arrays,) = run_batch(
+            self.target, input_ids, self._patch_size, [self._encode], self._detectors
+        )
         unknown = torch.zeros(len(input_ids), dtype=torch.int64, device=logits.device)
         found: Outcomes = outcomes(logits, unknown)
         columns = {name: values.cpu().numpy() for name, values in found._asdict().items()}
@@ -163,14 +165,10 @@ class Scorer:
         return columns, PassFeatures(arrays, columns).blocks(self._blocks)
 
     def _encode(self, log_patches_BHKP: Tensor) -> dict[str, Tensor]:
-        detectors = [name for name in self.study.config.encoding.detectors if name in self._blocks]
-        detected = detect(log_patches_BHKP, self._patch_size, detectors, self.target.device)
         if self._encoder is not None:
             encoding = self.study.config.encoding
-            encoded = encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
-            return encoded | detected
-        statistics = patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)
-        return {STATISTICS: statistics, **detected}
+            return encode_patches(self._encoder, log_patches_BHKP, encoding.readouts, encoding.precision)
+        return {STATISTICS: patch_statistics(log_patches_BHKP, self._patch_size).to(self.target.device)}
 
     def _fitted(self, prompt: PromptIds) -> list[int]:
         """The prompt's token ids at the study's length."""

@@ -8,9 +8,11 @@ Arrays and directories:
                      quarters and all of the layers, before the final norm; `top_log_probs`: (prompt, 20)
                      float32, the largest of the next token, descending; `before_hole`: (prompt, 2)
                      int32, the last token left of the hole and the one before it; with
-                     `encoding.detectors` also theirs: `laplacian_eigenvalues`: (head, prompt, 10)
-                     float32; with `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE
-                     of random weights. NaN (-1 in `before_hole`) where not written.
+                     `encoding.detectors` also theirs, in float32: `laplacian_eigenvalues` and
+                     `sink_scores`: (head, prompt, 10); `lookback_ratios`: (head, prompt, 1); `rauq`:
+                     (prompt, 1); `logit_lens_entropies`: (3, prompt, layer); with
+                     `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random weights.
+                     NaN (-1 in `before_hole`) where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
     predictor/       `<task>.safetensors`, what `apmae score` goes by, a linear model that needs

@@ -334,7 +334,10 @@ class EncodingConfig(Section):
     A second pass of the encoder over every pattern."""
     detectors: tuple[Detector, ...] = ()
     """Published detectors whose columns are kept, as feature blocks of the same names:
-    `laplacian_eigenvalues`: ten for each head (LapEigvals, arXiv 2502.17598)."""
+    `laplacian_eigenvalues`: ten for each head (LapEigvals, arXiv 2502.17598); `sink_scores`: ten for each
+    head (SinkProbe, arXiv 2604.10697); `lookback_ratios`: one for each head (Lookback Lens, arXiv
+    2407.07071); `rauq`: one (RAUQ, arXiv 2505.20045); `logit_lens_entropies`: three for each layer (TriLens,
+    arXiv 2606.01033)."""
 
 
 class ClusteringConfig(Section):
@@ -388,9 +391,10 @@ class PredictionConfig(Section):
     """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
     `mean_encodings`, `row_ends_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`,
     `entropy`, `top_log_probs`, `token_kind`, `token_identity`, `hidden_state`, `last_hidden_state`,
-    `hidden_states`, `laplacian_eigenvalues`, `position`, `file_memory`, `random_clusters`) and
-    their unions, written with `+`. `strong` is the union of all that is known without attention. The
-    baselines are always measured, see docs/prediction.md."""
+    `hidden_states`, `laplacian_eigenvalues`, `sink_scores`, `lookback_ratios`, `rauq`,
+    `logit_lens_entropies`, `position`, `file_memory`, `random_clusters`) and their unions, written with
+    `+`. `strong` is the union of all that is known without attention. The baselines are always measured, see
+    docs/prediction.md."""
     scorer: str = "confidence+row_statistics"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position`, `file_memory`, and so not `strong`, nor clusters), blocks of heads among them. With encodings

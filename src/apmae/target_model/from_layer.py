@@ -1,12 +1,12 @@
-"""Running a model from one of its layers on: the layer's input is recorded and fed again.
+"""Running a model from one of its layers on, or without its layers.
 
-The earlier layers are skipped. Everything else, including masks and positions, is computed as in a whole
-pass. While a model is restarted, no other thread may run it.
+The layer's input is recorded and fed again, and the earlier layers are skipped. Everything else, including
+masks and positions, is computed as in a whole pass. While a model is restarted, no other thread may run it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,6 +65,23 @@ def restarted(
         handle = layers[start].register_forward_pre_hook(enter, with_kwargs=True)
         changes.callback(handle.remove)
         yield
+
+
+@contextmanager
+def without_layers(
+    layers: Sequence[nn.Module], hidden_BTD: Tensor, rest: Mapping[int, tuple[Any, ...] | None]
+) -> Iterator[None]:
+    """Within the block no layer computes anything, and the last one returns `hidden_BTD`."""
+    with ExitStack() as changes:
+        for number, layer in enumerate(layers):
+            beside = rest[number]
+            output = hidden_BTD if beside is None else (hidden_BTD, *beside)
+            changes.enter_context(_forward_replaced(layer, partial(_return, output)))
+        yield
+
+
+def _return(output: Any, *_args: Any, **_kwargs: Any) -> Any:
+    return output
 
 
 def _pass_on(rest: tuple[Any, ...] | None, *args: Any, **kwargs: Any) -> Any:

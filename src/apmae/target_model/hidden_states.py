@@ -1,4 +1,4 @@
-"""The residual stream, recorded during forward passes."""
+"""The residual stream and what attention adds to it, recorded during forward passes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,24 @@ def recording_residual_stream(
             else:
                 handle = layers[-1].register_forward_hook(partial(after, depth))
             hooks.callback(handle.remove)
+        yield recorded
+
+
+@contextmanager
+def recording_outputs(modules: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """Collect, within the block, what modules return at the last position.
+
+    Yields:
+        For each module, a list to which every forward pass adds a tensor, (B, D) float32.
+    """
+    recorded: list[list[Tensor]] = [[] for _ in modules]
+
+    def after(number: int, _module: nn.Module, _args: Any, output_BTD: Tensor) -> None:
+        recorded[number].append(output_BTD[:, -1].float())
+
+    with ExitStack() as hooks:
+        for number, module in enumerate(modules):
+            hooks.callback(module.register_forward_hook(partial(after, number)).remove)
         yield recorded
 
 

@@ -22,11 +22,12 @@ from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
 from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
 from apmae.target_model.float32_logits import float32_logits
-from apmae.target_model.from_layer import LayerInputs, recording, restarted
+from apmae.target_model.from_layer import LayerInputs, recording, restarted, without_layers
 from apmae.target_model.head_scaling import HeadScaling
-from apmae.target_model.hidden_states import layer_of, recording_residual_stream
+from apmae.target_model.hidden_states import layer_of, recording_outputs, recording_residual_stream
 from apmae.target_model.loading import load_model_and_tokenizer
 from apmae.target_model.probe import probe
+from apmae.target_model.projections import output_projections
 from apmae.target_model.weights import Weights, find_weights
 from apmae.vocabulary import Scaling
 
@@ -250,6 +251,35 @@ class Target:
         with recording_residual_stream(self._blocks, depths, positions) as recorded:
             yield recorded
 
+    @contextmanager
+    def recording_attention_outputs(self) -> Iterator[list[list[Tensor]]]:
+        """Collect, within the block, what every layer's output projection of attention returns.
+
+        Yields:
+            By layer, a list to which every forward pass adds a tensor (B, D) float32, of the last position.
+
+        Raises:
+            ApmaeError: the names of the projections are not known.
+        """
+        modules = [projection.module for projection in output_projections(self.model)]
+        with recording_outputs(modules) as recorded:
+            yield recorded
+
+    def logit_lens(self, hidden_BQD: Tensor) -> Tensor:
+        """Next-token logits (B, Q, V) float32 if the last layer had returned these vectors.
+
+        The model's own final norm, output projection, caps and scales make them (nostalgebraist 2020,
+        "interpreting GPT: the logit lens").
+
+        Args:
+            hidden_BQD: vectors of the residual stream's width; they do not see each other.
+        """
+        prompts, vectors = hidden_BQD.shape[:2]
+        hidden = hidden_BQD.to(self.device, self.dtype)
+        ids = torch.zeros(prompts, vectors, dtype=torch.int64)
+        with torch.inference_mode(), without_layers(self._blocks, hidden, self._beside_hidden):
+            return self._logits(ids, None, torch.arange(vectors))
+
     def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> tuple[Tensor, LayerInputs]:
         """Next-token logits (B, V) of a pass, and what entered the given layers in it, for `logits_from`."""
         with recording(self._blocks, set(layers)) as inputs:
@@ -390,6 +420,13 @@ class Target:
     def _blocks(self) -> list[nn.Module]:
         """The model's layers with their attention, in order."""
         return [layer_of(self.model, attention) for attention in self._layers]
+
+    @cached_property
+    def _beside_hidden(self) -> dict[int, tuple[Any, ...] | None]:
+        """What each layer returns beside its hidden state in a short pass, or None."""
+        with recording(self._blocks, set()) as inputs:
+            self.logits([[0, 0]])
+        return inputs.rest
 
     @cached_property
     def _keeps_some_logits(self) -> bool:
