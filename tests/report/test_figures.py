@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 from helpers.finished_study import evaluation, make_reconstructions
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -131,6 +133,25 @@ def test_masked_patches_are_grey_and_what_is_never_attended_is_white() -> None:
     np.testing.assert_allclose(shown[0, 1], [1, 1, 1, 1])
     np.testing.assert_allclose(shown[1, 0][:3], [0xAA / 255, 0xB2 / 255, 0xBB / 255])
     np.testing.assert_allclose(shown[1, 1][:3], [0.993248, 0.906157, 0.143936], atol=1e-5)
+
+
+def test_weights_that_were_not_scaled_are_drawn_on_a_log_scale_too() -> None:
+    weights = np.array([[1.0, 0.0], [np.nan, np.exp(-8)]], dtype=np.float32)
+    item = Reconstruction(0, 0, 0, 0.1, weights, weights, weights)
+    scaled, unscaled = (
+        SimpleNamespace(
+            config=SimpleNamespace(encoder=SimpleNamespace(scaling=scaling)), reconstructions=[item]
+        )
+        for scaling in ("absolute", "probability")
+    )
+    assert [drawing.name for drawing in reconstruction.section(scaled).figures] == ["reconstruction"]
+    plain, logarithmic = reconstruction.section(unscaled).figures
+    assert (plain.name, logarithmic.name) == ("reconstruction", "reconstruction-log")
+    expected = np.array([[1.0, 0.0], [np.nan, 0.5]])
+    np.testing.assert_allclose(reconstruction.on_log_scale(item).masked, expected, atol=1e-6)
+    shown = logarithmic.draw().axes[0].images[0].get_array()
+    middle = colormaps[style.PATTERN_COLOURS](0.5)
+    np.testing.assert_allclose(shown[1, 1], middle, atol=0.01)
 
 
 def test_a_figure_is_saved_as_the_same_bytes_twice(data: ReportData) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from apmae.autoencoder.reconstruction import Reconstruction
+from apmae.autoencoder.patterns import ABSOLUTE_FLOOR
+from apmae.autoencoder.reconstruction import Image, Reconstruction
 from apmae.figures import style
 from apmae.figures.patterns import SCALINGS, draw_pattern, pattern_bar
 from apmae.figures.wording import count, head_name
@@ -16,7 +19,37 @@ from apmae.report.section import Drawing, Section
 
 def section(data: ReportData) -> Section:
     """Reconstructions."""
-    return Section("reconstruction", "Reconstruction", (_figure(data),) if data.reconstructions else ())
+    return Section("reconstruction", "Reconstruction", _drawings(data) if data.reconstructions else ())
+
+
+def _drawings(data: ReportData) -> tuple[Drawing, ...]:
+    """The reconstructions, and on a log colour scale too if the encoder saw weights themselves."""
+    if data.config.encoder.scaling != "probability":
+        return (_figure(data),)
+    logarithmic = Drawing(
+        "reconstruction-log",
+        lambda: reconstructions([on_log_scale(item) for item in data.reconstructions]),
+        alt="The same patterns on a logarithmic colour scale.",
+        caption="The same on a log colour scale: 0 is an attention weight of at most one ten-millionth, 1 is "
+        "all of the attention. The losses are of the weights themselves. Paper figure 1 c.",
+    )
+    return _figure(data), logarithmic
+
+
+def on_log_scale(item: Reconstruction) -> Reconstruction:
+    """A reconstruction of attention weights with its images as `absolute` scaling has them."""
+
+    def logarithm(weights: Image) -> Image:
+        log_weights = np.log(np.maximum(weights, np.exp(ABSOLUTE_FLOOR)))
+        scaled: Image = (1 - log_weights / ABSOLUTE_FLOOR).astype(np.float32)
+        return scaled
+
+    return replace(
+        item,
+        pattern=logarithm(item.pattern),
+        masked=logarithm(item.masked),
+        reconstruction=logarithm(item.reconstruction),
+    )
 
 
 def _figure(data: ReportData) -> Drawing:
