@@ -13,6 +13,7 @@ from apmae.common.errors import ApmaeError
 from apmae.scoring import HeadContribution, Scorer
 from apmae.scoring.scorer import top_heads
 from apmae.study.artifacts import CALIBRATION
+from apmae.target_model import weights
 
 TASKS = ("eol", "identifiers", "random")
 
@@ -150,3 +151,10 @@ def test_a_generation_loop(study):
     generated = scorer.target.model.generate(torch.tensor([source]), max_new_tokens=1, do_sample=False)
     assert ids[: len(source) + 1] == generated[0].tolist()
     assert len(ids) == len(source) + 5
+
+
+def test_other_weights_under_the_same_name_are_refused(study, monkeypatch):
+    Scorer.load(study.directory)
+    monkeypatch.setattr(weights, "sha256_of", lambda path: "0" * 64)
+    with pytest.raises(ApmaeError, match=r"has other weights now .* than in .*: run the study again"):
+        Scorer.load(study.directory)

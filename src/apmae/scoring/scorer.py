@@ -97,11 +97,14 @@ class Scorer:
         """Read the study that lies in `directory`, and load its target.
 
         Raises:
-            ApmaeError: there is no finished study, or its target cannot be loaded.
+            ApmaeError: there is no finished study, or its target cannot be loaded or has other weights than
+                the one that was studied.
         """
         study = Study.open(directory)
         load_predictors(study)  # before the target, which takes longer
-        return cls(study, Target.from_config(study.config.target))
+        target = Target.from_config(study.config.target)
+        _require_weights_of(study, target)
+        return cls(study, target)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -187,6 +190,18 @@ class Scorer:
             )
         leading = self.formatter.leading_ids if too_long else []
         return [*leading, *ids[too_long + len(leading) :].tolist()]
+
+
+def _require_weights_of(study: Study, target: Target) -> None:
+    studied = (study.marker("prompts") or {}).get("weights", {})
+    found = target.weights
+    if found is None or not found.digest or not studied.get("digest"):
+        return  # on the hub or gone: nothing to compare
+    if found.digest != studied["digest"]:
+        raise ApmaeError(
+            f"{target.name} has other weights now ({found.summary}) than in {study.directory} "
+            f"({studied['summary']}): run the study again, or name the studied weights in target.model"
+        )
 
 
 def top_heads(log_odds: Values, n_heads: int) -> tuple[HeadContribution, ...]:
