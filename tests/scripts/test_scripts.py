@@ -1,5 +1,6 @@
 """The scripts that make the documents' numbers run, on small studies."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ def test_compare_seeds_prints_every_task_and_refuses_equal_seeds(tmp_path):
     assert printed.startswith("AUROC by seed (7, 8):")
     assert "What row statistics add" in printed
     assert printed.count("\n| eol | ") == 2
+    assert re.search(
+        r"\n\| row_statistics \| [01]\.\d{3} [01]\.\d{3} \| [+-]\S+ [+-]\S+ \| \d \d \| \d \d \|", printed
+    )
     with pytest.raises(AssertionError, match="the studies have the same seed"):
         output_of("compare_seeds.py", studies[0], studies[0])
 
