@@ -38,6 +38,8 @@ from apmae.study.artifacts import (
     PROVENANCE,
     SIDE_EFFECTS,
     TASKS,
+    TOKENS,
+    WINDOWS,
     Table,
 )
 from apmae.study.config import Section, StudyConfig
@@ -68,6 +70,8 @@ class Study:
 
     prompts = TableReader(PROMPTS, "Every prompt.")
     tasks = TableReader(TASKS, "What the target did on each task.")
+    windows = TableReader(WINDOWS, "Windows of the token study.")
+    tokens = TableReader(TOKENS, "Tokens that the token study keeps.")
     clusters = TableReader(CLUSTERS, "Cluster of every head on every prompt.")
     predictions = TableReader(PREDICTIONS, "Predicted correctness.")
     metrics = TableReader(METRICS, "How well correctness is predicted.")

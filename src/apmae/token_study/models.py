@@ -38,19 +38,17 @@ class Inputs:
     Attributes:
         plain: (N, F) float, columns that belong to no head; F may be 0.
         heads: (N, L * H, S) float, the features of every head; None without heads.
-        n_heads: H.
     """
 
     plain: NDArray[np.floating]
     heads: NDArray[np.floating] | None = None
-    n_heads: int = 1
 
     def __len__(self) -> int:
         return len(self.plain)
 
     def take(self, rows: NDArray[np.int64]) -> Inputs:
         """Some rows."""
-        return Inputs(self.plain[rows], None if self.heads is None else self.heads[rows], self.n_heads)
+        return Inputs(self.plain[rows], None if self.heads is None else self.heads[rows])
 
 
 class Standardised(nn.Module):
@@ -58,9 +56,9 @@ class Standardised(nn.Module):
 
     def __init__(self, rows: NDArray[np.floating]) -> None:
         super().__init__()
-        values = torch.from_numpy(rows.astype(np.float32))
-        self.mean = nn.Buffer(values.mean(0))
-        self.scale = nn.Buffer(values.std(0, correction=0).clamp(min=1e-4))
+        values = rows.astype(np.float32)
+        self.mean = nn.Buffer(torch.from_numpy(values.mean(0)))
+        self.scale = nn.Buffer(torch.from_numpy(values.std(0)).clamp(min=1e-4))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows, standardised."""

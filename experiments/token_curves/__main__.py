@@ -1,0 +1,45 @@
+"""`python -m experiments.token_curves RUN`: fit what is missing, measure, and print the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from apmae.common.atomic import write_parquet
+from apmae.common.command import one_line_errors
+from apmae.common.errors import ApmaeError
+from apmae.common.progress import console
+from apmae.common.seeding import derive_seed
+from apmae.study import Study
+from apmae.token_study.models import ModelName
+from experiments.token_curves import cells, page
+from experiments.token_curves.measurement import measure
+
+CURVES = "token_curves.parquet"
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="A study's directory whose stage `tokens` is done.")],
+    labels: Annotated[list[int] | None, typer.Option(help="Tokens to fit on; 0 for all.")] = None,
+    seeds: Annotated[int, typer.Option(help="Classifiers of each kind.")] = 3,
+    model: Annotated[list[str] | None, typer.Option(help="Kinds: linear, mlp, heads.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")] = None,
+) -> None:
+    """Write token_curves.parquet into the study's directory, and print the tables."""
+    models: list[ModelName] = [name for name in get_args(ModelName) if not model or name in model]
+    if not models:
+        raise ApmaeError(f"--model is one of {', '.join(get_args(ModelName))}")
+    study = Study.open(run)
+    chosen = list(cells.cells_of(labels or [1_000, 10_000, 0], seeds, models))
+    log_odds = cells.compute(study, chosen, console, processes)
+    test = study.tokens.filter(split="test")
+    curves = measure(test, log_odds, derive_seed(study.config.seed, "token curves", "bootstrap"))
+    write_parquet(study.path(CURVES), curves)
+    typer.echo(page.fragment(curves))
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        typer.run(main)

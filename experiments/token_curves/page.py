@@ -1,0 +1,98 @@
+"""The tables as Markdown."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from apmae.common.markdown import markdown_table
+from experiments.token_curves.measurement import ALL, FEWEST_TOKENS, REFERENCES
+
+SIGNIFICANCE = 0.05
+
+
+def fragment(curves: pl.DataFrame) -> str:
+    """AUROC by number of labels; then what the largest number gives, over all tokens and by class."""
+    everything = curves.filter(syntax=ALL, metric="auroc", difference_from="")
+    labels = everything["labels"].unique().sort().to_list()
+    labels = [*(count for count in labels if count), *(count for count in labels if not count)]
+    by_labels = [
+        (features, model, *(_value(found, labels=count) for count in labels))
+        for (features, model), found in everything.group_by("features", "model", maintain_order=True)
+    ]
+    most = curves.filter(labels=labels[-1])
+    parts = [
+        "AUROC over all held-out tokens, by number of labels:",
+        markdown_table(("features", "model", *map(_labels, labels)), by_labels),
+        f"With {_labels(labels[-1])} labels, over all held-out tokens:",
+        markdown_table(
+            ("features", "model", "AUROC", *(f"less {name}" for name in REFERENCES), "PRR", "Brier skill"),
+            [
+                _overall(most, *kind)
+                for kind in most.select("features", "model").unique(maintain_order=True).rows()
+            ],
+        ),
+        "What `strong+rows` adds to `strong` by syntax class, AUROC (* significant after Holm's correction "
+        f"over classes; classes of fewer than {FEWEST_TOKENS:,} held-out tokens are in brackets):",
+        markdown_table(
+            ("class", "tokens", "model", "strong", "strong+rows", "difference"), list(_by_class(most))
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _overall(most: pl.DataFrame, features: str, model: str) -> tuple[str, ...]:
+    of_kind = most.filter(syntax=ALL, features=features, model=model)
+    area = of_kind.filter(metric="auroc")
+    return (
+        features,
+        model,
+        _value(area.filter(difference_from="")),
+        *(_signed(area.filter(difference_from=name)) for name in REFERENCES),
+        *(_value(of_kind.filter(metric=name, difference_from="")) for name in ("prr", "brier_skill")),
+    )
+
+
+def _by_class(most: pl.DataFrame) -> list[tuple[str, ...]]:
+    areas = most.filter(pl.col("syntax") != ALL, metric="auroc")
+    rows = []
+    for (model,), of_model in areas.group_by("model", maintain_order=True):
+        gains = of_model.filter(features="strong+rows", difference_from="strong").sort("p")
+        family = gains.filter(pl.col("tokens") >= FEWEST_TOKENS)
+        p_holm = dict(zip(family["syntax"], _holm(family["p"].to_list()), strict=True))
+        for syntax, tokens in gains.select("syntax", "tokens").sort("syntax").iter_rows():
+            of_class = of_model.filter(syntax=syntax, difference_from="")
+            star = "*" if p_holm.get(syntax, 1.0) < SIGNIFICANCE else ""
+            rows.append(
+                (
+                    syntax if syntax in p_holm else f"({syntax})",
+                    f"{tokens:,}",
+                    str(model),
+                    *(_value(of_class.filter(features=name)) for name in ("strong", "strong+rows")),
+                    _signed(gains.filter(syntax=syntax)) + star,
+                )
+            )
+    return rows
+
+
+def _holm(ascending: list[float]) -> list[float]:
+    """Holm's corrected p-values of ascending ones."""
+    corrected: list[float] = []
+    for rank, p in enumerate(ascending):
+        corrected.append(max([min(1.0, p * (len(ascending) - rank)), *corrected[-1:]]))
+    return corrected
+
+
+def _labels(count: int) -> str:
+    return f"{count:,}" if count else "all"
+
+
+def _value(rows: pl.DataFrame, **which: int) -> str:
+    found = rows.filter(**which) if which else rows
+    return f"{found['value'][0]:.3f}" if found.height else "-"
+
+
+def _signed(rows: pl.DataFrame) -> str:
+    if not rows.height:
+        return "-"
+    value, low, high = rows.select("value", "low", "high").row(0)
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"

@@ -1,0 +1,135 @@
+"""The whole command on a made-up token study in which one head alone knows which tokens are correct."""
+
+import numpy as np
+import polars as pl
+import pytest
+import zarr
+from helpers.studies import tiny_config
+
+from apmae.common.errors import ApmaeError
+from apmae.study import Study
+from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS
+from experiments.token_curves import __main__ as command
+from experiments.token_curves import cells, columns
+from experiments.token_curves.measurement import ALL
+
+WINDOW_COUNT, KEPT, LENGTH, HEADS = 60, 32, 64, 6
+
+
+@pytest.fixture
+def study(tmp_path):
+    """60 windows of 12 groups, 4 of them held out; feature 0 of head 2 says whether a token is correct."""
+    generator = np.random.default_rng(0)
+    made = Study.create(tiny_config(tmp_path / "run"))
+    group = np.arange(WINDOW_COUNT) % 12
+    split = np.where(group < 4, "test", "train")
+    ids = generator.integers(0, 20, (WINDOW_COUNT, LENGTH))
+    windows = {name: [] for name in WINDOWS.columns}
+    for number in range(WINDOW_COUNT):
+        for name, value in {
+            "window": number,
+            "file": f"f{number}",
+            "group": f"g{group[number]}",
+            "split": split[number],
+            "line": 1,
+            "input_ids": ids[number].tolist(),
+            "syntax": [0] * LENGTH,
+            "is_first": [True] * LENGTH,
+        }.items():
+            windows[name].append(value)
+    made.write(WINDOWS, WINDOWS.cast(pl.DataFrame(windows)))
+    count = WINDOW_COUNT * KEPT
+    window = np.repeat(np.arange(WINDOW_COUNT), KEPT)
+    place = np.tile(np.arange(LENGTH - KEPT, LENGTH), WINDOW_COUNT)
+    correct = generator.random(count) < 0.6
+    table = pl.DataFrame(
+        {
+            "window": window,
+            "place": place,
+            "group": [f"g{name}" for name in group[window]],
+            "split": split[window],
+            "syntax": np.where(place % 2, "identifiers", "eol"),
+            "is_first": True,
+            "weight": 1.0,
+            "next_token_id": ids[window, place],
+            "predicted_id": ids[window, place],
+            "correct": correct,
+            "next_token_probability": 0.5,
+            "max_probability": 0.5 + 0.1 * generator.random(count) + 0.03 * correct,
+            "margin": 0.1,
+            "entropy": 1.0,
+        }
+    )
+    made.write(TOKENS, TOKENS.cast(table))
+    rows = generator.normal(size=(count, HEADS, 7))
+    rows[:, 2, 0] += 4 * correct
+    with made.writing(TOKEN_ARRAYS) as path:
+        arrays = zarr.create_group(path)
+        for name, values in {
+            "row_statistics": rows,
+            "top_log_probs": -np.sort(generator.random((count, 20))),
+            "hidden_states": generator.normal(size=(count, 2, 8)),
+        }.items():
+            arrays.create_array(name, data=values.astype(np.float16))
+    made.mark_done("tokens", {"key": "made-up"})
+    return made
+
+
+def test_tables_show_that_the_head_knows_what_nothing_else_does(study, capsys, monkeypatch):
+    command.main(study.directory, labels=[400, 0], seeds=2, model=["linear"], processes=1)
+    printed = capsys.readouterr().out
+    assert "| features | model | 400 | all |" in printed
+    curves = pl.read_parquet(study.path(command.CURVES))
+    area = curves.filter(syntax=ALL, metric="auroc", labels=0)
+    values = dict(area.filter(difference_from="").select("features", "value").iter_rows())
+    assert values["rows"] > 0.9
+    assert 0.55 < values["strong"] < 0.8
+    assert values["identity"] == pytest.approx(0.5, abs=0.08)
+    gain = area.filter(features="strong+rows", difference_from="strong").row(0, named=True)
+    assert gain["low"] > 0.1
+    by_class = curves.filter(pl.col("syntax") != ALL)
+    assert set(by_class["syntax"]) == {"eol", "identifiers"}
+    assert by_class["tokens"].unique().to_list() == [20 * KEPT // 2]
+    monkeypatch.setattr(cells, "fit", None)  # a second run fits nothing
+    command.main(study.directory, labels=[400, 0], seeds=2, model=["linear"], processes=1)
+    assert capsys.readouterr().out == printed
+
+
+def test_fewer_labels_are_part_of_more_and_come_in_whole_windows(study):
+    tokens = columns.Tokens.of(study)
+    few, more, every = (set(cells.labelled_rows(tokens, count, 0).tolist()) for count in (100, 400, 0))
+    assert (len(few), len(more)) == (100, 400)
+    assert few < more < every == set(tokens.rows("train").tolist())
+    windows = tokens.table["window"].to_numpy()[sorted(more)]
+    assert sorted(np.unique(windows, return_counts=True)[1])[1:] == [KEPT] * 12
+    assert few != set(cells.labelled_rows(tokens, 100, 1).tolist())
+
+
+def test_the_rate_of_a_training_token_leaves_its_own_group_out():
+    training = pl.DataFrame(
+        {
+            "group": ["a", "a", "b", "b"],
+            "correct": [True, True, False, True],
+            "weight": [1.0, 1.0, 2.0, 2.0],
+            "predicted_id": [7, 7, 7, 8],
+        }
+    )
+    new = pl.DataFrame({"group": ["c", "c"], "predicted_id": [7, 9]})
+    prior = 4 / 6
+
+    def expected(right, count):
+        rate = (right + 20 * prior) / (count + 20)
+        return [np.log(rate / (1 - rate)), np.log1p(count)]
+
+    found = columns._rates(training, training, "predicted_id")
+    np.testing.assert_allclose(
+        found, [expected(0, 2), expected(0, 2), expected(2, 2), expected(0, 0)], rtol=1e-5
+    )
+    found = columns._rates(training, new, "predicted_id")
+    np.testing.assert_allclose(found, [expected(2, 4), expected(0, 0)], rtol=1e-5)
+
+
+def test_a_study_without_tokens_is_refused(tmp_path):
+    empty = Study.create(tiny_config(tmp_path / "run"))
+    with pytest.raises(ApmaeError, match="the stage tokens is not done: run `apmae tokens`"):
+        command.main(empty.directory)
