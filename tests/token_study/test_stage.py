@@ -39,9 +39,20 @@ def target(corpus):
     return Target(tiny_llama(), byte_level_tokenizer(text), "tiny")
 
 
+SENTINELS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+
+
+@pytest.fixture(scope="module")
+def filling(corpus):
+    """A target whose tokenizer has the sentinels of StarCoder."""
+    tokenizer = byte_level_tokenizer("".join(path.read_text() for path in sorted(corpus.rglob("*.java"))))
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SENTINELS)})
+    return Target(tiny_llama(vocab_size=len(tokenizer)), tokenizer, "filling")
+
+
 @pytest.fixture
 def make(tmp_path, corpus):
-    def call(directory="run", **tokens):
+    def call(directory="run", prompt_format="causal", **tokens):
         settings = {
             "windows": 20,
             "per_window": 32,
@@ -52,7 +63,7 @@ def make(tmp_path, corpus):
         config = tiny_config(
             tmp_path / directory,
             corpus={"source": "directory", "path": str(corpus)},
-            prompts={"length_tokens": LENGTH, "format": "causal", "tasks": ["eol"]},
+            prompts={"length_tokens": LENGTH, "format": prompt_format, "tasks": ["eol"]},
             encoder={"size": "tiny", "patch_size": 16},
             tokens=settings,
         )
@@ -168,6 +179,41 @@ def test_files_that_are_too_short_end_in_one_line(make, target, tmp_path, monkey
     monkeypatch.setattr(stage, "draw_windows", lambda *_: iter(()))
     with pytest.raises(ApmaeError, match=r"no file of .* has the 96 tokens of a window"):
         stage.run(context_of(study, target))
+
+
+def test_a_fill_in_the_middle_window_ends_with_the_tokens_of_its_hole(make, filling, corpus):
+    study = make(prompt_format="auto", middle_tokens=40)
+    counts = stage.run(context_of(study, filling))
+    windows, tokens = study.windows, study.tokens
+    assert (counts["windows"], counts["tokens"]) == (20, 20 * 32) == (windows.height, tokens.height)
+    prefix, suffix, middle = filling.tokenizer.convert_tokens_to_ids(list(SENTINELS))
+    for row in windows.iter_rows(named=True):
+        ids = row["input_ids"]
+        assert (len(ids), ids[0], ids[LENGTH - 40 - 1]) == (LENGTH, prefix, middle)
+        before, hole = ids[1 : ids.index(suffix)], ids[LENGTH - 40 :]
+        after = ids[ids.index(suffix) + 1 : LENGTH - 40 - 1]
+        text = (corpus / row["file"]).read_text()
+        place = text.index(filling.tokenizer.decode([*before, *hole, *after]))
+        line = text.count("\n", 0, place + len(filling.tokenizer.decode(before))) + 1
+        assert row["line"] == line
+        assert set(row["syntax"][: LENGTH - 40]) == {0}
+        assert len(set(row["syntax"][LENGTH - 40 :])) > 3
+    assert (tokens["place"] >= LENGTH - 40).all()
+    row = tokens.row(7, named=True)
+    prompt = [windows["input_ids"][row["window"]].to_list()[: row["place"]]]
+    assert int(filling.logits(prompt).argmax()) == row["predicted_id"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ({"prompt_format": "auto", "middle_tokens": LENGTH - 15}, r"tokens\.middle_tokens 81 does not fit"),
+        ({"prompt_format": "causal", "context_tokens": LENGTH}, r"tokens\.context_tokens 96 does not fit"),
+    ],
+)
+def test_windows_without_a_prompt_or_a_token_end_in_one_line(make, filling, tokens, said):
+    with pytest.raises(ApmaeError, match=said):
+        stage.run(context_of(make(**tokens), filling))
 
 
 def test_places_of_windows_do_not_overlap_and_reach_the_ends():

@@ -78,6 +78,10 @@ class PromptFormatter:
             return made
         return Prompt((*self.leading_ids, *made.input_ids), made.next_token_id)
 
+    def own_tokens(self, document: Document, span: Span) -> list[int]:
+        """The tokens of a hole's text by itself, as a model that fills it in writes them."""
+        return self._text.piece(document.text[span.start : span.end])
+
     def noise(self, generator: np.random.Generator) -> Prompt:
         """A prompt of the task `noise`: no text, no sentinels, no next token."""
         return noise_prompt(self._vocabulary, self.length_tokens, generator)

@@ -230,7 +230,9 @@ class TokensConfig(Section):
     per_window: Annotated[WholeNumber, Field(ge=32)] = 64
     """Tokens that are kept of a window, drawn by syntax class and outcome."""
     context_tokens: Annotated[WholeNumber, Field(ge=33)] = 64
-    """Tokens that stand before a token that is kept, at least."""
+    """Tokens that stand before a token that is kept, at least; of causal windows."""
+    middle_tokens: Annotated[WholeNumber, Field(ge=2)] = 64
+    """Tokens of the hole that a fill-in-the-middle window fills in, all of which are looked at."""
     hidden_dimensions: Positive = 128
     """Dimensions that the residual stream is projected to, at random."""
 

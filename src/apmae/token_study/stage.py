@@ -29,7 +29,7 @@ from apmae.target_model import TOP_TOKENS, Target
 from apmae.token_study.sampling import draw_by_stratum
 from apmae.token_study.syntax import SYNTAX_CLASSES
 from apmae.token_study.tokens import TokenFeatures, projection, token_features
-from apmae.token_study.windows import draw_windows
+from apmae.token_study.windows import draw_windows, first_predicted
 
 SHARD_WINDOWS = 32
 CHUNK_TOKENS = 512
@@ -52,7 +52,8 @@ def run(context: Context) -> dict[str, object]:
         write_parquet(work / WINDOWS.name, _draw(context))
     distributed.barrier()
     windows = pl.read_parquet(work / WINDOWS.name)
-    kept = min(config.tokens.per_window, config.prompts.length_tokens - config.tokens.context_tokens)
+    first_place = first_predicted(config, _formatter(config, target))
+    kept = min(config.tokens.per_window, config.prompts.length_tokens - first_place)
     arrays = work / TOKEN_ARRAYS
     shards = [windows[start : start + SHARD_WINDOWS] for start in range(0, windows.height, SHARD_WINDOWS)]
     paths = [work / f"tokens-{number:05d}.parquet" for number in range(len(shards))]
@@ -69,7 +70,7 @@ def run(context: Context) -> dict[str, object]:
     )
     mine = missing[distributed.rank() :: distributed.world_size()]
     for number in context.progress(mine, "tokens", len(shards), done=len(shards) - len(missing)):
-        table, values = _shard(target, shards[number], config, kept, project)
+        table, values = _shard(target, shards[number], config, first_place, kept, project)
         stored = dict(zarr.open_group(arrays, mode="r+").arrays())
         first = number * SHARD_WINDOWS * kept
         for name, value in values.items():
@@ -87,12 +88,8 @@ def run(context: Context) -> dict[str, object]:
 
 def _draw(context: Context) -> pl.DataFrame:
     """The windows, `WINDOWS`."""
-    config, tokenizer = context.study.config, context.target.tokenizer
-    formatter = PromptFormatter(tokenizer, config.prompts.format, config.prompts.length_tokens)
-    if formatter.format != "causal":
-        raise ApmaeError("a token study needs prompts.format: causal")
-    wanted = config.tokens.windows
-    drawn = islice(draw_windows(context.corpus, config, formatter), wanted)
+    config, wanted = context.study.config, context.study.config.tokens.windows
+    drawn = islice(draw_windows(context.corpus, config, _formatter(config, context.target)), wanted)
     rows = [
         {
             "window": number,
@@ -107,6 +104,10 @@ def _draw(context: Context) -> pl.DataFrame:
             "window; lower prompts.length_tokens or name another corpus"
         )
     return WINDOWS.of_rows(rows)
+
+
+def _formatter(config: StudyConfig, target: Target) -> PromptFormatter:
+    return PromptFormatter(target.tokenizer, config.prompts.format, config.prompts.length_tokens)
 
 
 def _prepare(path: Path, tokens: int, target: Target, config: StudyConfig) -> None:
@@ -128,10 +129,9 @@ def _prepare(path: Path, tokens: int, target: Target, config: StudyConfig) -> No
 
 
 def _shard(
-    target: Target, windows: pl.DataFrame, config: StudyConfig, kept: int, project: Tensor
+    target: Target, windows: pl.DataFrame, config: StudyConfig, first: int, kept: int, project: Tensor
 ) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
-    """Rows of `TOKENS` and of every array, of some windows."""
-    first = config.tokens.context_tokens
+    """Rows of `TOKENS` and of every array, of some windows whose tokens are looked at from `first` on."""
     ids = np.array(windows["input_ids"].to_list(), dtype=np.int32)
     vocabulary = target.model.config.get_text_config().vocab_size
     size = max(1, min(config.target.batch_size, LOGITS // (vocabulary * (ids.shape[1] - first))))
@@ -139,7 +139,7 @@ def _shard(
     for start in range(0, len(ids), size):
         features = token_features(target, ids[start : start + size], first)
         for offset, window in enumerate(windows[start : start + size].iter_rows(named=True)):
-            table, places = _kept(features, offset, window, config, kept)
+            table, places = _kept(features, offset, window, config.seed, first, kept)
             tables.append(table)
             hidden = features.hidden_states[offset, places] @ project
             arrays.append(
@@ -154,10 +154,9 @@ def _shard(
 
 
 def _kept(
-    features: TokenFeatures, offset: int, window: dict[str, Any], config: StudyConfig, kept: int
+    features: TokenFeatures, offset: int, window: dict[str, Any], seed: int, first: int, kept: int
 ) -> tuple[pl.DataFrame, Tensor]:
     """Rows of `TOKENS` of one window, and the places of these tokens among those looked at."""
-    first = config.tokens.context_tokens
     known = pl.DataFrame(
         {name: column[offset].numpy() for name, column in features.outcomes._asdict().items()}
     ).with_columns(
@@ -167,7 +166,7 @@ def _kept(
         next_token_id=pl.Series(window["input_ids"][first:]),
     )
     strata = (2 * known["number"].cast(pl.Int64) + known["correct"]).to_numpy()
-    generator = numpy_generator(config.seed, "tokens", "kept", window["window"])
+    generator = numpy_generator(seed, "tokens", "kept", window["window"])
     places, weights = draw_by_stratum(strata, kept, generator)
     table = known[places.tolist()].with_columns(
         pl.lit(window["window"]).alias("window"),

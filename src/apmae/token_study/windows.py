@@ -1,28 +1,37 @@
-"""Windows of consecutive tokens, drawn from the files of a corpus."""
+"""Windows of tokens, drawn from the files of a corpus.
+
+*Causal*: consecutive tokens of a file, each predicted from those before it. *Fill-in-the-middle*: a prompt
+whose hole is some consecutive tokens, and these tokens behind it, each predicted from the prompt and those
+before it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from apmae.common.errors import ApmaeError
 from apmae.common.seeding import numpy_generator
 from apmae.corpus import Corpus, SkippedFile, SourceFile
 from apmae.corpus.hygiene import Hygiene
-from apmae.prompts import FileHoles, PromptFormatter
+from apmae.prompts import Document, FileHoles, PromptFormatter, Skip
+from apmae.prompts.spans import Span
 from apmae.study.config import StudyConfig
 from apmae.token_study.syntax import classify
 
+SHORTEST_PROMPT = 16
+
 
 class Window(NamedTuple):
-    """Consecutive tokens of a file behind its header; T of them, with those that the tokenizer puts first.
+    """T tokens of a file behind its header, with those that the tokenizer puts first, and sentinels.
 
     Attributes:
-        line: of the first token that is the file's, from 1.
-        input_ids: (T,) int32.
-        syntax: (T,) int8, numbers of `SYNTAX_CLASSES`; 0 for tokens that the tokenizer puts first.
+        line: of the first consecutive token, from 1.
+        input_ids: (T,) int32; the last ones are consecutive tokens.
+        syntax: (T,) int8, numbers of `SYNTAX_CLASSES`; 0 for all but consecutive tokens.
         is_first: (T,), see `TokenClasses`.
     """
 
@@ -45,22 +54,54 @@ def draw_windows(corpus: Corpus, config: StudyConfig, formatter: PromptFormatter
             yield from _of_file(file, config, formatter)
 
 
+def first_predicted(config: StudyConfig, formatter: PromptFormatter) -> int:
+    """The place of the first token of a window that is looked at.
+
+    Raises:
+        ApmaeError: a window has no such token, or a prompt of fewer than 16 tokens before it.
+    """
+    length, tokens = config.prompts.length_tokens, config.tokens
+    if formatter.format == "fim":
+        name, first = "middle_tokens", length - tokens.middle_tokens
+    else:
+        name, first = "context_tokens", tokens.context_tokens
+    if not SHORTEST_PROMPT <= first < length:
+        raise ApmaeError(
+            f"tokens.{name} {getattr(tokens, name)} does not fit the {length} tokens of a window: "
+            "lower it, or raise prompts.length_tokens"
+        )
+    return first
+
+
 def _of_file(file: SourceFile, config: StudyConfig, formatter: PromptFormatter) -> Iterator[Window]:
     holes = FileHoles(file.text, formatter, config.corpus.language, ())
-    document, width = holes.document, formatter.context_tokens
-    leading = np.array(formatter.leading_ids, dtype=np.int32)
+    document = holes.document
     classes = classify(document, config.corpus.language)
     generator = numpy_generator(config.seed, "tokens", "windows", file.path)
+    fill_in = formatter.format == "fim"
+    width = config.tokens.middle_tokens if fill_in else formatter.context_tokens
     for start in _places(len(document.token_ids), width, config.tokens.per_file, generator):
         some = slice(start, start + width)
-        yield Window(
-            file.path,
-            file.group,
-            holes.line_at(document.starts[start]),
-            np.concatenate([leading, np.array(document.token_ids[some], dtype=np.int32)]),
-            np.concatenate([np.zeros(len(leading), np.int8), classes.syntax[some]]),
-            np.concatenate([np.ones(len(leading), np.bool_), classes.is_first[some]]),
-        )
+        before = _prompt_of(document, some, formatter) if fill_in else formatter.leading_ids
+        if before is not None:
+            yield Window(
+                file.path,
+                file.group,
+                holes.line_at(document.starts[start]),
+                np.array([*before, *document.token_ids[some]], dtype=np.int32),
+                np.concatenate([np.zeros(len(before), np.int8), classes.syntax[some]]),
+                np.concatenate([np.ones(len(before), np.bool_), classes.is_first[some]]),
+            )
+
+
+def _prompt_of(document: Document, tokens: slice, formatter: PromptFormatter) -> Sequence[int] | None:
+    """The prompt whose hole is these tokens; None if it is too short, or their text has others alone."""
+    span = Span("random", document.starts[tokens.start], document.ends[tokens.stop - 1])
+    middle = list(document.token_ids[tokens])
+    if formatter.own_tokens(document, span) != middle:
+        return None
+    prompt = formatter.of_length(formatter.length_tokens - len(middle)).prompt(document, span)
+    return None if isinstance(prompt, Skip) else prompt.input_ids
 
 
 def _places(tokens: int, width: int, most: int, generator: np.random.Generator) -> list[int]:
