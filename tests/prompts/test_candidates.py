@@ -61,6 +61,18 @@ def test_a_window_shows_the_probability_of_every_true_token(made, tmp_path):
     assert again == seen
 
 
+def test_an_answer_in_the_journal_is_of_its_own_question(made, tmp_path):
+    """Two questions of as many candidates, asked in one order and then in the other."""
+    target = Target(tiny_llama(), TOKENIZER, "tiny")
+    candidates = made.by_quota[QUOTAS[0]]
+    first, second = candidates[:2], candidates[2:4]
+    answers = TargetAnswers(target, tmp_path)
+    expected = [answers.outcomes(first), answers.outcomes(second)]
+    assert expected[0] != expected[1]
+    again = TargetAnswers(None, tmp_path)
+    assert [again.outcomes(second), again.outcomes(first)] == expected[::-1]
+
+
 def test_short_prompts_end_at_the_same_hole():
     tokenizer = byte_level_tokenizer(TEXT)
     tokenizer.add_special_tokens({"extra_special_tokens": ["<fim_prefix>", "<fim_middle>", "<fim_suffix>"]})

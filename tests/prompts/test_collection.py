@@ -34,6 +34,19 @@ def test_pairs_of_one_package_come_before_single_candidates():
     assert drawn(made) == ["a1", "d1", "e1", "f1"]  # pairs d1 e1 and a1 f1; b1 and c1 have no partner
 
 
+def test_pairs_are_of_one_file_where_it_has_both_outcomes():
+    candidates = [("a1", "p", True), ("b1", "p", False), ("a2", "p", False), ("b2", "p", True)]
+    assert drawn(collection({True: 1, False: 1}, 9, *candidates)) == ["a1", "a2"]
+    candidates = [
+        ("a1", "p", True),
+        ("b1", "p", False),
+        ("b2", "p", False),
+        ("b3", "p", True),
+        ("c1", "p", True),
+    ]
+    assert drawn(collection({True: 2, False: 2}, 9, *candidates)) == ["a1", "b1", "b2", "b3"]  # b1 b3, a1 b2
+
+
 def test_single_candidates_fill_up_by_key():
     made = collection(
         {True: 2, False: 2},

@@ -1,16 +1,16 @@
 """One quota's candidates, and the balanced draw among them.
 
-The draw keeps as many candidates of each outcome as are wanted. Packages differ in how often the target is
-correct, so a draw that took each half by itself would let the package tell correct from incorrect. The draw
-therefore matches the halves within packages: it takes *pairs*, a correct and an incorrect candidate of one
-package, and fills up with single candidates only when there are no more pairs. Pairs and single candidates
-are taken by smallest key, so the draw is uniform over all files that were read.
+The draw keeps as many candidates of each outcome as are wanted. Files and packages differ in how often the
+target is correct, so a draw that took each half by itself would let them tell correct from incorrect. The
+draw therefore matches the halves: it takes *pairs*, a correct and an incorrect candidate of one file, or of
+one package where a file has no partner left, and fills up with single candidates only when there are no more
+pairs. Pairs and single candidates are taken by smallest key, so the draw is uniform over all files read.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from apmae.prompts.candidates import ENCODER, STUDY, Candidate, Outcome, Quota
 from apmae.study.config import StudyConfig
@@ -143,15 +143,25 @@ def _pairs_first(by_outcome: dict[bool | None, list[Candidate]]) -> dict[bool | 
 
 
 def _pairs(*halves: Iterable[Candidate]) -> Iterator[tuple[Candidate, ...]]:
-    """The n-th candidates of each half in each package, for every n that all halves have."""
-    of_group: list[dict[str, list[Candidate]]] = []
+    """The n-th candidates of each half in each file, then of what is left in each package."""
+    left = [list(half) for half in halves]
+    for name in ("file", "group"):
+        pairs = list(_pairs_within(name, left))
+        yield from pairs
+        taken = {id(each) for pair in pairs for each in pair}
+        left = [[each for each in half if id(each) not in taken] for half in left]
+
+
+def _pairs_within(name: str, halves: Sequence[list[Candidate]]) -> Iterator[tuple[Candidate, ...]]:
+    """The n-th candidates of each half in each file or group, for every n that all halves have."""
+    places: list[dict[str, list[Candidate]]] = []
     for half in halves:
-        groups = defaultdict(list)
+        by_place = defaultdict(list)
         for candidate in half:
-            groups[candidate.group].append(candidate)
-        of_group.append(groups)
-    for group in of_group[0].keys() & of_group[1].keys():
-        yield from zip(*(groups[group] for groups in of_group), strict=False)
+            by_place[getattr(candidate, name)].append(candidate)
+        places.append(by_place)
+    for place in places[0].keys() & places[1].keys():
+        yield from zip(*(by_place[place] for by_place in places), strict=False)
 
 
 def collections_of(config: StudyConfig) -> dict[Quota, Collection]:
