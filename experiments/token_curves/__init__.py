@@ -3,10 +3,9 @@
 `python -m experiments.token_curves RUN...` reads finished stages `tokens`, goes on where it was killed, and
 prints Markdown:
 
-1. Blocks of columns of the tokens that are kept, and their unions (`columns`).
-2. A classifier of every union, kind, number of labels and seed, fitted on the training groups' tokens and
-   read on the held-out groups' (`cells`).
-3. AUROC, PRR and Brier skill over all tokens, weighted back to them, and by syntax class; differences from
-   confidence and from all that needs no attention, with intervals over groups (`measurement`).
-4. Tables (`page`).
+1. A classifier of every feature set, model, number of labels and seed, fitted on the training groups' tokens
+   and read on the held-out groups' (`cells`).
+2. Metrics over all tokens, weighted back to them, and by syntax class; differences from confidence and from
+   all that needs no attention, with intervals over groups (`apmae.token_study.measurement`).
+3. Tables (`page`).
 """

@@ -12,10 +12,11 @@ from apmae.common.command import one_line_errors
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
+from apmae.prediction.metrics import Values
 from apmae.study import Study
+from apmae.token_study.measurement import Kind, measure
 from apmae.token_study.models import ModelName
 from experiments.token_curves import cells, page
-from experiments.token_curves.measurement import measure
 
 CURVES = "token_curves.parquet"
 
@@ -35,7 +36,10 @@ def main(
     chosen = list(cells.cells_of(labels or [1_000, 10_000, 0], seeds, models))
     log_odds = cells.compute(study, chosen, console, processes)
     test = study.tokens.filter(split="test")
-    curves = measure(test, log_odds, derive_seed(study.config.seed, "token curves", "bootstrap"))
+    by_kind: dict[Kind, list[Values]] = {}
+    for cell, odds in log_odds.items():
+        by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
+    curves = measure(test, by_kind, derive_seed(study.config.seed, "token curves", "bootstrap"))
     write_parquet(study.path(CURVES), curves)
     typer.echo(page.fragment(curves))
 

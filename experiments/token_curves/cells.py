@@ -12,13 +12,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.common.errors import ApmaeError
 from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.study import Study
+from apmae.token_study.columns import ROWS, Tokens, blocks_of, inputs_of
 from apmae.token_study.models import ModelName, fit, predict
-from experiments.token_curves.columns import FEATURE_SETS, Tokens, blocks_of, inputs_of
+
+FEATURE_SETS = (
+    "confidence",
+    "identity",
+    "hidden",
+    ROWS,
+    f"confidence+{ROWS}",
+    "confidence+hidden",
+    "strong",
+    f"strong+{ROWS}",
+)
 
 
 class Cell(NamedTuple):
@@ -37,7 +47,7 @@ class Cell(NamedTuple):
 def cells_of(labels: Sequence[int], seeds: int, models: Sequence[ModelName]) -> Iterator[Cell]:
     """Every cell of the tables; heads as tokens need heads."""
     for features, model, count, seed in product(FEATURE_SETS, models, labels, range(seeds)):
-        if model != "heads" or "rows" in blocks_of(features):
+        if model != "heads" or ROWS in blocks_of(features):
             yield Cell(features, model, count, seed)
 
 
@@ -49,11 +59,9 @@ def compute(
     Raises:
         ApmaeError: the study's stage `tokens` is not done, or kept no token of a split.
     """
+    Tokens.of(study)
     marker = study.marker("tokens")
-    if marker is None:
-        raise ApmaeError(f"{study.directory}: the stage tokens is not done: run `apmae tokens`")
-    if set(study.tokens["split"].unique()) < {"train", "test"}:
-        raise ApmaeError(f"{study.directory} keeps no tokens of both splits: raise tokens.windows")
+    assert marker is not None
     work = study.work_directory("token_curves", marker["key"])
     paths = {cell: work / f"{'-'.join(map(str, cell))}.parquet" for cell in cells}
     parts = {paths[cell]: (study.directory, cell) for cell in cells}
@@ -80,7 +88,7 @@ def _tokens(directory: Path) -> Tokens:
 def _predict(directory: Path, cell: Cell) -> pl.DataFrame:
     tokens = _tokens(directory)
     train, test = labelled_rows(tokens, cell.labels, cell.seed), tokens.rows("test")
-    training, held_out = inputs_of(tokens, cell.features, train, test)
+    training, held_out = (inputs_of(tokens, cell.features, rows, train) for rows in (train, test))
     table = tokens.table[train]
     groups = table["group"].rank("dense").to_numpy().astype(np.int64)
     correct, weights = table["correct"].to_numpy(), table["weight"].to_numpy().astype(np.float64)

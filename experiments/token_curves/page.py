@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from apmae.common.markdown import markdown_table
-from experiments.token_curves.measurement import ALL, FEWEST_TOKENS, REFERENCES
+from apmae.token_study.measurement import ALL, FEWEST_TOKENS, REFERENCES
 
 SIGNIFICANCE = 0.05
 

@@ -9,9 +9,10 @@ from helpers.studies import tiny_config
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS
+from apmae.token_study import columns
+from apmae.token_study.measurement import ALL
 from experiments.token_curves import __main__ as command
-from experiments.token_curves import cells, columns
-from experiments.token_curves.measurement import ALL
+from experiments.token_curves import cells
 
 WINDOW_COUNT, KEPT, LENGTH, HEADS = 60, 32, 64, 6
 

@@ -23,6 +23,8 @@ Arrays and directories:
     tokens.zarr      of the token study, a row for each row of tokens.parquet, float16: `row_statistics`
                      (token, head, 7); `top_log_probs` (token, 20); `hidden_states` (token, 2, dim), the
                      residual stream at half of the layers and at the last, projected at random
+    token_predictor/ what `apmae score` goes by where no task is named: `<features>.safetensors` and
+                     `<features>.json`, the study's feature set and `confidence`
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """
@@ -85,6 +87,7 @@ BEFORE_HOLE = "before_hole"
 RANDOM_CLS = "random_cls"
 EXEMPLARS = "exemplars.zarr"
 TOKEN_ARRAYS = "tokens.zarr"
+TOKEN_PREDICTOR = "token_predictor"
 PREDICTOR = "predictor"
 BEST = "best"
 REPORT = "report"
@@ -154,6 +157,22 @@ TOKENS = Table(
         "max_probability": pl.Float32,
         "margin": pl.Float32,
         "entropy": pl.Float32,
+    },
+)
+TOKEN_METRICS = Table(
+    "token_metrics.parquet",
+    {  # how well classifiers of tokens tell correct from incorrect, on the test groups
+        "features": pl.String,
+        "model": pl.String,  # linear, mlp or heads
+        "labels": pl.Int32,  # tokens that it is fitted on; 0: all of the training groups
+        "syntax": pl.String,  # a class of tokens, or "all"
+        "metric": pl.String,
+        "difference_from": pl.String,  # features whose value was subtracted; "" for the value itself
+        "value": pl.Float64,
+        "low": pl.Float64,  # 95% interval, bootstrap over groups
+        "high": pl.Float64,
+        "p": pl.Float64,  # of a difference, two-sided
+        "tokens": pl.Int32,
     },
 )
 CLUSTERS = Table(

@@ -1,62 +1,51 @@
-"""Metrics of every cell over all tokens and by syntax class, and differences, with intervals over groups.
+"""Metrics of classifiers over all tokens and by syntax class, and differences, with intervals over groups.
 
-A value is the mean over seeds, and so is each resample's: intervals are over other packages, not over seeds.
+A value is the mean over seeds, and so is each resample's: intervals are over other groups, not over seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from apmae.prediction.measurement import interval, p_value
-from apmae.prediction.metrics import Scored, Values, auroc, brier_skill, prr
-from experiments.token_curves.cells import Cell
+from apmae.prediction.metrics import Scored, Values, auroc, brier_skill, ece, prr
+from apmae.study.artifacts import TOKEN_METRICS
 
 RESAMPLES = 400
 CHUNK = 50
-METRICS = {"auroc": auroc, "prr": prr, "brier_skill": brier_skill}
+METRICS = {"auroc": auroc, "prr": prr, "brier_skill": brier_skill, "ece": ece}
 ALL = "all"
 """All tokens, where a syntax class would stand."""
 FEWEST_TOKENS = 1_000
 """Held-out tokens of a class below which its differences are no claim."""
 REFERENCES = ("confidence", "strong")
 
-CURVES_SCHEMA = pl.Schema(
-    {
-        "features": pl.String,
-        "model": pl.String,
-        "labels": pl.Int32,  # 0: all
-        "syntax": pl.String,  # a class, or "all"
-        "metric": pl.String,
-        "difference_from": pl.String,  # "" for the value itself
-        "value": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "p": pl.Float64,  # of a difference
-        "tokens": pl.Int32,
-    }
-)
-
 
 class Kind(NamedTuple):
-    """Cells that differ in their seed alone."""
+    """Classifiers that differ in their seed alone.
+
+    Attributes:
+        features: see `apmae.token_study.columns`.
+        model: see `apmae.token_study.models`.
+        labels: tokens that each is fitted on; 0: all of the training split.
+    """
 
     features: str
     model: str
-    labels: int
+    labels: int = 0
 
 
-def measure(test: pl.DataFrame, log_odds: Mapping[Cell, NDArray[np.float64]], seed: int) -> pl.DataFrame:
-    """All metrics, `CURVES_SCHEMA`.
+def measure(test: pl.DataFrame, log_odds: Mapping[Kind, Sequence[Values]], seed: int) -> pl.DataFrame:
+    """All metrics, `TOKEN_METRICS`.
 
     Args:
         test: the held-out rows of tokens.parquet.
-        log_odds: of these rows, by cell.
+        log_odds: of these rows, by kind, (test rows,) for each seed.
         seed: of the bootstrap.
     """
     rows = []
@@ -65,16 +54,16 @@ def measure(test: pl.DataFrame, log_odds: Mapping[Cell, NDArray[np.float64]], se
         table = test[chosen]
         weights = _resampled(table, seed)
         values: dict[tuple[Kind, str], list[Values]] = {}
-        for cell, odds in log_odds.items():
+        for kind, odds in ((kind, odds) for kind, seeds in log_odds.items() for odds in seeds):
             for name, found in _metrics(table, odds[chosen], weights):
-                values.setdefault((Kind(*cell[:3]), name), []).append(found)
+                values.setdefault((kind, name), []).append(found)
         means = {key: np.mean(found, axis=0) for key, found in values.items()}
         rows += [
             (*kind, syntax, metric, reference, *interval(found), p, table.height)
             for (kind, metric), mean in means.items()
             for reference, found, p in _compared(kind, metric, mean, means)
         ]
-    return pl.DataFrame(rows, schema=CURVES_SCHEMA, orient="row")
+    return TOKEN_METRICS.of_rows(rows)
 
 
 def _compared(

@@ -1,7 +1,11 @@
-"""What a classifier of tokens may look at: named blocks, and unions of them written with "+"."""
+"""What a classifier of tokens may look at: named blocks, and unions of them written with "+".
+
+`confidence`, `identity`, `hidden` and `rows`; docs/tokens.md says what they are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS
 from apmae.token_study.models import Inputs
@@ -17,40 +22,37 @@ from apmae.token_study.models import Inputs
 UNIONS = {"strong": ("confidence", "identity", "hidden")}
 """`strong` is all that is known of a token without attention, as in `apmae.vocabulary.UNIONS`."""
 
-FEATURE_SETS = (
-    "confidence",
-    "identity",
-    "hidden",
-    "rows",
-    "confidence+rows",
-    "confidence+hidden",
-    "strong",
-    "strong+rows",
-)
+ROWS = "rows"
+"""Row statistics of every head."""
 PRIOR_COUNT = 20.0
 """Training tokens that the rate of all tokens counts as, where a token's own rate is learned."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens that a study kept, and the arrays that belong to them.
+    """Tokens, and the arrays that belong to them.
 
     Attributes:
-        table: rows of tokens.parquet, with `before_id`, the token left of each one.
+        table: rows with the columns of tokens.parquet that the blocks read; of a study all of them, with
+            `before_id`, the token left of each one.
         arrays: of tokens.zarr, by name.
     """
 
     table: pl.DataFrame
-    arrays: dict[str, NDArray[np.float16]]
+    arrays: Mapping[str, NDArray[np.float16]]
 
     @classmethod
     def of(cls, study: Study) -> Tokens:
-        """All tokens of a study.
+        """All tokens that a study kept.
 
         Raises:
-            ApmaeError: the stage `tokens` is not done, or kept none.
+            ApmaeError: the stage `tokens` is not done, or has no tokens of a split.
         """
+        if study.marker("tokens") is None:
+            raise ApmaeError(f"{study.directory}: the stage tokens is not done: run `apmae tokens`")
         windows, tokens = study.windows, study.tokens
+        if set(tokens["split"].unique()) < {"train", "test"}:
+            raise ApmaeError(f"{study.directory} keeps no tokens of both splits: raise tokens.windows")
         ids = np.array(windows["input_ids"].to_list())
         before = ids[tokens["window"].to_numpy(), tokens["place"].to_numpy() - 1]
         group = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r")
@@ -67,55 +69,46 @@ def blocks_of(features: str) -> tuple[str, ...]:
     return tuple(block for name in features.split("+") for block in UNIONS.get(name, (name,)))
 
 
-def inputs_of(
-    tokens: Tokens, features: str, train: NDArray[np.int64], test: NDArray[np.int64]
-) -> tuple[Inputs, Inputs]:
-    """What classifiers of a feature set see of training and test rows."""
+def inputs_of(tokens: Tokens, features: str, rows: NDArray[np.int64], train: NDArray[np.int64]) -> Inputs:
+    """What classifiers of a feature set see of some rows.
+
+    Args:
+        train: rows that `identity` is learned from.
+    """
     blocks = blocks_of(features)
-    plain = [_PLAIN[block](tokens, train, test) for block in blocks if block != "rows"]
-    empty = np.empty((len(train), 0), np.float32), np.empty((len(test), 0), np.float32)
-    found = []
-    for side, rows in enumerate((train, test)):
-        heads = tokens.arrays["row_statistics"][rows] if "rows" in blocks else None
-        columns = np.concatenate([block[side] for block in (empty, *plain)], axis=1)
-        found.append(Inputs(columns, heads))
-    return found[0], found[1]
+    plain = [_PLAIN[block](tokens, rows, train) for block in blocks if block != ROWS]
+    heads = tokens.arrays["row_statistics"][rows] if ROWS in blocks else None
+    return Inputs(np.concatenate([np.empty((len(rows), 0), np.float32), *plain], axis=1), heads)
 
 
-Sides = tuple[NDArray[np.float32], NDArray[np.float32]]
+Rows = NDArray[np.int64]
+Columns = NDArray[np.float32]
 
 
-def _confidence(tokens: Tokens, train: NDArray[np.int64], test: NDArray[np.int64]) -> Sides:
+def _confidence(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
     """(rows, 24): maximum, margin, entropy, log of the token's place, the 20 largest log probabilities."""
-    known = tokens.table.select("max_probability", "margin", "entropy", pl.col("place").log()).to_numpy()
-    columns = np.hstack([known, tokens.arrays["top_log_probs"]]).astype(np.float32)
-    return columns[train], columns[test]
+    known = tokens.table[rows].select("max_probability", "margin", "entropy", pl.col("place").log())
+    return np.hstack([known.to_numpy(), tokens.arrays["top_log_probs"][rows]]).astype(np.float32)
 
 
-def _hidden(tokens: Tokens, train: NDArray[np.int64], test: NDArray[np.int64]) -> Sides:
+def _hidden(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
     """(rows, 2 * dim)."""
-    columns = tokens.arrays["hidden_states"]
-    return tuple(columns[rows].reshape(len(rows), -1).astype(np.float32) for rows in (train, test))  # type: ignore[return-value]
+    return tokens.arrays["hidden_states"][rows].reshape(len(rows), -1).astype(np.float32)
 
 
-def _identity(tokens: Tokens, train: NDArray[np.int64], test: NDArray[np.int64]) -> Sides:
+def _identity(tokens: Tokens, rows: Rows, train: Rows) -> Columns:
     """(rows, 6): for the predicted token, the one before it and the pair, what training tokens tell.
 
     Two columns each: the log-odds that such tokens are correct, and the log of how many there are. A training
     token's own group does not count.
     """
     table = tokens.table.select("group", "correct", "weight", "predicted_id", "before_id")
-    pair = pl.struct("predicted_id", "before_id").rank("dense")
-    table = table.with_columns(pair.alias("pair"))
-    sides = [_rates(table[train], table[rows], name) for rows in (train, test) for name in _IDENTITIES]
-    half = len(_IDENTITIES)
-    return np.hstack(sides[:half]), np.hstack(sides[half:])
+    table = table.with_columns(pl.struct("predicted_id", "before_id").rank("dense").alias("pair"))
+    names = ("predicted_id", "before_id", "pair")
+    return np.hstack([_rates(table[train], table[rows], name) for name in names])
 
 
-_IDENTITIES = ("predicted_id", "before_id", "pair")
-
-
-def _rates(training: pl.DataFrame, rows: pl.DataFrame, name: str) -> NDArray[np.float32]:
+def _rates(training: pl.DataFrame, rows: pl.DataFrame, name: str) -> Columns:
     counted = (
         pl.col("weight").sum().alias("count"),
         (pl.col("weight") * pl.col("correct")).sum().alias("right"),
@@ -135,4 +128,8 @@ def _rates(training: pl.DataFrame, rows: pl.DataFrame, name: str) -> NDArray[np.
     return columns.astype(np.float32)
 
 
-_PLAIN = {"confidence": _confidence, "hidden": _hidden, "identity": _identity}
+_PLAIN: Mapping[str, Callable[[Tokens, Rows, Rows], Columns]] = {
+    "confidence": _confidence,
+    "hidden": _hidden,
+    "identity": _identity,
+}
