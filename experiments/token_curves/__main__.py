@@ -15,7 +15,7 @@ from apmae.common.seeding import derive_seed
 from apmae.prediction.metrics import Values
 from apmae.study import Study
 from apmae.token_study.measurement import Kind, measure
-from apmae.token_study.models import ModelName
+from apmae.vocabulary import TokenModel
 from experiments.token_curves import cells, page
 
 CURVES = "token_curves.parquet"
@@ -29,9 +29,9 @@ def main(
     processes: Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")] = None,
 ) -> None:
     """Write token_curves.parquet into the study's directory, and print the tables."""
-    models: list[ModelName] = [name for name in get_args(ModelName) if not model or name in model]
+    models: list[TokenModel] = [name for name in get_args(TokenModel) if not model or name in model]
     if not models:
-        raise ApmaeError(f"--model is one of {', '.join(get_args(ModelName))}")
+        raise ApmaeError(f"--model is one of {', '.join(get_args(TokenModel))}")
     study = Study.open(run)
     chosen = list(cells.cells_of(labels or [1_000, 10_000, 0], seeds, models))
     log_odds = cells.compute(study, chosen, console, processes)

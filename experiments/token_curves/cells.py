@@ -17,7 +17,8 @@ from apmae.common.seeding import numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.study import Study
 from apmae.token_study.columns import ROWS, Tokens, blocks_of, inputs_of
-from apmae.token_study.models import ModelName, fit, predict
+from apmae.token_study.models import fit, predict
+from apmae.vocabulary import TokenModel
 
 FEATURE_SETS = (
     "confidence",
@@ -39,12 +40,12 @@ class Cell(NamedTuple):
     """
 
     features: str
-    model: ModelName
+    model: TokenModel
     labels: int
     seed: int
 
 
-def cells_of(labels: Sequence[int], seeds: int, models: Sequence[ModelName]) -> Iterator[Cell]:
+def cells_of(labels: Sequence[int], seeds: int, models: Sequence[TokenModel]) -> Iterator[Cell]:
     """Every cell of the tables; heads as tokens need heads."""
     for features, model, count, seed in product(FEATURE_SETS, models, labels, range(seeds)):
         if model != "heads" or ROWS in blocks_of(features):

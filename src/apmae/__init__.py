@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from apmae.autoencoder import APMAEConfig, APMAEModel
     from apmae.common.errors import ApmaeError
     from apmae.intervention import Intervention, apply
-    from apmae.scoring import Scorer
+    from apmae.scoring import Scorer, TokenScorer
     from apmae.study import Study
     from apmae.target_model import Target
 
@@ -32,6 +32,7 @@ __all__ = [
     "Scorer",
     "Study",
     "Target",
+    "TokenScorer",
     "apply",
     "run",
 ]
@@ -44,6 +45,7 @@ _HOMES = {
     "Scorer": "apmae.scoring",
     "Study": "apmae.study",
     "Target": "apmae.target_model",
+    "TokenScorer": "apmae.scoring",
     "apply": "apmae.intervention",
 }
 

@@ -192,21 +192,45 @@ def show(
 @app.command()
 def score(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Source files of its language.")],
-    study: Annotated[Path, typer.Option(metavar="RUN", help="A finished study's directory.")],
+    study: Annotated[Path, typer.Option(metavar="RUN", help="A study's directory.")],
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task of the study, may be repeated; all of them by default."),
+        typer.Option("--task", help="Score holes of this task of the study alone; may be repeated."),
     ] = None,
     limit: Annotated[
         int, typer.Option(min=1, help="At most this many holes per task and file, spread over the file.")
     ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    sarif: Annotated[bool, typer.Option("--sarif", help="Print SARIF; every token.")] = False,
+    pages: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page for each file there; every token.")
+    ] = None,
 ) -> None:
-    """Score the holes of source files: how likely the target is correct, and which heads say so."""
+    """Score source files: how likely the target is correct, and which heads say so.
+
+    Every token, where the study has a predictor of tokens and no task is named; else the holes of its tasks.
+    """
     _quiet_libraries()
     from apmae import scoring
+    from apmae.common.errors import ApmaeError
     from apmae.common.progress import console
+    from apmae.study import Study
+    from apmae.study.artifacts import TOKEN_PREDICTOR
 
+    if sarif or pages or (not tasks and Study.open(study).path(TOKEN_PREDICTOR).exists()):
+        if pages and len({path.name for path in files}) < len(files):
+            raise ApmaeError("--pages: two of the files have the same name: score them one by one")
+        by_token = scoring.TokenScorer.load(study)
+        texts = scoring.score_texts(by_token, files, progress=console)
+        if as_json or sarif:
+            typer.echo(scoring.as_sarif(texts) if sarif else scoring.tokens_as_json(by_token, texts))
+            return
+        for path, text in texts:
+            if pages:
+                typer.echo(scoring.write_token_page(by_token, path, text, pages / f"{path.name}.html"))
+            else:
+                _console().print(scoring.terminal_text(path, text))
+        return
     scorer = scoring.Scorer.load(study)
     scored = scoring.score_files(scorer, files, tasks, limit, progress=console)
     if as_json:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-StageName = Literal["prompts", "tokens", "train", "encode", "cluster", "predict", "intervene", "report"]
+StageName = Literal[
+    "prompts", "tokens", "token_predictor", "train", "encode", "cluster", "predict", "intervene", "report"
+]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
 
@@ -45,6 +47,13 @@ STAGES = (
         (),
         "apmae.token_study.stage",
         shared=True,
+    ),
+    Stage(
+        "token_predictor",
+        "Predict of single tokens whether the target is correct.",
+        ("token_predictor",),
+        ("tokens",),
+        "apmae.token_study.predictor_stage",
     ),
     Stage(
         "train",

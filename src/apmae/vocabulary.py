@@ -35,6 +35,12 @@ Readout = Literal["cls", "row", "mean", "row_ends", "row_concat"]
 Detector = Literal["laplacian_eigenvalues", "sink_scores", "lookback_ratios", "rauq", "logit_lens_entropies"]
 """Published detectors of incorrect completions, see `apmae.encoding.detectors`."""
 
+TokenModel = Literal["linear", "mlp", "heads"]
+"""Classifiers of single tokens, see `apmae.token_study.models`."""
+
+TokenFeatures = Literal["rows", "confidence+rows", "confidence+hidden+rows"]
+"""What a classifier of single tokens may look at, see `apmae.token_study.columns`."""
+
 ClusteringMethod = Literal["kmeans", "umap_hdbscan"]
 WorkerBackend = Literal["loky", "dask", "ray"]
 Protocol = Literal["cross_validation", "grouped_cross_validation", "held_out"]

@@ -15,7 +15,6 @@ from helpers.tokenizers import byte_level_tokenizer
 from apmae.autoencoder.patterns import row_statistics
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import silent
-from apmae.common.seeding import torch_generator
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS, token_ids
 from apmae.target_model import Target, outcomes
@@ -101,7 +100,7 @@ def test_rows_of_every_artifact_belong_together(make, target):
     arrays = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r")
     assert (counts["windows"], counts["tokens"]) == (20, 20 * 32) == (windows.height, tokens.height)
     ids, rows = token_ids(windows), np.random.default_rng(0).integers(tokens.height, size=40)
-    project = projection(32, 8, torch_generator(study.config.seed, "tokens", "projection"))
+    project = projection(32, study.config)
     everything = token_features(target, ids, FIRST)
     for number in rows:
         row = tokens.row(int(number), named=True)

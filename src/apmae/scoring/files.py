@@ -14,6 +14,7 @@ from apmae.languages import language_named
 from apmae.prompts import FileHoles, Prompt, PromptFormatter, prompts_of
 from apmae.prompts.tokenization import token_texts
 from apmae.scoring.scorer import Score, Scorer
+from apmae.scoring.tokens import ScoredText, TokenScorer
 from apmae.study.config import StudyConfig
 
 T = TypeVar("T")
@@ -79,6 +80,20 @@ def score_files(
     return (
         (path, _score_holes(scorer, found, progress, path.name))
         for path, found in zip(paths, holes, strict=True)
+    )
+
+
+def score_texts(
+    scorer: TokenScorer, paths: Sequence[Path], progress: Progress = silent
+) -> Iterator[tuple[Path, ScoredText]]:
+    """Score every token of source files, file by file.
+
+    Raises:
+        ApmaeError: at once, before any file is scored: a file cannot be read, or is of another language.
+    """
+    sources = [_read(path, scorer.study.config) for path in paths]
+    return (
+        (path, scorer.score(source, progress, path.name)) for path, source in zip(paths, sources, strict=True)
     )
 
 

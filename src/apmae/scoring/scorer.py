@@ -103,7 +103,7 @@ class Scorer:
         study = Study.open(directory)
         load_predictors(study)  # before the target, which takes longer
         target = Target.from_config(study.config.target)
-        _require_weights_of(study, target)
+        require_weights_of(study, target)
         return cls(study, target)
 
     @property
@@ -192,8 +192,14 @@ class Scorer:
         return [*leading, *ids[too_long + len(leading) :].tolist()]
 
 
-def _require_weights_of(study: Study, target: Target) -> None:
-    studied = (study.marker("prompts") or {}).get("weights", {})
+def require_weights_of(study: Study, target: Target) -> None:
+    """Refuse a target whose weights are not those that the study ran.
+
+    Raises:
+        ApmaeError: they differ.
+    """
+    markers = (study.marker(stage) or {} for stage in ("prompts", "tokens"))
+    studied: dict[str, Any] = next((marker["weights"] for marker in markers if "weights" in marker), {})
     found = target.weights
     if found is None or not found.digest or not studied.get("digest"):
         return  # on the hub or gone: nothing to compare

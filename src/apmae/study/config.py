@@ -39,6 +39,8 @@ from apmae.vocabulary import (
     Scaling,
     Selection,
     TargetPrecision,
+    TokenFeatures,
+    TokenModel,
     TokenValues,
     WorkerBackend,
     blocks_in,
@@ -235,6 +237,15 @@ class TokensConfig(Section):
     """Tokens of the hole that a fill-in-the-middle window fills in, all of which are looked at."""
     hidden_dimensions: Positive = 128
     """Dimensions that the residual stream is projected to, at random."""
+
+
+class TokenPredictorConfig(Section):
+    """How correctness is predicted of single tokens, where `tokens.windows` keeps some."""
+
+    features: TokenFeatures = "confidence+rows"
+    """What it looks at, see docs/tokens.md."""
+    model: TokenModel = "mlp"
+    """`linear`; `mlp`: a perceptron of two hidden layers; `heads`: a small transformer over the heads."""
 
 
 class EncoderConfig(Section):
@@ -530,6 +541,7 @@ class StudyConfig(Section):
     corpus: CorpusConfig = CorpusConfig()
     prompts: PromptsConfig = PromptsConfig()
     tokens: TokensConfig = TokensConfig()
+    token_predictor: TokenPredictorConfig = TokenPredictorConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     encoding: EncodingConfig = EncodingConfig()

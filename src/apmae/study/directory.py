@@ -38,6 +38,7 @@ from apmae.study.artifacts import (
     PROVENANCE,
     SIDE_EFFECTS,
     TASKS,
+    TOKEN_METRICS,
     TOKENS,
     WINDOWS,
     Table,
@@ -72,6 +73,7 @@ class Study:
     tasks = TableReader(TASKS, "What the target did on each task.")
     windows = TableReader(WINDOWS, "Windows of the token study.")
     tokens = TableReader(TOKENS, "Tokens that the token study keeps.")
+    token_metrics = TableReader(TOKEN_METRICS, "How well correctness of single tokens is predicted.")
     clusters = TableReader(CLUSTERS, "Cluster of every head on every prompt.")
     predictions = TableReader(PREDICTIONS, "Predicted correctness.")
     metrics = TableReader(METRICS, "How well correctness is predicted.")

@@ -13,15 +13,18 @@ import polars as pl
 import zarr
 from numpy.typing import NDArray
 from scipy.special import logit
+from torch import Tensor
 
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS
 from apmae.token_study.models import Inputs
+from apmae.token_study.tokens import TokenFeatures
 
 UNIONS = {"strong": ("confidence", "identity", "hidden")}
 """`strong` is all that is known of a token without attention, as in `apmae.vocabulary.UNIONS`."""
 
+CONFIDENCE = "confidence"
 ROWS = "rows"
 """Row statistics of every head."""
 PRIOR_COUNT = 20.0
@@ -58,6 +61,25 @@ class Tokens:
         group = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r")
         arrays = {name: np.asarray(array) for name, array in group.arrays()}
         return cls(tokens.with_columns(before_id=pl.Series(before)), arrays)
+
+    @classmethod
+    def of_pass(cls, features: TokenFeatures, first: int, project: Tensor) -> Tokens:
+        """All tokens of a pass over windows, window by window, in the precision that a study keeps.
+
+        Args:
+            first: place of the first token.
+            project: of the hidden states, see `apmae.token_study.tokens.projection`.
+        """
+        windows, count = features.outcomes.correct.shape
+        known = {name: values.flatten().numpy() for name, values in features.outcomes._asdict().items()}
+        places = np.tile(np.arange(first, first + count), windows)
+        arrays = {
+            "row_statistics": features.row_statistics,
+            "top_log_probs": features.top_log_probs,
+            "hidden_states": features.hidden_states @ project,
+        }
+        halves = {name: values.flatten(0, 1).half().numpy() for name, values in arrays.items()}
+        return cls(pl.DataFrame({**known, "place": places}), halves)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Numbers of the rows of one split."""

@@ -8,9 +8,9 @@ Shape suffixes: N rows, F columns, L layers, H heads of a layer, S features of a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor, nn
 
-ModelName = Literal["linear", "mlp", "heads"]
+from apmae.vocabulary import TokenModel
 
 BATCH_ROWS = 256
 EPOCHS = 100
@@ -65,7 +65,23 @@ class Standardised(nn.Module):
         return ((rows - self.mean) / self.scale).clamp(-5, 5)
 
 
-class Flat(nn.Module):
+class TokenClassifier(nn.Module, ABC):
+    """Log-odds that the predicted token is correct.
+
+    Attributes:
+        plain: standardises the columns that belong to no head.
+        heads: standardises the heads' features; None without heads.
+    """
+
+    plain: Standardised
+    heads: Standardised | None
+
+    @abstractmethod
+    def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:
+        """(N,) log-odds."""
+
+
+class Flat(TokenClassifier):
     """All columns side by side into a linear layer, or into a perceptron of two hidden layers."""
 
     def __init__(self, inputs: Inputs, hidden: int | None) -> None:
@@ -82,8 +98,7 @@ class Flat(nn.Module):
                 *_hidden(columns, hidden), *_hidden(hidden, hidden), nn.Linear(hidden, 1)
             )
 
-    def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:
-        """(N,) log-odds."""
+    def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:  # noqa: D102
         columns = [self.plain(plain_NF)]
         if self.heads is not None and heads_NHS is not None:
             columns.append(self.heads(heads_NHS).flatten(1))
@@ -91,7 +106,7 @@ class Flat(nn.Module):
         return log_odds
 
 
-class HeadsAsTokens(nn.Module):
+class HeadsAsTokens(TokenClassifier):
     """A transformer over the heads of one token, each embedded with its layer and its place in it.
 
     The mean over the heads joins the plain columns, and a perceptron reads both.
@@ -112,22 +127,27 @@ class HeadsAsTokens(nn.Module):
         columns = width + inputs.plain.shape[1]
         self.layers = nn.Sequential(*_hidden(columns, WIDTH["mlp"]), nn.Linear(WIDTH["mlp"], 1))
 
-    def forward(self, plain_NF: Tensor, heads_NHS: Tensor) -> Tensor:
-        """(N,) log-odds."""
+    def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:  # noqa: D102
+        assert self.heads is not None and heads_NHS is not None
         tokens_NHD = self.blocks(self.embedding(self.heads(heads_NHS)) + self.place)
         log_odds: Tensor = self.layers(torch.cat([tokens_NHD.mean(1), self.plain(plain_NF)], 1))[:, 0]
         return log_odds
 
 
+def new_model(name: TokenModel, inputs: Inputs) -> TokenClassifier:
+    """An unfitted classifier of such inputs, standardised as these are."""
+    return HeadsAsTokens(inputs) if name == "heads" else Flat(inputs, WIDTH.get(name))
+
+
 def fit(
-    name: ModelName,
+    name: TokenModel,
     inputs: Inputs,
     correct: NDArray[np.bool_],
     weights: NDArray[np.floating],
     groups: NDArray[np.int64],
     seed: int,
     announce: Callable[[str], None] = lambda line: None,
-) -> nn.Module:
+) -> TokenClassifier:
     """Fit a classifier of tokens.
 
     Args:
@@ -143,8 +163,7 @@ def fit(
     fitted, validation = np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        training = inputs.take(fitted)
-        model = HeadsAsTokens(training) if name == "heads" else Flat(training, WIDTH.get(name))
+        model = new_model(name, inputs.take(fitted))
         _begin_at(model, float(np.average(correct[fitted], weights=weights[fitted])))
         optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATES[name], weight_decay=WEIGHT_DECAY)
         best, since, kept = np.inf, 0, model.state_dict()
@@ -173,16 +192,14 @@ def predict(model: nn.Module, inputs: Inputs) -> NDArray[np.float64]:
     """(N,) log-odds that the predicted token is correct."""
     model.eval()
     pieces = np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // BATCH_ROWS)))
-    return np.concatenate([model(*_tensors(inputs.take(rows))).double().numpy() for rows in pieces])
+    return np.concatenate([model(*tensors(inputs.take(rows))).double().numpy() for rows in pieces])
 
 
 def _loss(
     model: nn.Module, inputs: Inputs, correct: NDArray[np.bool_], weights: NDArray[np.floating]
 ) -> Tensor:
     labels, weight = torch.from_numpy(correct).float(), torch.from_numpy(weights).float()
-    losses = nn.functional.binary_cross_entropy_with_logits(
-        model(*_tensors(inputs)), labels, reduction="none"
-    )
+    losses = nn.functional.binary_cross_entropy_with_logits(model(*tensors(inputs)), labels, reduction="none")
     loss: Tensor = (losses * weight).sum() / weight.sum()
     return loss
 
@@ -194,7 +211,8 @@ def _begin_at(model: nn.Module, rate: float) -> None:
     nn.init.constant_(output.bias, float(logit(np.clip(rate, 1e-3, 1 - 1e-3))))
 
 
-def _tensors(inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+def tensors(inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+    """Float32 tensors of the plain columns and of the heads."""
     plain = torch.from_numpy(inputs.plain.astype(np.float32))
     return plain, None if inputs.heads is None else torch.from_numpy(inputs.heads.astype(np.float32))
 

@@ -19,7 +19,7 @@ from apmae.autoencoder.patterns import ROW_STATISTICS
 from apmae.common import distributed
 from apmae.common.atomic import replacing, write_parquet
 from apmae.common.errors import ApmaeError
-from apmae.common.seeding import numpy_generator, torch_generator
+from apmae.common.seeding import numpy_generator
 from apmae.pipeline import Context
 from apmae.prompts import PromptFormatter
 from apmae.prompts.stage import split_of
@@ -28,13 +28,11 @@ from apmae.study.config import StudyConfig
 from apmae.target_model import TOP_TOKENS, Target
 from apmae.token_study.sampling import draw_by_stratum
 from apmae.token_study.syntax import SYNTAX_CLASSES
-from apmae.token_study.tokens import TokenFeatures, projection, token_features
+from apmae.token_study.tokens import TokenFeatures, projection, token_features, windows_at_once
 from apmae.token_study.windows import draw_windows, first_predicted
 
 SHARD_WINDOWS = 32
 CHUNK_TOKENS = 512
-LOGITS = 1 << 26
-"""Logits of one forward pass; bounds the memory."""
 
 
 def run(context: Context) -> dict[str, object]:
@@ -63,11 +61,7 @@ def run(context: Context) -> dict[str, object]:
         _prepare(arrays, windows.height * kept, target, config)
     distributed.barrier()
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    project = projection(
-        target.hidden_size,
-        config.tokens.hidden_dimensions,
-        torch_generator(config.seed, "tokens", "projection"),
-    )
+    project = projection(target.hidden_size, config)
     mine = missing[distributed.rank() :: distributed.world_size()]
     for number in context.progress(mine, "tokens", len(shards), done=len(shards) - len(missing)):
         table, values = _shard(target, shards[number], config, first_place, kept, project)
@@ -133,8 +127,7 @@ def _shard(
 ) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
     """Rows of `TOKENS` and of every array, of some windows whose tokens are looked at from `first` on."""
     ids = np.array(windows["input_ids"].to_list(), dtype=np.int32)
-    vocabulary = target.model.config.get_text_config().vocab_size
-    size = max(1, min(config.target.batch_size, LOGITS // (vocabulary * (ids.shape[1] - first))))
+    size = windows_at_once(target, ids.shape[1] - first, config.target.batch_size)
     tables, arrays = [], []
     for start in range(0, len(ids), size):
         features = token_features(target, ids[start : start + size], first)

@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics_of_band
+from apmae.common.seeding import torch_generator
+from apmae.study.config import StudyConfig
 from apmae.target_model import Outcomes, Target, outcomes, top_log_probs
 from apmae.target_model.log_probs import Band
+
+LOGITS = 1 << 26
+"""Logits of one forward pass; bounds the memory."""
 
 
 class TokenFeatures(NamedTuple):
@@ -61,7 +66,15 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
     )
 
 
-def projection(size: int, dimensions: int, generator: torch.Generator) -> Tensor:
-    """(size, dimensions) float32: a random projection, which about keeps distances."""
+def projection(size: int, config: StudyConfig) -> Tensor:
+    """(size, `tokens.hidden_dimensions`) float32: a random projection, which about keeps distances."""
+    dimensions = config.tokens.hidden_dimensions
+    generator = torch_generator(config.seed, "tokens", "projection")
     projected: Tensor = torch.randn(size, dimensions, generator=generator) / dimensions**0.5
     return projected
+
+
+def windows_at_once(target: Target, tokens: int, batch_size: int) -> int:
+    """Windows of one pass, so that the logits of `tokens` tokens of each fit the memory."""
+    vocabulary = int(target.model.config.get_text_config().vocab_size)
+    return max(1, min(batch_size, LOGITS // (vocabulary * tokens)))

@@ -7,7 +7,6 @@ draw any head and name any weight: to 1% for a head whose lowest log probability
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from apmae.common.atomic import replacing
 from apmae.common.errors import ApmaeError
 from apmae.figures import style
 from apmae.figures.labels import label, written
-from apmae.figures.templates import page_templates
+from apmae.figures.templates import page_style, page_templates, source_hash
 from apmae.figures.wording import head_name
 from apmae.target_model import Head
 from apmae.viewer.drawings import contact_sheet, one_head
@@ -81,8 +80,7 @@ def render(view: PromptView, chosen: Sequence[Head], scaling: Scaling) -> str:
     environment = page_templates(here)
     environment.filters |= {"label": label, "written": written}
     script = (here / "page.js").read_text(encoding="utf-8")
-    base_style = (here.parent / "figures" / "page.css").read_text(encoding="utf-8")
-    page_style = base_style + (here / "page.css").read_text(encoding="utf-8")
+    sheet = page_style(here / "page.css")
     return environment.get_template("template.html").render(
         view=view,
         chosen=[(head_name(*head), head_picture(head), _index(view, head)) for head in chosen],
@@ -90,9 +88,9 @@ def render(view: PromptView, chosen: Sequence[Head], scaling: Scaling) -> str:
         scale_name=SCALE_NAMES[scaling],
         data=page_data(view, chosen, scaling),
         script=Markup(script),
-        style=Markup(page_style),
-        script_hash=_hash(script),
-        style_hash=_hash(page_style),
+        style=Markup(sheet),
+        script_hash=source_hash(script),
+        style_hash=source_hash(sheet),
     )
 
 
@@ -155,7 +153,3 @@ def _write_picture(path: Path, figure: Figure) -> None:
 
 def _base64(values: np.ndarray[Any, Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

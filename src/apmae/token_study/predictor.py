@@ -1,0 +1,83 @@
+"""A fitted classifier of tokens: what it says of others, which heads moved it, and its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from apmae.common.errors import ApmaeError
+from apmae.token_study.models import Inputs, TokenClassifier, new_model, predict, tensors
+from apmae.vocabulary import TokenModel
+
+
+@dataclass(frozen=True)
+class TokenPredictor:
+    """A classifier with the names of what it is made of.
+
+    Attributes:
+        features: what it looks at, see `apmae.token_study.columns`.
+        model: its kind.
+        classifier: the network, fitted.
+    """
+
+    features: str
+    model: TokenModel
+    classifier: TokenClassifier
+
+    def log_odds(self, inputs: Inputs) -> NDArray[np.float64]:
+        """(N,) log-odds that the predicted token is correct, at the base rate of all tokens."""
+        return predict(self.classifier, inputs)
+
+    def head_contributions(self, inputs: Inputs) -> NDArray[np.float64]:
+        """(N, L * H): how much each head moves the log-odds, to first order; no columns without heads.
+
+        It is gradient times distance from the training mean, added up over a head's features: the SHAP value
+        where the classifier is linear, and a part of its change elsewhere (Shrikumar et al. 2016,
+        arXiv 1605.01713).
+        """
+        plain, heads = tensors(inputs)
+        if heads is None or self.classifier.heads is None:
+            return np.empty((len(inputs), 0))
+        heads.requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self.classifier(plain, heads).sum(), heads)
+        moved: Tensor = (gradient * (heads - self.classifier.heads.mean)).sum(-1)
+        return moved.detach().double().numpy()
+
+    def save(self, directory: Path) -> None:
+        """Write `<features>.safetensors` and `<features>.json`."""
+        shape = {
+            "model": self.model,
+            "plain_columns": len(self.classifier.plain.mean),
+            "heads": None if self.classifier.heads is None else list(self.classifier.heads.mean.shape),
+        }
+        (directory / f"{self.features}.json").write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
+        save_file(self.classifier.state_dict(), directory / f"{self.features}.safetensors")
+
+    @classmethod
+    def load(cls, directory: Path, features: str) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ApmaeError: it is not there.
+        """
+        path = directory / f"{features}.json"
+        if not path.exists():
+            raise ApmaeError(
+                f"{directory.parent} has no predictor of tokens: set tokens.windows and run "
+                "`apmae tokens` and `apmae token_predictor`"
+            )
+        shape = json.loads(path.read_text(encoding="utf-8"))
+        heads = None if shape["heads"] is None else np.zeros((1, *shape["heads"]), np.float32)
+        empty = Inputs(np.zeros((1, shape["plain_columns"]), np.float32), heads)
+        classifier = new_model(shape["model"], empty)
+        classifier.load_state_dict(load_file(path.with_suffix(".safetensors")))
+        return cls(features, shape["model"], classifier.eval())
