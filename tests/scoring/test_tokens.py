@@ -170,7 +170,7 @@ def test_a_page_shows_the_text_and_lets_nothing_in(scorer, source, tmp_path):
 
     code = Code()
     code.feed(page)
-    assert [line.replace("↵", "") for line in code.lines] == (TEXT * 4).split("\n")
+    assert [line.replace("↵", "") for line in code.lines] == (TEXT * 4).splitlines()
     assert code.hints >= len(scored.scores)
     assert {int(level) for level in re.findall(r'class="p(\d+)', page)} <= set(range(LEVELS))
     assert page.count('<tr id="L') == len(code.lines)

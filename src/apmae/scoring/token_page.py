@@ -85,7 +85,7 @@ def render(scorer: TokenScorer, path: Path, scored: ScoredText) -> str:
 
 
 def lines_of(scored: ScoredText) -> list[Line]:
-    """The text's lines; a token over a line's end is cut there."""
+    """The text's lines; a token over a line's end is cut there, and what follows the last end is no line."""
     pieces: list[list[Piece]] = [[]]
     for number, text in enumerate(scored.pieces):
         score = scored.scores.get(number)
@@ -93,6 +93,8 @@ def lines_of(scored: ScoredText) -> list[Line]:
             pieces[-1].append(_piece(part, score))
             if part.endswith(("\n", "\r")):
                 pieces.append([])
+    if not pieces[-1]:
+        pieces.pop()
     scores = by_line(scored)
     lines = []
     for number, found in enumerate(pieces, start=1):
