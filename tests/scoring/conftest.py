@@ -16,6 +16,26 @@ OVERRIDES = [
     "prediction.features=[clusters]",
     "encoding.detectors=[laplacian_eigenvalues,rauq,logit_lens_entropies]",
 ]
+TOKEN_OVERRIDES = [
+    "prompts.format=causal",
+    "tokens.windows=30",
+    "tokens.per_file=4",
+    "tokens.context_tokens=40",
+    "tokens.per_window=32",
+    "tokens.hidden_dimensions=8",
+    "token_predictor.features=confidence+hidden+rows",
+]
+
+
+@pytest.fixture(scope="session")
+def token_study(tmp_path_factory):
+    """A miniature study of windows of 64 tokens, with its predictor of tokens."""
+    root = tmp_path_factory.mktemp("tokens")
+    write_corpus(root / "corpus", packages=8, files=3)
+    write_target(root / "target", root / "corpus")
+    file = write_study(root / "study.yaml", root / "target", root / "corpus", root / "run")
+    config = load_config(file, TOKEN_OVERRIDES)
+    return [pipeline.run(config, only=stage) for stage in ("tokens", "token_predictor")][-1]
 
 
 @pytest.fixture(scope="session")

@@ -7,34 +7,20 @@ from html.parser import HTMLParser
 import numpy as np
 import polars as pl
 import pytest
-from helpers.corpora import write_corpus
-from helpers.models import write_target
-from helpers.studies import write_study
 from scipy.special import expit
 from typer.testing import CliRunner
 
-from apmae import pipeline
 from apmae.cli import app
 from apmae.common.errors import ApmaeError
 from apmae.scoring import TokenScorer, as_sarif, terminal_text, tokens_as_json, write_token_page
 from apmae.scoring.token_page import LEVELS
 from apmae.study.artifacts import TOKEN_PREDICTOR
-from apmae.study.study_file import load_config
 from apmae.token_study.columns import Tokens, inputs_of
 from apmae.token_study.measurement import ALL
 from apmae.token_study.models import Inputs, fit
 from apmae.token_study.predictor import TokenPredictor
 
 LENGTH, CONTEXT = 64, 40
-OVERRIDES = [
-    "prompts.format=causal",
-    "tokens.windows=30",
-    "tokens.per_file=4",
-    f"tokens.context_tokens={CONTEXT}",
-    "tokens.per_window=32",
-    "tokens.hidden_dimensions=8",
-    "token_predictor.features=confidence+hidden+rows",
-]
 TEXT = """package p;
 
 /** A comment, <b>&amp;</b> "quoted". */
@@ -47,13 +33,8 @@ class Score {
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tokens")
-    write_corpus(root / "corpus", packages=8, files=3)
-    write_target(root / "target", root / "corpus")
-    file = write_study(root / "study.yaml", root / "target", root / "corpus", root / "run")
-    config = load_config(file, OVERRIDES)
-    return [pipeline.run(config, only=stage) for stage in ("tokens", "token_predictor")][-1]
+def study(token_study):
+    return token_study
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,11 @@
 3. `table` for the terminal, `as_json` for programs.
 4. `TokenScorer` and `score_texts`: every token of a file, by the study's predictor of tokens; in the
    terminal, as JSON, as SARIF, or as a page.
+5. `watch`: every token while the target generates it.
 """
 
 from apmae.scoring.files import FileHole, HoleScore, score_files, score_texts
+from apmae.scoring.live import LiveScore, watch
 from apmae.scoring.output import as_json, table
 from apmae.scoring.scorer import HeadContribution, Score, Scorer
 from apmae.scoring.token_output import as_sarif, terminal_text, tokens_as_json
@@ -19,6 +21,7 @@ __all__ = [
     "FileHole",
     "HeadContribution",
     "HoleScore",
+    "LiveScore",
     "Score",
     "ScoredText",
     "Scorer",
@@ -31,5 +34,6 @@ __all__ = [
     "table",
     "terminal_text",
     "tokens_as_json",
+    "watch",
     "write_token_page",
 ]

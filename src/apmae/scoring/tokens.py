@@ -71,12 +71,27 @@ class ScoredText(NamedTuple):
     scores: dict[int, TokenScore]
 
 
+class Judged(NamedTuple):
+    """What a study's predictors say of N tokens.
+
+    Attributes:
+        probability: (N,) that the most probable token is right, from attention and confidence.
+        confidence: (N,) the same from the target's confidence alone.
+        head_contributions: (N, L * H) what each head adds to the log-odds.
+    """
+
+    probability: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    head_contributions: NDArray[np.float64]
+
+
 class TokenScorer:
     """Scores texts, token by token.
 
     Attributes:
         study: whose predictor this is.
         target: its target model.
+        project: the study's projection of hidden states.
     """
 
     def __init__(self, study: Study, target: Target) -> None:
@@ -97,7 +112,7 @@ class TokenScorer:
         directory = study.path(TOKEN_PREDICTOR)
         self._predictor = TokenPredictor.load(directory, config.token_predictor.features)
         self._by_confidence = TokenPredictor.load(directory, CONFIDENCE)
-        self._project = projection(target.hidden_size, config)
+        self.project = projection(target.hidden_size, config)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -140,6 +155,17 @@ class TokenScorer:
                 scores.setdefault(number, TokenScore(line=line, text=pieces[number], **score))
         return ScoredText(pieces, scores)
 
+    def judge(self, tokens: Tokens) -> Judged:
+        """What the predictors say of tokens."""
+        rows = np.arange(len(tokens.table))
+        inputs = inputs_of(tokens, self._predictor.features, rows, rows)
+        by_confidence = inputs_of(tokens, CONFIDENCE, rows, rows)
+        return Judged(
+            expit(self._predictor.log_odds(inputs)),
+            expit(self._by_confidence.log_odds(by_confidence)),
+            self._predictor.head_contributions(inputs),
+        )
+
     def _windows(self, tokens: int) -> Iterator[tuple[int, list[range]]]:
         """Windows of a text's tokens, batch by batch, and the place from which on each is looked at."""
         leading, config = len(self._formatter.leading_ids), self.study.config
@@ -159,22 +185,18 @@ class TokenScorer:
         leading = self._formatter.leading_ids
         batch = np.array([[*leading, *ids[window.start : window.stop]] for window in windows], dtype=np.int32)
         features = token_features(self.target, batch, first)
-        tokens = Tokens.of_pass(features, first, self._project)
-        rows = np.arange(len(tokens.table))
-        inputs = inputs_of(tokens, self._predictor.features, rows, rows)
-        probability = expit(self._predictor.log_odds(inputs))
-        confidence = expit(self._by_confidence.log_odds(inputs_of(tokens, CONFIDENCE, rows, rows)))
-        moved = self._predictor.head_contributions(inputs)
+        tokens = Tokens.of_pass(features, first, self.project)
+        judged = self.judge(tokens)
         predicted = token_texts(self.target.tokenizer, tokens.table["predicted_id"].to_list())
         count = batch.shape[1] - first
         for row, known in enumerate(tokens.table.iter_rows(named=True)):
             window, place = divmod(row, count)
             yield {
                 "number": windows[window].start + place + first - len(leading),
-                "probability": float(probability[row]),
-                "confidence": float(confidence[row]),
+                "probability": float(judged.probability[row]),
+                "confidence": float(judged.confidence[row]),
                 "written": known["next_token_probability"],
                 "predicted": predicted[row],
                 "correct": known["correct"],
-                "heads": top_heads(moved[row], self.target.n_heads),
+                "heads": top_heads(judged.head_contributions[row], self.target.n_heads),
             }

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from apmae.target_model.capture import BAND_HEIGHT, BandCapture, Capture, LayerCapture
+from apmae.target_model.capture import BAND_HEIGHT, BandCapture, Capture, LayerCapture, RowCapture
 from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.log_probs import Attention, bands
 from apmae.target_model.sdpa import sdpa
@@ -51,7 +51,7 @@ class AttentionState:
     """
 
     layers: Mapping[nn.Module, int]
-    capture: Capture | BandCapture | None = None
+    capture: Capture | BandCapture | RowCapture | None = None
     scaling: HeadScaling | None = None
     observe: Observe | None = None
 
@@ -129,11 +129,12 @@ def attention_forward(
     asked = _asked(module, query)
     if within_sdpa(attention):
         output = sdpa(attention, value)
-        if asked:
-            for band in bands(attention.of_heads(asked.heads), asked.height):
-                asked.collect(band)
+        if asked and not asked.last_row:
+            _collect(attention, asked)
     else:
-        output = _attend(attention, value, asked)
+        output = _attend(attention, value, None if asked and asked.last_row else asked)
+    if asked and asked.last_row:
+        _collect(attention.last_query(), asked)
 
     for state in _active.get():
         layer = state.layers.get(module)
@@ -159,6 +160,11 @@ def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
         if layer is not None and state.capture is not None:
             return state.capture.of_layer(layer, heads, prompts, tokens)
     return None
+
+
+def _collect(attention: Attention, asked: LayerCapture) -> None:
+    for band in bands(attention.of_heads(asked.heads), asked.height):
+        asked.collect(band)
 
 
 def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> Tensor:

@@ -61,6 +61,16 @@ class Attention(NamedTuple):
             position_bias=cut(self.position_bias),
         )
 
+    def last_query(self) -> Attention:
+        """The attention of the last query alone."""
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[:, :, -1:]
+
+        return self._replace(
+            query=self.query[:, :, -1:], allowed=cut(self.allowed), position_bias=cut(self.position_bias)
+        )
+
 
 def log_probs(attention: Attention) -> Tensor:
     """Log-softmax of the scores: (B, S, Q, T) float32, -inf where masked.

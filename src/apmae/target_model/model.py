@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ from apmae.common.errors import ApmaeError
 from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
-from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
+from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand, RowCapture
 from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted, without_layers
 from apmae.target_model.head_scaling import HeadScaling
@@ -210,6 +210,22 @@ class Target:
             logits = self._logits(input_ids, None, torch.as_tensor(positions))
         assert len(capture.results) == self.n_layers, "a layer did not run"
         return logits, capture.results
+
+    @contextmanager
+    def capturing_last_rows(self, reduce: Callable[[int, Tensor], Any]) -> Iterator[dict[int, Any]]:
+        """Capture, within the block, the last row of every head's pattern in whatever pass the model makes.
+
+        Passes may be of any caller, with a key-value cache too, as in `generate`.
+
+        Args:
+            reduce: called with (layer, log probabilities of the row (B, H, T)).
+
+        Yields:
+            What `reduce` returned, by layer; those of the last pass.
+        """
+        capture = RowCapture(reduce)
+        with activated(self._layers, capture=capture):
+            yield capture.results
 
     def run(
         self,

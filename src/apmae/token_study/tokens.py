@@ -52,7 +52,7 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
             found = row_statistics_of_band(values, start).transpose(1, 2)
             statistics_BQN7[band.prompts, start - rows.start : stop - rows.start, heads] = found.cpu()
 
-    depths = (target.n_layers // 2, target.n_layers)
+    depths = hidden_depths(target)
     with target.recording_hidden_states(depths, rows) as hidden:
         logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
     next_ids = torch.from_numpy(input_ids_BT[:, first:]).long().to(logits_BQV.device)
@@ -64,6 +64,11 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
         statistics_BQN7,
         torch.stack([hidden[depth][0].cpu() for depth in depths], 2),
     )
+
+
+def hidden_depths(target: Target) -> tuple[int, int]:
+    """How many layers the two hidden states have passed."""
+    return target.n_layers // 2, target.n_layers
 
 
 def projection(size: int, config: StudyConfig) -> Tensor:

@@ -1,0 +1,99 @@
+"""Scores of tokens while they are generated: from each step's own pass, with the key-value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from apmae.autoencoder.patterns import row_statistics
+from apmae.common.errors import ApmaeError
+from apmae.scoring.scorer import HeadContribution, top_heads
+from apmae.scoring.tokens import FIRST, TokenScorer
+from apmae.target_model import outcomes, top_log_probs
+from apmae.target_model.float32_logits import float32_logits
+from apmae.token_study.columns import Tokens
+from apmae.token_study.tokens import TokenFeatures, hidden_depths
+
+
+class LiveScore(NamedTuple):
+    """What is predicted of the token that a pass of the model gives.
+
+    Attributes:
+        predicted_id: its most probable token.
+        probability: that this is the right one, from attention and confidence.
+        confidence: the same from the model's confidence alone.
+        max_probability: what the model itself gives it.
+        heads: the heads that moved the probability most, in order.
+    """
+
+    predicted_id: int
+    probability: float
+    confidence: float
+    max_probability: float
+    heads: tuple[HeadContribution, ...]
+
+
+@contextmanager
+def watch(scorer: TokenScorer) -> Iterator[list[LiveScore]]:
+    """Score, within the block, the next token of every pass of the target, as `generate` makes them.
+
+    Yields:
+        A list to which every pass of two tokens or more adds the score of the token behind its last one.
+
+    Raises:
+        ApmaeError: in the block, a pass over several sequences.
+    """
+    target, scores = scorer.target, list[LiveScore]()
+    depths = hidden_depths(target)
+    with ExitStack() as recordings:
+        rows = recordings.enter_context(target.capturing_last_rows(lambda _, row: row_statistics(row)))
+        hidden = recordings.enter_context(target.recording_hidden_states(depths))
+
+        def after(_model: nn.Module, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            logits_BV = output.logits[:, -1].float()
+            streams = [hidden[depth].pop()[:, None] for depth in depths]
+            if len(logits_BV) > 1:
+                raise ApmaeError("one sequence at a time can be watched: generate them one after another")
+            place = _tokens_seen(kwargs, output)
+            if place < FIRST:
+                return
+            statistics = torch.cat([rows[layer] for layer in range(target.n_layers)], dim=1)
+            unknown = torch.zeros(1, dtype=torch.int64, device=logits_BV.device)
+            found = outcomes(logits_BV, unknown)
+            features = TokenFeatures(
+                type(found)(*(values[:, None].cpu() for values in found)),
+                top_log_probs(logits_BV)[:, None].cpu(),
+                statistics[:, None].cpu(),
+                torch.stack(streams, 2).cpu(),
+            )
+            scores.append(_score(scorer, features, place))
+
+        recordings.enter_context(float32_logits(target.model))
+        recordings.callback(target.model.register_forward_hook(after, with_kwargs=True).remove)
+        yield scores
+
+
+def _score(scorer: TokenScorer, features: TokenFeatures, place: int) -> LiveScore:
+    tokens = Tokens.of_pass(features, place, scorer.project)
+    judged = scorer.judge(tokens)
+    (known,) = tokens.table.iter_rows(named=True)
+    return LiveScore(
+        predicted_id=known["predicted_id"],
+        probability=float(judged.probability[0]),
+        confidence=float(judged.confidence[0]),
+        max_probability=known["max_probability"],
+        heads=top_heads(judged.head_contributions[0], scorer.target.n_heads),
+    )
+
+
+def _tokens_seen(kwargs: dict[str, Any], output: Any) -> int:
+    """Tokens of the sequence that the pass has seen, those in its cache too."""
+    cache = getattr(output, "past_key_values", None)
+    if cache is not None:
+        return int(cache.get_seq_length())
+    ids: Tensor = kwargs["input_ids"]
+    return ids.shape[1]

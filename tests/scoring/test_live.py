@@ -1,0 +1,86 @@
+"""Scores during `generate` against one pass over what was generated."""
+
+import numpy as np
+import pytest
+import torch
+
+from apmae.common.errors import ApmaeError
+from apmae.scoring import TokenScorer, watch
+from apmae.token_study.columns import Tokens
+from apmae.token_study.tokens import token_features
+
+NEW = 12
+
+
+@pytest.fixture(scope="module")
+def scorer(token_study):
+    return TokenScorer.load(token_study.directory)
+
+
+@pytest.fixture(scope="module")
+def prompt(token_study):
+    return torch.tensor([token_study.windows["input_ids"][3].to_list()[:50]])
+
+
+def generate(scorer, prompt, **options):
+    return scorer.target.model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=NEW,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
+        **options,
+    )
+
+
+def test_live_scores_are_those_of_a_pass_over_the_whole(scorer, prompt):
+    with watch(scorer) as scores:
+        ids = generate(scorer, prompt)
+    assert len(scores) == NEW
+    assert [score.predicted_id for score in scores] == ids[0, prompt.shape[1] :].tolist()
+    first = prompt.shape[1]
+    whole = token_features(scorer.target, ids.numpy().astype(np.int32), first)
+    expected = scorer.judge(Tokens.of_pass(whole, first, scorer.project))
+    np.testing.assert_allclose([score.probability for score in scores], expected.probability, atol=1e-3)
+    np.testing.assert_allclose([score.confidence for score in scores], expected.confidence, atol=1e-3)
+    np.testing.assert_allclose(
+        [score.max_probability for score in scores], whole.outcomes.max_probability[0], atol=1e-5
+    )
+    assert all(len(score.heads) == 3 for score in scores)
+
+
+def test_generation_is_the_same_and_nothing_stays_behind(scorer, prompt):
+    plain = generate(scorer, prompt)
+    with watch(scorer) as scores:
+        watched = generate(scorer, prompt)
+        without_cache = generate(scorer, prompt, use_cache=False)
+    assert torch.equal(plain, watched)
+    assert torch.equal(plain, without_cache)
+    np.testing.assert_allclose(
+        [score.probability for score in scores[:NEW]],
+        [score.probability for score in scores[NEW:]],
+        atol=1e-3,
+    )
+    generate(scorer, prompt)
+    assert len(scores) == 2 * NEW
+
+
+def test_a_threshold_stops_generation(scorer, prompt):
+    with watch(scorer) as scores:
+        generate(scorer, prompt)
+    threshold = sorted(score.probability for score in scores)[2]
+    stop = next(number for number, score in enumerate(scores) if score.probability <= threshold + 1e-9)
+    with watch(scorer) as scores:
+        ids = generate(
+            scorer,
+            prompt,
+            stopping_criteria=[lambda _ids, _: torch.tensor([scores[-1].probability <= threshold + 1e-9])],
+        )
+    assert ids.shape[1] - prompt.shape[1] == stop + 1
+
+
+def test_several_sequences_are_refused(scorer, prompt):
+    with pytest.raises(ApmaeError, match="one sequence at a time"), watch(scorer):
+        generate(scorer, prompt.expand(2, -1))
+    assert generate(scorer, prompt.expand(2, -1)).shape[0] == 2
