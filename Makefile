@@ -57,6 +57,7 @@ bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/intervention.py
+	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/projection.py --patterns 64 --prompts 4
 
 bench-gpu: $(INSTALLED)  ## compare a GPU with the CPU, and measure it

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.corpora import write_corpus
 from helpers.models import write_target
+from helpers.studies import write_study
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -44,6 +46,17 @@ plain_apmae.ENCODER_LAYERS = plain_apmae.DECODER_LAYERS = 1
 benchmark = importlib.import_module(sys.argv.pop(1))
 benchmark.APMAEConfig = APMAEConfig.tiny
 benchmark.main()
+"""
+
+TINY_SCORING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+import scoring
+
+scoring.STUDY = Path(sys.argv.pop(1))
+scoring.PROMPT_TOKENS, scoring.FILE_TOKENS = 20, 200
+scoring.main()
 """
 
 
@@ -94,6 +107,17 @@ def test_the_autoencoder(name):
     printed = output_of("-c", TINY_AUTOENCODER, BENCHMARKS, name, "--patterns", 2, "--rounds", 1)
     assert "| plain |" in printed
     assert "| float32 |" in printed
+
+
+def test_scoring(places, tmp_path):
+    write_corpus(tmp_path / "corpus", packages=8, files=3)
+    study = write_study(tmp_path / "study.yaml", places / "target", tmp_path / "corpus", tmp_path / "run")
+    changed = yaml.safe_load(study.read_text()) | {"tokens": {"context_tokens": 40, "per_window": 32}}
+    changed["prompts"]["format"] = "causal"
+    study.write_text(yaml.safe_dump(changed))
+    printed = output_of("-c", TINY_SCORING, BENCHMARKS, study, "--tokens", 4, "--rounds", 1)
+    assert "| watched |" in printed
+    assert "| every token scored |" in printed
 
 
 def test_projection():
