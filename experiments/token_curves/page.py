@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from apmae.common.markdown import markdown_table
+from apmae.prediction.measurement import holm
 from apmae.token_study.measurement import ALL, FEWEST_TOKENS, REFERENCES
 
 SIGNIFICANCE = 0.05
@@ -56,9 +57,9 @@ def _by_class(most: pl.DataFrame) -> list[tuple[str, ...]]:
     areas = most.filter(pl.col("syntax") != ALL, metric="auroc")
     rows = []
     for (model,), of_model in areas.group_by("model", maintain_order=True):
-        gains = of_model.filter(features="strong+rows", difference_from="strong").sort("p")
+        gains = of_model.filter(features="strong+rows", difference_from="strong")
         family = gains.filter(pl.col("tokens") >= FEWEST_TOKENS)
-        p_holm = dict(zip(family["syntax"], _holm(family["p"].to_list()), strict=True))
+        p_holm = dict(zip(family["syntax"], holm(family["p"].to_numpy()), strict=True))
         for syntax, tokens in gains.select("syntax", "tokens").sort("syntax").iter_rows():
             of_class = of_model.filter(syntax=syntax, difference_from="")
             star = "*" if p_holm.get(syntax, 1.0) < SIGNIFICANCE else ""
@@ -72,14 +73,6 @@ def _by_class(most: pl.DataFrame) -> list[tuple[str, ...]]:
                 )
             )
     return rows
-
-
-def _holm(ascending: list[float]) -> list[float]:
-    """Holm's corrected p-values of ascending ones."""
-    corrected: list[float] = []
-    for rank, p in enumerate(ascending):
-        corrected.append(max([min(1.0, p * (len(ascending) - rank)), *corrected[-1:]]))
-    return corrected
 
 
 def _labels(count: int) -> str:

@@ -96,7 +96,7 @@ STAGES = (
         "report",
         "Write the report: one page that opens from disk.",
         ("report",),
-        ("prompts", "tokens", "train", "encode", "cluster", "predict", "intervene"),
+        ("prompts", "token_predictor", "train", "encode", "cluster", "predict", "intervene"),
         "apmae.report.stage",
     ),
 )

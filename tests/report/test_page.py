@@ -29,6 +29,7 @@ FIGURES = {
     "intervention_overview",
     "intervention_tasks",
     "intervention_variants",
+    "token_importance",
     "training_loss",
 }
 
@@ -101,7 +102,7 @@ def test_links_lead_somewhere(hostile_study: Study, html: str) -> None:
     targets = {str(attributes["href"]) for attributes in page.attributes("a")}
     ids = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
     inside = {target for target in targets if target.startswith("#")}
-    assert len(inside) == 10
+    assert len(inside) == 11
     assert inside <= ids
     assert all(hostile_study.path(files.REPORT).joinpath(target).exists() for target in targets - inside)
 
@@ -183,7 +184,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 13, "sections": 10, "reconstructions": 0}
+    assert counts == {"figures": 14, "sections": 11, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -203,7 +204,7 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
     study.write(files.METRICS, metrics)
     counts, page, _ = make(study)
-    assert counts["figures"] == 15
+    assert counts["figures"] == 16
     assert "Not measured on held-out groups." in page.text
     assert "n/a" in page.text
     assert "identifiers: 18 conditions" in page.text
@@ -217,7 +218,7 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
     study.write(files.METRICS, study.metrics.clear())
     study.write(files.PREDICTIONS, study.predictions.clear())
     counts, page, _ = make(study)
-    assert counts == {"figures": 5, "sections": 9, "reconstructions": 1}
+    assert counts == {"figures": 6, "sections": 10, "reconstructions": 1}
     assert "Nothing was predicted." in page.text
     assert "No intervention was run." in page.text
 
@@ -246,7 +247,7 @@ def test_members_of_a_cluster_and_noise_are_drawn_where_there_is_a_target(
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
-    assert counts["figures"] == 15
+    assert counts["figures"] == 16
     assert "Head L0H0 leads for eol." in page.text
 
 

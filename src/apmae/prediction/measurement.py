@@ -90,14 +90,23 @@ def with_holm(metrics: pl.DataFrame) -> pl.DataFrame:
     The tasks of a protocol, feature set and metric that have a p-value are one family.
     """
     family = ["protocol", "features", "metric"]
-    for name in REFERENCES:
-        p = pl.col(f"{name}_p")
-        ranked = metrics.with_row_index().with_columns(p.fill_nan(None)).sort(p, nulls_last=True)
-        left = p.count() - p.cum_count() + 1
-        corrected = (p * left).cum_max().clip(upper_bound=1).over(family).fill_null(np.nan)
-        ranked = ranked.with_columns(corrected.alias(f"{name}_p_holm"), p.fill_null(np.nan))
-        metrics = ranked.sort("index").drop("index")
-    return metrics
+    return metrics.with_columns(
+        pl.col(f"{name}_p")
+        .map_batches(lambda p: pl.Series(holm(p.to_numpy())), return_dtype=pl.Float64)
+        .over(family)
+        .alias(f"{name}_p_holm")
+        for name in REFERENCES
+    )
+
+
+def holm(p_values: Values) -> Values:
+    """Holm's corrected p-values of one family, in its order; NaN stays, and counts for nothing."""
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    corrected = np.full(len(p_values), np.nan)
+    left = len(order) - np.arange(len(order))
+    corrected[order] = np.maximum.accumulate(p_values[order] * left).clip(max=1)
+    return corrected
 
 
 def _named(name: str, values: tuple[float, float, float]) -> dict[str, float]:

@@ -22,7 +22,8 @@ Arrays and directories:
                      nothing helped the tuning prompts
     tokens.zarr      of the token study, a row for each row of tokens.parquet, float16: `row_statistics`
                      (token, head, 7); `top_log_probs` (token, 20); `hidden_states` (token, 2, dim), the
-                     residual stream at half of the layers and at the last, projected at random
+                     residual stream at half of the layers and at the last, projected at random; the
+                     group's attribute `n_heads` as of encodings.zarr
     token_predictor/ what `apmae score` goes by where no task is named: `<features>.safetensors` and
                      `<features>.json`, the study's feature set and `confidence`
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
@@ -173,6 +174,15 @@ TOKEN_METRICS = Table(
         "high": pl.Float64,
         "p": pl.Float64,  # of a difference, two-sided
         "tokens": pl.Int32,
+    },
+)
+TOKEN_IMPORTANCE = Table(
+    "token_importance.parquet",
+    {  # what each head moves the study's predictor of tokens, over the tokens of the test groups
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "mean_size": pl.Float64,  # mean absolute change of the log-odds
+        "mean": pl.Float64,
     },
 )
 CLUSTERS = Table(

@@ -38,6 +38,7 @@ from apmae.study.artifacts import (
     PROVENANCE,
     SIDE_EFFECTS,
     TASKS,
+    TOKEN_IMPORTANCE,
     TOKEN_METRICS,
     TOKENS,
     WINDOWS,
@@ -74,6 +75,7 @@ class Study:
     windows = TableReader(WINDOWS, "Windows of the token study.")
     tokens = TableReader(TOKENS, "Tokens that the token study keeps.")
     token_metrics = TableReader(TOKEN_METRICS, "How well correctness of single tokens is predicted.")
+    token_importance = TableReader(TOKEN_IMPORTANCE, "What each head moves the predictor of tokens.")
     clusters = TableReader(CLUSTERS, "Cluster of every head on every prompt.")
     predictions = TableReader(PREDICTIONS, "Predicted correctness.")
     metrics = TableReader(METRICS, "How well correctness is predicted.")

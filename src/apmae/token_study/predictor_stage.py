@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
+import zarr
 
 from apmae.common.seeding import derive_seed
 from apmae.pipeline import Context
-from apmae.study.artifacts import TOKEN_METRICS, TOKEN_PREDICTOR
+from apmae.study.artifacts import TOKEN_ARRAYS, TOKEN_IMPORTANCE, TOKEN_METRICS, TOKEN_PREDICTOR
 from apmae.token_study.columns import CONFIDENCE, Tokens, inputs_of
 from apmae.token_study.measurement import ALL, Kind, measure
-from apmae.token_study.models import fit
+from apmae.token_study.models import Inputs, fit
 from apmae.token_study.predictor import TokenPredictor
+
+CHUNK_TOKENS = 4_096
 
 
 def run(context: Context) -> dict[str, object]:
-    """Write `token_predictor/` and `token_metrics.parquet`; returns counts for the stage's marker.
+    """Write `token_predictor/`, `token_metrics.parquet` and `token_importance.parquet`.
+
+    Returns:
+        Counts for the stage's marker.
 
     Raises:
         ApmaeError: the study has no tokens of a split.
@@ -44,9 +51,29 @@ def run(context: Context) -> dict[str, object]:
         log_odds[Kind(features, model)] = [predictor.log_odds(inputs_of(tokens, features, test, train))]
     metrics = measure(tokens.table[test], log_odds, derive_seed(config.seed, "token predictor", "bootstrap"))
     study.write(TOKEN_METRICS, metrics)
+    inputs = inputs_of(tokens, predictor.features, test, train)
+    n_heads = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r").attrs["n_heads"]
+    assert isinstance(n_heads, int)
+    study.write(TOKEN_IMPORTANCE, importance(predictor, inputs, tokens.table[test], n_heads))
     with study.writing(TOKEN_PREDICTOR) as directory:
         directory.mkdir()
         for features in sets:
             TokenPredictor.load(work, features).save(directory)
     area = metrics.filter(syntax=ALL, metric="auroc", difference_from="")
     return {"tokens": len(train), "auroc": dict(area.select("features", "value").iter_rows())}
+
+
+def importance(predictor: TokenPredictor, inputs: Inputs, table: pl.DataFrame, n_heads: int) -> pl.DataFrame:
+    """`TOKEN_IMPORTANCE` of tokens that the predictor was not fitted on, weighted to all tokens.
+
+    Args:
+        table: their rows of tokens.parquet.
+    """
+    pieces = np.array_split(np.arange(len(inputs)), -(-len(inputs) // CHUNK_TOKENS))
+    moved = np.concatenate([predictor.head_contributions(inputs.take(rows)) for rows in pieces])
+    weights = table["weight"].to_numpy().astype(np.float64)
+    sizes, means = (np.average(values, axis=0, weights=weights) for values in (np.abs(moved), moved))
+    return TOKEN_IMPORTANCE.of_rows(
+        (*divmod(number, n_heads), size, mean)
+        for number, (size, mean) in enumerate(zip(sizes.tolist(), means.tolist(), strict=True))
+    )

@@ -111,7 +111,7 @@ def _prepare(path: Path, tokens: int, target: Target, config: StudyConfig) -> No
         "hidden_states": (2, config.tokens.hidden_dimensions),
     }
     with replacing(path) as temporary:
-        group = zarr.create_group(temporary)
+        group = zarr.create_group(temporary, attributes={"n_heads": target.n_heads})
         for name, shape in shapes.items():
             group.create_array(
                 name,

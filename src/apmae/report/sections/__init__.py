@@ -21,12 +21,14 @@ from apmae.report.sections import (
     provenance,
     reconstruction,
     target_accuracy,
+    tokens,
 )
 
 SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     answers.section,
     target_accuracy.section,
     prediction.section,
+    tokens.section,
     clusters.section,
     gallery.section,
     reconstruction.section,

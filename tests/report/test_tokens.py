@@ -1,0 +1,38 @@
+"""The section on single tokens: its rows, and what is called significant."""
+
+import polars as pl
+import pytest
+from helpers.finished_study import TOKEN_GAINS, token_metrics
+
+from apmae.report.data import ReportData
+from apmae.report.sections import tokens
+
+
+def test_rows_are_all_tokens_then_classes_by_size():
+    rows = tokens.class_rows(token_metrics(), "confidence+rows")
+    assert [row["syntax"] for row in rows] == ["all", "eol", "identifiers", "comment"]
+    for row in rows:
+        assert row["gain"] == TOKEN_GAINS[row["syntax"]][0]
+        assert row["attention"] - row["confidence"] == pytest.approx(row["gain"])
+
+
+def test_significance_is_corrected_over_the_classes_with_enough_tokens():
+    rows = {row["syntax"]: row for row in tokens.class_rows(token_metrics(), "confidence+rows")}
+    # Of two classes: 0.004 * 2 and 0.03; comments are too few, and all tokens are no class.
+    assert [name for name, row in rows.items() if row["significant"]] == ["eol", "identifiers"]
+    more = token_metrics().vstack(
+        token_metrics().filter(syntax="eol").with_columns(syntax=pl.lit("keywords"))
+    )
+    rows = {row["syntax"]: row for row in tokens.class_rows(more, "confidence+rows")}
+    assert [name for name, row in rows.items() if row["significant"]] == ["identifiers"]
+
+
+def test_a_study_without_a_predictor_has_no_section(made_up_study, tmp_path):
+    class Without:
+        def read_if_there(self, table):
+            return None
+
+    assert tokens.section(ReportData(made_up_study, [], "key")) is not None
+    data = ReportData(made_up_study, [], "key")
+    object.__setattr__(data, "study", Without())
+    assert tokens.section(data) is None
