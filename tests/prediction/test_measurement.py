@@ -6,6 +6,7 @@ from apmae.prediction.measurement import (
     AUROC_VARIANTS,
     Prompts,
     Rates,
+    holm,
     measure,
     p_value,
     resampled_weights,
@@ -188,3 +189,9 @@ def test_auroc_of_kind_is_over_the_prompts_of_the_kind():
     table = measured(sets, np.arange(4), of_kind=np.array([False, False, True, True]))
     assert row(table, "confidence", "auroc_of_kind")["value"] == 0
     assert row(table, "confidence", "auroc")["value"] == 0.75
+
+
+def test_holm_corrects_in_the_order_given_and_leaves_out_what_is_unknown():
+    found = holm(np.array([0.01, 0.04, np.nan, 0.03]))
+    np.testing.assert_allclose(found, [0.03, 0.06, np.nan, 0.06])
+    assert len(holm(np.array([]))) == 0
