@@ -166,6 +166,18 @@ def test_the_terminal_shows_every_line_with_its_number(scorer, source):
     assert f"{len(scored.scores):,} tokens, {right:,} predicted right" in shown
 
 
+def test_carriage_returns_and_escape_codes_neither_add_lines_nor_reach_the_terminal(scorer, source, tmp_path):
+    text = (TEXT * 2).replace("\n", "\r\n").replace("Score", "Sc\x1b[31more\x0c")
+    scored = scorer.score(text)
+    assert "".join(scored.pieces) == text
+    shown = terminal_text(source, scored).plain
+    assert not {"\x1b", "\r", "\x0c"} & set(shown)
+    assert "Sc\\x1b[31more\\x0c" in shown
+    assert f"{text.count(chr(10)):>2}  }}" in shown
+    page = write_token_page(scorer, source, scored, tmp_path / "page.html").read_text()
+    assert page.count('<tr id="L') == text.count("\n")
+
+
 def test_json_and_sarif_have_every_token_and_every_unsure_line(scorer, source):
     scored = scorer.score(source.read_text())
     document = json.loads(tokens_as_json(scorer, [(source, scored)]))

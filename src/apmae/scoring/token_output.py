@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -31,8 +32,8 @@ def terminal_text(path: Path, scored: ScoredText) -> Text:
     line = 1
     for number, piece in enumerate(scored.pieces):
         score = scored.scores.get(number)
-        for part in piece.splitlines(keepends=True):
-            body.append(part.replace("\t", "    "), _style(score))
+        for part in parts_by_line(piece):
+            body.append(_harmless(part), _style(score))
             if part.endswith("\n"):
                 line += 1
                 body.append(f"{line:>{width}}  ", "dim")
@@ -103,6 +104,19 @@ def by_line(scored: ScoredText) -> Mapping[int, list[TokenScore]]:
         score = scored.scores[number]
         lines.setdefault(score.line, []).append(score)
     return lines
+
+
+def parts_by_line(text: str) -> list[str]:
+    """A text cut behind its line feeds, which alone end a line here as in the languages' parsers."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _harmless(text: str) -> str:
+    """A text as a terminal may show it: codes for what could steer it, blanks for tabs."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}"
+        for sign in text.replace("\r", "").replace("\t", "    ")
+    )
 
 
 def _result(path: Path, least: TokenScore, scores: list[TokenScore]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from apmae.common.atomic import replacing
 from apmae.figures.labels import label
 from apmae.figures.templates import page_style, page_templates, source_hash
 from apmae.scoring.output import heads_text
-from apmae.scoring.token_output import by_line
+from apmae.scoring.token_output import by_line, parts_by_line
 from apmae.scoring.tokens import ScoredText, TokenScore, TokenScorer
 
 HERE = Path(__file__).parent
@@ -89,9 +89,9 @@ def lines_of(scored: ScoredText) -> list[Line]:
     pieces: list[list[Piece]] = [[]]
     for number, text in enumerate(scored.pieces):
         score = scored.scores.get(number)
-        for part in text.splitlines(keepends=True):
+        for part in parts_by_line(text):
             pieces[-1].append(_piece(part, score))
-            if part.endswith(("\n", "\r")):
+            if part.endswith("\n"):
                 pieces.append([])
     if not pieces[-1]:
         pieces.pop()

@@ -134,8 +134,11 @@ class TokenScorer:
         )
         return float(area["value"].item())
 
-    def score(self, text: str, progress: Progress = silent, name: str = "tokens") -> ScoredText:
+    def score(self, text: str, progress: Progress = silent, name: str = "the text") -> ScoredText:
         """Score every token of a text but the first one or two.
+
+        Args:
+            name: what the text is called in messages.
 
         Raises:
             ApmaeError: the text has too few tokens.
@@ -144,7 +147,7 @@ class TokenScorer:
         ids = np.array(document.token_ids, dtype=np.int32)
         jobs = list(self._windows(len(ids)))
         if not jobs:
-            raise ApmaeError(f"a text of {len(ids)} tokens is too short to score")
+            raise ApmaeError(f"{name} is too short to score: {len(ids)} tokens")
         starts = [*document.starts, len(text)]
         pieces = [text[start:end] for start, end in pairwise(starts)]
         scores: dict[int, TokenScore] = {}
