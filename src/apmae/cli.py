@@ -27,6 +27,10 @@ app = typer.Typer(
     add_completion=False,
 )
 
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let Python code that the target brings run."),
+]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study's file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -80,6 +84,7 @@ def evaluate(
         float | None, typer.Option(help="Fraction of the patches to mask; the encoders' own by default.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory of the results.")] = Path("runs/evaluation"),
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Reconstruct every target's patterns with every encoder (paper table 2).
 
@@ -98,6 +103,7 @@ def evaluate(
         base=None if study is None else load_config(study),
         prompts=prompts,
         mask_ratio=mask_ratio,
+        trust_remote_code=trust_remote_code,
         progress=console,
         announce=lambda line: typer.echo(line, err=True),
     )
@@ -161,9 +167,7 @@ def show(
         typer.Option(help="Precision of the weights; auto: bfloat16 where it is native, else float32."),
     ] = "auto",
     device: Annotated[str, typer.Option(help="Torch device, auto or balanced.")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the hub repository's own Python code run.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     output: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where the page goes; show/<file>-<line> by default."),
@@ -205,6 +209,7 @@ def score(
     pages: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page for each file there; every token.")
     ] = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Score source files: how likely the target is correct, and which heads say so.
 
@@ -220,7 +225,7 @@ def score(
     if sarif or pages or (not tasks and Study.open(study).path(TOKEN_PREDICTOR).exists()):
         if pages and len({path.name for path in files}) < len(files):
             raise ApmaeError("--pages: two of the files have the same name: score them one by one")
-        by_token = scoring.TokenScorer.load(study)
+        by_token = scoring.TokenScorer.load(study, trust_remote_code)
         texts = scoring.score_texts(by_token, files, progress=console)
         if as_json or sarif:
             typer.echo(scoring.as_sarif(texts) if sarif else scoring.tokens_as_json(by_token, texts))
@@ -231,7 +236,7 @@ def score(
             else:
                 _console().print(scoring.terminal_text(path, text))
         return
-    scorer = scoring.Scorer.load(study)
+    scorer = scoring.Scorer.load(study, trust_remote_code)
     scored = scoring.score_files(scorer, files, tasks, limit, progress=console)
     if as_json:
         typer.echo(scoring.as_json(scorer, scored))
@@ -258,12 +263,13 @@ def export_model(
     task: Annotated[
         str | None, typer.Option(help="The study's task whose best intervention to take.")
     ] = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Write the target with an intervention in its weights; it loads in plain Transformers."""
     from apmae.intervention import export_model
 
     _quiet_libraries()
-    made = export_model(source, output, task)
+    made = export_model(source, output, task, trust_remote_code)
     typer.echo(f"{output}: {made.operation.name}, {len(made.heads)} heads")
 
 

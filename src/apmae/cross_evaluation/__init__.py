@@ -49,6 +49,7 @@ def evaluate(
     base: StudyConfig | None = None,
     prompts: int = 64,
     mask_ratio: float | None = None,
+    trust_remote_code: bool = False,
     progress: Progress = silent,
     announce: Callable[[str], None] = lambda line: None,
 ) -> pl.DataFrame:
@@ -63,6 +64,8 @@ def evaluate(
             study that is given.
         prompts: at most this many held-out prompts of a target.
         mask_ratio: fraction of the patches that is masked; the encoders' own by default.
+        trust_remote_code: whether targets of named studies may bring code of their own; what a study's
+            directory says of that does not count.
 
     Returns:
         `EVALUATION`, encoders and targets in the given order.
@@ -71,9 +74,10 @@ def evaluate(
         ApmaeError: an encoder, study or target cannot be read; the encoders' masks or the patterns'
             sizes differ; a target has no prompts.
     """
-    rows = find_encoders(encoders)
+    rows = find_encoders(encoders, trust_remote_code)
     agree_on_masks(rows, mask_ratio)
-    studies = find_studies(targets, [row.study for row in rows if row.study], base, output / PROMPTS)
+    of_encoders = [row.study for row in rows if row.study]
+    studies = find_studies(targets, of_encoders, base, output / PROMPTS, trust_remote_code)
     for study in studies:
         check_sizes(rows, study.config)
     lines = []

@@ -41,19 +41,23 @@ class TargetColumn:
         return self.config.target.model
 
 
-def find_encoders(names: Sequence[str]) -> list[EncoderRow]:
+def find_encoders(names: Sequence[str], trust_remote_code: bool) -> list[EncoderRow]:
     """Load encoders: of studies' directories, directories of their own, or hub ids.
 
     Raises:
         ApmaeError: one cannot be read, or two have one name.
     """
-    rows = [_open_encoder(name) for name in names]
+    rows = [_open_encoder(name, trust_remote_code) for name in names]
     _require_unique_names("encoders", [row.name for row in rows])
     return rows
 
 
 def find_studies(
-    targets: Sequence[str], studies: Sequence[Study], base: StudyConfig | None, mined: Path
+    targets: Sequence[str],
+    studies: Sequence[Study],
+    base: StudyConfig | None,
+    mined: Path,
+    trust_remote_code: bool,
 ) -> list[Study]:
     """The study whose prompts each target is evaluated on.
 
@@ -63,11 +67,11 @@ def find_studies(
     Raises:
         ApmaeError: there is no config to mine prompts with, or two targets have one name.
     """
-    named = [study for target in targets if (study := _study_at(target))]
+    named = [study for target in targets if (study := _study_at(target, trust_remote_code))]
     base = base or next((study.config for study in (*studies, *named)), None)
     found = []
     for target in targets:
-        study = _study_at(target)
+        study = _study_at(target, trust_remote_code)
         with_target = (study for study in studies if study.config.target.model == target)
         found.append(study or next(with_target, None) or _study_to_mine(target, base, mined))
     _require_unique_names("targets", [study.config.target.model for study in found])
@@ -125,8 +129,8 @@ def check_sizes(rows: Sequence[EncoderRow], config: StudyConfig) -> None:
         )
 
 
-def _open_encoder(name: str) -> EncoderRow:
-    study = _study_at(name)
+def _open_encoder(name: str, trust_remote_code: bool) -> EncoderRow:
+    study = _study_at(name, trust_remote_code)
     if study is None:
         return EncoderRow(name.rstrip("/"), _load(name), None)
     if not study.path(ENCODER).exists():
@@ -140,8 +144,8 @@ def _load(path: str) -> APMAEModel:
     return model
 
 
-def _study_at(name: str) -> Study | None:
-    return Study.open(name) if (Path(name) / CONFIG).exists() else None
+def _study_at(name: str, trust_remote_code: bool) -> Study | None:
+    return Study.open(name, trust_remote_code) if (Path(name) / CONFIG).exists() else None
 
 
 def _study_to_mine(target: str, base: StudyConfig | None, directory: Path) -> Study:

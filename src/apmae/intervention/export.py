@@ -12,7 +12,9 @@ from apmae.study.artifacts import CONFIG
 from apmae.target_model.loading import load_model_and_tokenizer
 
 
-def export_model(source: str | Path, output: str | Path, task: str | None = None) -> Intervention:
+def export_model(
+    source: str | Path, output: str | Path, task: str | None = None, trust_remote_code: bool = False
+) -> Intervention:
     """Write the target of a study, or of a saved intervention, with the intervention in its weights.
 
     The directory loads in plain Transformers and gives the logits of the model under `apply`, up to
@@ -22,6 +24,8 @@ def export_model(source: str | Path, output: str | Path, task: str | None = None
         source: a study's directory, or one that `Intervention.save` wrote.
         output: a new directory.
         task: of the study, whose best intervention to take.
+        trust_remote_code: whether the target may bring code of its own; what `source` says of that does not
+            count.
 
     Raises:
         ApmaeError: `source` holds neither, `output` exists, the intervention names no model, or the model
@@ -34,7 +38,7 @@ def export_model(source: str | Path, output: str | Path, task: str | None = None
     if intervention.target is None:
         raise ApmaeError(f"{source / FILE} names no target: there is no model to export")
     target = intervention.target
-    model, tokenizer = load_model_and_tokenizer(target.model, target.dtype, "cpu", target.trust_remote_code)
+    model, tokenizer = load_model_and_tokenizer(target.model, target.dtype, "cpu", trust_remote_code)
     write_into_weights(model, intervention)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)

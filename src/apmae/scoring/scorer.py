@@ -93,14 +93,18 @@ class Scorer:
         self._patch_size = int(APMAEConfig.from_pretrained(study.path(ENCODER)).patch_size)
 
     @classmethod
-    def load(cls, directory: str | Path) -> Self:
+    def load(cls, directory: str | Path, trust_remote_code: bool = False) -> Self:
         """Read the study that lies in `directory`, and load its target.
+
+        Args:
+            trust_remote_code: whether the target may bring code of its own; the study's own word for it does
+                not count.
 
         Raises:
             ApmaeError: there is no finished study, or its target cannot be loaded or has other weights than
                 the one that was studied.
         """
-        study = Study.open(directory)
+        study = Study.open(directory, trust_remote_code)
         load_predictors(study)  # before the target, which takes longer
         target = Target.from_config(study.config.target)
         require_weights_of(study, target)

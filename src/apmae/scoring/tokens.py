@@ -115,13 +115,17 @@ class TokenScorer:
         self.project = projection(target.hidden_size, config)
 
     @classmethod
-    def load(cls, directory: str | Path) -> Self:
+    def load(cls, directory: str | Path, trust_remote_code: bool = False) -> Self:
         """Read the study that lies in `directory`, and load its target.
+
+        Args:
+            trust_remote_code: whether the target may bring code of its own; the study's own word for it does
+                not count.
 
         Raises:
             ApmaeError: there is no such study, or its target cannot be loaded or has other weights.
         """
-        study = Study.open(directory)
+        study = Study.open(directory, trust_remote_code)
         target = Target.from_config(study.config.target)
         require_weights_of(study, target)
         return cls(study, target)

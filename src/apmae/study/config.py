@@ -122,7 +122,8 @@ class TargetConfig(Section):
     batch_size: Positive = 16
     """Prompts per forward pass."""
     trust_remote_code: bool = False
-    """Let the hub repository's own Python code run."""
+    """Let the hub repository's own Python code run, in the stages of this file. Commands that read a finished
+    study (`score`, `evaluate`, `export-model`) ask for `--trust-remote-code` whatever its directory says."""
 
 
 class CorpusConfig(Section):

@@ -119,14 +119,19 @@ class Study:
         return cls(with_precisions(config, recorded), directory)
 
     @classmethod
-    def open(cls, directory: str | Path) -> Study:
+    def open(cls, directory: str | Path, trust_remote_code: bool = False) -> Study:
         """Read the study that lives in `directory`.
+
+        Args:
+            trust_remote_code: stands for what the directory says, which may be somebody else's.
 
         Raises:
             ApmaeError: there is none.
         """
         directory = Path(directory)
-        return cls(_read_config(directory), directory)
+        config = _read_config(directory)
+        target = config.target.model_copy(update={"trust_remote_code": trust_remote_code})
+        return cls(config.model_copy(update={"target": target}), directory)
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r}, {str(self.directory)!r})"
