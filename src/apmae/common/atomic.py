@@ -18,13 +18,17 @@ TEMPORARY = ".writing-"
 
 @contextmanager
 def replacing(final: Path) -> Iterator[Path]:
-    """A temporary path beside `final`; renamed to it when the block ends well."""
+    """A temporary path beside `final`; renamed to it when the block ends well.
+
+    An earlier directory is moved aside first and removed last, so that two renames are all that a kill can
+    come between.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=final.parent)) / final.name
     try:
         yield temporary
         if final.is_dir():
-            shutil.rmtree(final)
+            final.rename(temporary.parent / f"{final.name}.old")
         temporary.replace(final)
     except Exception as error:
         # Libraries written in Rust wrap the system's error; its words are all that is left of it.

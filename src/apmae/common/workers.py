@@ -7,8 +7,12 @@ not depend on the machine's cores.
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +49,34 @@ def compute_parts(
     missing = [(path, arguments) for path, arguments in parts.items() if not path.exists()]
     with _backend(backend, processes):
         workers = joblib.Parallel(return_as="generator_unordered", max_nbytes=None)
-        done = workers(joblib.delayed(_compute_part)(compute, path, arguments) for path, arguments in missing)
+        done = workers(
+            joblib.delayed(_compute_part)(compute, path, arguments, os.getpid())
+            for path, arguments in missing
+        )
         for _ in progress(done, description, total=len(missing)):
             pass
 
 
-def _compute_part(compute: Callable[..., pl.DataFrame], path: Path, arguments: tuple[Any, ...]) -> None:
+def _compute_part(
+    compute: Callable[..., pl.DataFrame], path: Path, arguments: tuple[Any, ...], main: int
+) -> None:
+    if os.getppid() == main:
+        _end_with(main)
     # Every thread of Zarr keeps freed memory to itself: 190 MB a worker on two cores.
     with threadpool_limits(1), zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         write_parquet(path, compute(*arguments))
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this worker soon after its parent, however that ends: else it would write into the next run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from apmae.study import Study
 from apmae.study.artifacts import EVALUATION
 from apmae.study.config import StudyConfig
 from apmae.study.directory import stage_key
+from apmae.study.lock import only_here
 
 State = Literal["done", "stale", "unfinished", "missing"]
 
@@ -44,16 +45,24 @@ def run(
         announce: called with one line for every stage that is begun, finished or already done.
 
     Raises:
-        ApmaeError: the directory holds another study, a stage cannot run, or, with `only`, an
-            earlier stage is missing; several processes were launched for a stage that runs in one.
+        ApmaeError: the directory holds another study, or another process works on it; a stage cannot run,
+            or, with `only`, an earlier stage is missing; several processes were launched for a stage that
+            runs in one.
     """
     _refuse_several_processes(only)
     distributed.join(config.target.device)
-    if distributed.is_main():
+    if not distributed.is_main():
+        return _run(config, only, silent, lambda _line: None)
+    Study(config, config.study_directory).refuse_foreign_directory()
+    with only_here(config.study_directory):
         Study.create(config)
-    else:
-        progress, announce = silent, lambda _line: None
-    distributed.barrier()
+        return _run(config, only, progress, announce)
+
+
+def _run(
+    config: StudyConfig, only: StageName | None, progress: Progress, announce: Callable[[str], None]
+) -> Study:
+    distributed.barrier()  # until the first one has made the directory
     study = Study.of(config)
     inputs = Inputs(study.config)
     if not _weights_record(study, inputs):

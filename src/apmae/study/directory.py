@@ -45,6 +45,7 @@ from apmae.study.artifacts import (
     Table,
 )
 from apmae.study.config import Section, StudyConfig
+from apmae.study.lock import LOCK
 from apmae.study.provenance import provenance_of
 from apmae.study.study_file import dump_config
 
@@ -98,8 +99,7 @@ class Study:
             ApmaeError: the directory holds something else, or another study.
         """
         directory = config.study_directory
-        if directory.exists():
-            cls(config, directory)._refuse_foreign_directory()
+        cls(config, directory).refuse_foreign_directory()
         study = cls.of(config)
         directory.mkdir(parents=True, exist_ok=True)
         with study.writing(CONFIG) as path:
@@ -242,11 +242,19 @@ class Study:
             raise ApmaeError(f"{path} is not there: run `apmae run` on the study first")
         return path
 
-    def _refuse_foreign_directory(self) -> None:
+    def refuse_foreign_directory(self) -> None:
+        """Refuse a directory that holds something else, or another study.
+
+        Raises:
+            ApmaeError: it does.
+        """
+        if not self.directory.exists():
+            return
         if not self.directory.is_dir():
             raise ApmaeError(f"{self.directory} is a file; set `directory` to a study's directory")
         if not self.path(CONFIG).exists():
-            if any(not path.name.startswith(TEMPORARY) for path in self.directory.iterdir()):
+            ours = (path.name == LOCK or path.name.startswith(TEMPORARY) for path in self.directory.iterdir())
+            if not all(ours):
                 raise ApmaeError(
                     f"{self.directory} holds other files and no {CONFIG}; set `directory` to a new one"
                 )
