@@ -1,4 +1,4 @@
-"""Metrics of classifiers over all tokens and by syntax class, and differences, with intervals over groups.
+"""Metrics of classifiers over all tokens, AUROC by syntax class, and differences, with intervals over groups.
 
 A value is the mean over seeds, and so is each resample's: intervals are over other groups, not over seeds.
 """
@@ -13,12 +13,15 @@ import polars as pl
 from scipy.special import expit
 
 from apmae.prediction.measurement import interval, p_value
-from apmae.prediction.metrics import Scored, Values, auroc, brier_skill, ece, prr
+from apmae.prediction.metrics import Metric, Scored, Values, auroc, brier_skill, ece, prr
 from apmae.study.artifacts import TOKEN_METRICS
 
 RESAMPLES = 400
 CHUNK = 50
 METRICS = {"auroc": auroc, "prr": prr, "brier_skill": brier_skill, "ece": ece}
+OF_CLASS = {"auroc": auroc}
+"""Metrics of a syntax class."""
+
 ALL = "all"
 """All tokens, where a syntax class would stand."""
 FEWEST_TOKENS = 1_000
@@ -55,7 +58,7 @@ def measure(test: pl.DataFrame, log_odds: Mapping[Kind, Sequence[Values]], seed:
         weights = _resampled(table, seed)
         values: dict[tuple[Kind, str], list[Values]] = {}
         for kind, odds in ((kind, odds) for kind, seeds in log_odds.items() for odds in seeds):
-            for name, found in _metrics(table, odds[chosen], weights):
+            for name, found in _metrics(table, odds[chosen], weights, METRICS if syntax == ALL else OF_CLASS):
                 values.setdefault((kind, name), []).append(found)
         means = {key: np.mean(found, axis=0) for key, found in values.items()}
         rows += [
@@ -84,10 +87,12 @@ def _resampled(table: pl.DataFrame, seed: int) -> Values:
     return np.vstack([np.ones(len(groups)), drawn[:, groups]])
 
 
-def _metrics(table: pl.DataFrame, log_odds: Values, weights: Values) -> Iterator[tuple[str, Values]]:
+def _metrics(
+    table: pl.DataFrame, log_odds: Values, weights: Values, metrics: Mapping[str, Metric]
+) -> Iterator[tuple[str, Values]]:
     correct = table["correct"].to_numpy()
     scored = Scored(correct, expit(log_odds), np.zeros(len(correct), dtype=np.int64))
     counts = table["weight"].to_numpy().astype(np.float64)
-    for name, metric in METRICS.items():
+    for name, metric in metrics.items():
         pieces = np.array_split(weights, -(-len(weights) // CHUNK))
         yield name, np.concatenate([metric(scored, piece * counts) for piece in pieces])
