@@ -13,7 +13,8 @@ import polars as pl
 
 from apmae.prediction.measurement import interval, resampled_weights
 from apmae.prediction.metrics import METRIC_FUNCTIONS, Scored, Values
-from experiments.encoder_variants.prediction import BASELINES, group_numbers
+from apmae.prediction.protocols import group_numbers
+from experiments.encoder_variants.prediction import BASELINES
 
 MEASURED = ("auroc", "accuracy")
 MEAN = "mean"

@@ -25,7 +25,7 @@ from apmae.common.seeding import derive_seed
 from apmae.common.workers import compute_parts
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.features import Blocks, StoredFeatures, take
-from apmae.prediction.protocols import group_folds
+from apmae.prediction.protocols import group_folds, group_numbers
 from apmae.study import Study
 from apmae.study.directory import stage_key
 
@@ -85,11 +85,6 @@ def fold_numbers(study: Study) -> Folds:
     for number, (_, test) in enumerate(splits):
         folds[analysed[test]] = number
     return folds
-
-
-def group_numbers(prompts: pl.DataFrame) -> NDArray[np.int64]:
-    """(prompts,) number of each prompt's group, 0, 1, ... without a gap."""
-    return prompts["group"].rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def _predict_all(study: Study, work: Path, sets: tuple[str, ...], progress: Progress) -> pl.DataFrame:

@@ -16,8 +16,8 @@ from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.study import Study
-from apmae.token_study.columns import ROWS, Tokens, blocks_of, inputs_of
-from apmae.token_study.models import fit, predict
+from apmae.token_study.columns import ROWS, Tokens, blocks_of, inputs_of, labelled_tokens
+from apmae.token_study.predictor import TokenPredictor
 from apmae.vocabulary import TokenModel
 
 FEATURE_SETS = (
@@ -60,7 +60,7 @@ def compute(
     Raises:
         ApmaeError: the study's stage `tokens` is not done, or kept no token of a split.
     """
-    Tokens.of(study)
+    labelled_tokens(study)
     marker = study.marker("tokens")
     assert marker is not None
     work = study.work_directory("token_curves", marker["key"])
@@ -89,9 +89,5 @@ def _tokens(directory: Path) -> Tokens:
 def _predict(directory: Path, cell: Cell) -> pl.DataFrame:
     tokens = _tokens(directory)
     train, test = labelled_rows(tokens, cell.labels, cell.seed), tokens.rows("test")
-    training, held_out = (inputs_of(tokens, cell.features, rows, train) for rows in (train, test))
-    table = tokens.table[train]
-    groups = table["group"].rank("dense").to_numpy().astype(np.int64)
-    correct, weights = table["correct"].to_numpy(), table["weight"].to_numpy().astype(np.float64)
-    model = fit(cell.model, training, correct, weights, groups, cell.seed)
-    return pl.DataFrame({"log_odds": predict(model, held_out)})
+    predictor = TokenPredictor.fit(tokens, train, cell.features, cell.model, cell.seed)
+    return pl.DataFrame({"log_odds": predictor.log_odds(inputs_of(tokens, cell.features, test, train))})

@@ -6,9 +6,8 @@ import polars as pl
 
 from apmae.common.markdown import markdown_table
 from apmae.prediction.measurement import holm
+from apmae.report.summaries import SIGNIFICANCE
 from apmae.token_study.measurement import ALL, FEWEST_TOKENS, REFERENCES
-
-SIGNIFICANCE = 0.05
 
 
 def fragment(curves: pl.DataFrame) -> str:
@@ -34,9 +33,7 @@ def fragment(curves: pl.DataFrame) -> str:
         ),
         "What `strong+rows` adds to `strong` by syntax class, AUROC (* significant after Holm's correction "
         f"over classes; classes of fewer than {FEWEST_TOKENS:,} held-out tokens are in brackets):",
-        markdown_table(
-            ("class", "tokens", "model", "strong", "strong+rows", "difference"), list(_by_class(most))
-        ),
+        markdown_table(("class", "tokens", "model", "strong", "strong+rows", "difference"), _by_class(most)),
     ]
     return "\n\n".join(parts) + "\n"
 

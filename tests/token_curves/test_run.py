@@ -9,7 +9,7 @@ from helpers.studies import tiny_config
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS
-from apmae.token_study import columns
+from apmae.token_study import columns, predictor
 from apmae.token_study.measurement import ALL
 from experiments.token_curves import __main__ as command
 from experiments.token_curves import cells
@@ -91,7 +91,7 @@ def test_tables_show_that_the_head_knows_what_nothing_else_does(study, capsys, m
     by_class = curves.filter(pl.col("syntax") != ALL)
     assert set(by_class["syntax"]) == {"eol", "identifiers"}
     assert by_class["tokens"].unique().to_list() == [20 * KEPT // 2]
-    monkeypatch.setattr(cells, "fit", None)  # a second run fits nothing
+    monkeypatch.setattr(predictor, "fit", None)  # a second run fits nothing
     command.main(study.directory, labels=[400, 0], seeds=2, model=["linear"], processes=1)
     assert capsys.readouterr().out == printed
 

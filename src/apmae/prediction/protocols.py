@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -33,6 +34,11 @@ def held_out(in_train: NDArray[np.bool_]) -> list[Split]:
     if in_train.all() or not in_train.any():
         return []
     return [Split(np.flatnonzero(in_train), np.flatnonzero(~in_train))]
+
+
+def group_numbers(rows: pl.DataFrame) -> NDArray[np.int64]:
+    """(rows,) number of each row's group, 0, 1, ... without a gap."""
+    return rows["group"].rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def group_folds(correct: NDArray[np.bool_], groups: NDArray[np.int64], folds: int, seed: int) -> list[Split]:

@@ -33,7 +33,7 @@ from apmae.prediction.learned import starts_a_hole
 from apmae.prediction.measurement import Prompts, Rates, measure, with_holm
 from apmae.prediction.metrics import Scored
 from apmae.prediction.predictor import fit_predictor, predictor_path
-from apmae.prediction.protocols import Split, cross_validation, group_folds, held_out
+from apmae.prediction.protocols import Split, cross_validation, group_folds, group_numbers, held_out
 from apmae.study import Study
 from apmae.study.artifacts import CALIBRATION, IMPORTANCE, METRICS, PREDICTIONS, PREDICTOR, PROMPTS, TASKS
 from apmae.vocabulary import Protocol
@@ -107,7 +107,7 @@ def _predict_set(study: Study, task: str, protocol: Protocol, features: str) -> 
     """One task's part of `predictions.parquet` for one feature set and protocol."""
     prompts = _prompts(study, task)
     correct = labels(study, prompts, features)
-    groups = _group_numbers(prompts)
+    groups = group_numbers(prompts)
     blocks = StoredFeatures(study, prompts, protocol).blocks(blocks_of(features, study.config))
     parts = [PREDICTIONS.of_rows()]
     for fold, (train, test) in enumerate(_splits(study, task, prompts, protocol)):
@@ -132,7 +132,7 @@ def _explain(study: Study, task: str, block: str, path: Path) -> pl.DataFrame:
     """One task's part of `importance.parquet` for one block; a cluster model goes to `path`."""
     train = _prompts(study, task).filter(split="train")
     seed = _seed(study, task, "held_out", block, 0)
-    importance = explain(study, train, block, _group_numbers(train), seed, path)
+    importance = explain(study, train, block, group_numbers(train), seed, path)
     return importance.select(pl.lit(task).alias("task"), pl.lit(block).alias("features"), pl.all())
 
 
@@ -142,7 +142,7 @@ def _calibrate(study: Study, task: str, features: str, path: Path) -> pl.DataFra
     train = np.flatnonzero(prompts["split"] == "train")
     blocks = StoredFeatures(study, prompts, "held_out").blocks(blocks_of(features, study.config))
     seed = _seed(study, task, "held_out", features, 0)
-    groups = _group_numbers(prompts)[train]
+    groups = group_numbers(prompts)[train]
     return fit_predictor(study, prompts[train], features, take(blocks, train), groups, seed, path)
 
 
@@ -167,7 +167,7 @@ def _measure(study: Study, task: str, protocol: Protocol) -> pl.DataFrame:
     of_kind = np.zeros(len(prompts), dtype=np.bool_)
     for train, test in _splits(study, task, prompts, protocol):
         of_kind[test] = starts_a_hole(prompts["predicted_id"].to_numpy()[test], first[train])
-    table = measure(sets, Prompts(_group_numbers(tested), of_kind[rows]), rates, seed)
+    table = measure(sets, Prompts(group_numbers(tested), of_kind[rows]), rates, seed)
     return table.select(pl.lit(task).alias("task"), pl.lit(protocol).alias("protocol"), pl.all())
 
 
@@ -196,7 +196,7 @@ def _splits(study: Study, task: str, prompts: pl.DataFrame, protocol: Protocol) 
     seed = derive_seed(study.config.seed, "prediction", task, "folds")
     correct, folds = prompts["correct"].to_numpy(), study.config.prediction.folds
     if protocol == "grouped_cross_validation":
-        return group_folds(correct, _group_numbers(prompts), folds, seed)
+        return group_folds(correct, group_numbers(prompts), folds, seed)
     return cross_validation(correct, folds, seed)
 
 
@@ -210,8 +210,3 @@ def _prompts(study: Study, task: str) -> pl.DataFrame:
     analysed = pl.col("split").is_in(study.config.analysed_splits)
     prompts = study.scan(PROMPTS).filter(analysed, purpose="study", task=task)
     return prompts.drop("text").sort("prompt_id").collect()
-
-
-def _group_numbers(prompts: pl.DataFrame) -> NDArray[np.int64]:
-    """(prompts,) number of each prompt's group, 0, 1, ... without a gap."""
-    return prompts["group"].rank("dense").to_numpy().astype(np.int64) - 1

@@ -10,7 +10,7 @@
 """
 
 from apmae.scoring.files import FileHole, HoleScore, score_files, score_texts
-from apmae.scoring.live import LiveScore, watch
+from apmae.scoring.live import watch
 from apmae.scoring.output import as_json, table
 from apmae.scoring.scorer import HeadContribution, Score, Scorer
 from apmae.scoring.token_output import as_sarif, terminal_text, tokens_as_json
@@ -21,7 +21,6 @@ __all__ = [
     "FileHole",
     "HeadContribution",
     "HoleScore",
-    "LiveScore",
     "Score",
     "ScoredText",
     "Scorer",

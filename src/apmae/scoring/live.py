@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from apmae.autoencoder.patterns import row_statistics
 from apmae.common.errors import ApmaeError
-from apmae.scoring.scorer import HeadContribution, top_heads
+from apmae.scoring.scorer import Score, top_heads
 from apmae.scoring.tokens import FIRST, TokenScorer
 from apmae.target_model import outcomes, top_log_probs
 from apmae.target_model.float32_logits import float32_logits
@@ -19,26 +19,8 @@ from apmae.token_study.columns import Tokens
 from apmae.token_study.tokens import TokenFeatures, hidden_depths
 
 
-class LiveScore(NamedTuple):
-    """What is predicted of the token that a pass of the model gives.
-
-    Attributes:
-        predicted_id: its most probable token.
-        probability: that this is the right one, from attention and confidence.
-        confidence: the same from the model's confidence alone.
-        max_probability: what the model itself gives it.
-        heads: the heads that moved the probability most, in order.
-    """
-
-    predicted_id: int
-    probability: float
-    confidence: float
-    max_probability: float
-    heads: tuple[HeadContribution, ...]
-
-
 @contextmanager
-def watch(scorer: TokenScorer) -> Iterator[list[LiveScore]]:
+def watch(scorer: TokenScorer) -> Iterator[list[Score]]:
     """Score, within the block, the next token of every pass of the target, as `generate` makes them.
 
     Yields:
@@ -47,7 +29,7 @@ def watch(scorer: TokenScorer) -> Iterator[list[LiveScore]]:
     Raises:
         ApmaeError: in the block, a pass over several sequences.
     """
-    target, scores = scorer.target, list[LiveScore]()
+    target, scores = scorer.target, list[Score]()
     depths = hidden_depths(target)
     with ExitStack() as recordings:
         rows = recordings.enter_context(target.capturing_last_rows(lambda _, row: row_statistics(row)))
@@ -77,11 +59,11 @@ def watch(scorer: TokenScorer) -> Iterator[list[LiveScore]]:
         yield scores
 
 
-def _score(scorer: TokenScorer, features: TokenFeatures, place: int) -> LiveScore:
+def _score(scorer: TokenScorer, features: TokenFeatures, place: int) -> Score:
     tokens = Tokens.of_pass(features, place, scorer.project)
     judged = scorer.judge(tokens)
     (known,) = tokens.table.iter_rows(named=True)
-    return LiveScore(
+    return Score(
         predicted_id=known["predicted_id"],
         probability=float(judged.probability[0]),
         confidence=float(judged.confidence[0]),

@@ -106,9 +106,7 @@ class Scorer:
         """
         study = Study.open(directory, trust_remote_code)
         load_predictors(study)  # before the target, which takes longer
-        target = Target.from_config(study.config.target)
-        require_weights_of(study, target)
-        return cls(study, target)
+        return cls(study, studied_target(study))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -196,22 +194,23 @@ class Scorer:
         return [*leading, *ids[too_long + len(leading) :].tolist()]
 
 
-def require_weights_of(study: Study, target: Target) -> None:
-    """Refuse a target whose weights are not those that the study ran.
+def studied_target(study: Study) -> Target:
+    """The target of a study, with the weights that the study ran.
 
     Raises:
-        ApmaeError: they differ.
+        ApmaeError: it cannot be loaded, or has other weights now.
     """
+    target = Target.from_config(study.config.target)
     markers = (study.marker(stage) or {} for stage in ("prompts", "tokens"))
     studied: dict[str, Any] = next((marker["weights"] for marker in markers if "weights" in marker), {})
     found = target.weights
-    if found is None or not found.digest or not studied.get("digest"):
-        return  # on the hub or gone: nothing to compare
-    if found.digest != studied["digest"]:
+    # Weights on the hub or gone have no digest, then or now: nothing is compared.
+    if found is not None and found.digest and (studied.get("digest") or found.digest) != found.digest:
         raise ApmaeError(
             f"{target.name} has other weights now ({found.summary}) than in {study.directory} "
             f"({studied['summary']}): run the study again, or name the studied weights in target.model"
         )
+    return target
 
 
 def top_heads(log_odds: Values, n_heads: int) -> tuple[HeadContribution, ...]:

@@ -50,7 +50,6 @@ class Line(NamedTuple):
 
 def write_token_page(scorer: TokenScorer, path: Path, scored: ScoredText, page: Path) -> Path:
     """Write the page of a file; returns its path."""
-    page.parent.mkdir(parents=True, exist_ok=True)
     with replacing(page) as temporary:
         temporary.write_text(render(scorer, path, scored), encoding="utf-8")
     return page

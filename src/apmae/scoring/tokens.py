@@ -19,7 +19,7 @@ from apmae.common.errors import ApmaeError
 from apmae.common.progress import Progress, silent
 from apmae.prompts import PromptFormatter
 from apmae.prompts.tokenization import token_texts
-from apmae.scoring.scorer import HeadContribution, require_weights_of, top_heads
+from apmae.scoring.scorer import HeadContribution, studied_target, top_heads
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_PREDICTOR
 from apmae.target_model import Target
@@ -126,9 +126,7 @@ class TokenScorer:
             ApmaeError: there is no such study, or its target cannot be loaded or has other weights.
         """
         study = Study.open(directory, trust_remote_code)
-        target = Target.from_config(study.config.target)
-        require_weights_of(study, target)
-        return cls(study, target)
+        return cls(study, studied_target(study))
 
     @property
     def held_out_auroc(self) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
-from apmae.study.artifacts import TOKEN_ARRAYS
+from apmae.study.artifacts import TOKEN_ARRAYS, token_ids
 from apmae.token_study.models import Inputs
 from apmae.token_study.tokens import TokenFeatures
 
@@ -51,13 +51,8 @@ class Tokens:
         Raises:
             ApmaeError: the stage `tokens` is not done, or has no tokens of a split.
         """
-        if study.marker("tokens") is None:
-            raise ApmaeError(f"{study.directory}: the stage tokens is not done: run `apmae tokens`")
-        windows, tokens = study.windows, study.tokens
-        if set(tokens["split"].unique()) < {"train", "test"}:
-            raise ApmaeError(f"{study.directory} keeps no tokens of both splits: raise tokens.windows")
-        ids = np.array(windows["input_ids"].to_list())
-        before = ids[tokens["window"].to_numpy(), tokens["place"].to_numpy() - 1]
+        tokens = labelled_tokens(study)
+        before = token_ids(study.windows)[tokens["window"].to_numpy(), tokens["place"].to_numpy() - 1]
         group = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r")
         arrays = {name: np.asarray(array) for name, array in group.arrays()}
         return cls(tokens.with_columns(before_id=pl.Series(before)), arrays)
@@ -84,6 +79,20 @@ class Tokens:
     def rows(self, split: str) -> NDArray[np.int64]:
         """Numbers of the rows of one split."""
         return np.flatnonzero((self.table["split"] == split).to_numpy())
+
+
+def labelled_tokens(study: Study) -> pl.DataFrame:
+    """`TOKENS` of a study that has some of both splits.
+
+    Raises:
+        ApmaeError: the stage `tokens` is not done, or has no tokens of a split.
+    """
+    if study.marker("tokens") is None:
+        raise ApmaeError(f"{study.directory}: the stage tokens is not done: run `apmae tokens`")
+    tokens = study.tokens
+    if set(tokens["split"].unique()) < {"train", "test"}:
+        raise ApmaeError(f"{study.directory} keeps no tokens of both splits: raise tokens.windows")
+    return tokens
 
 
 def blocks_of(features: str) -> tuple[str, ...]:

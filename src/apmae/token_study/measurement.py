@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from apmae.prediction.measurement import interval, p_value
 from apmae.prediction.metrics import Metric, Scored, Values, auroc, brier_skill, ece, prr
+from apmae.prediction.protocols import group_numbers
 from apmae.study.artifacts import TOKEN_METRICS
 
 RESAMPLES = 400
@@ -81,7 +82,7 @@ def _compared(
 
 def _resampled(table: pl.DataFrame, seed: int) -> Values:
     """(1 + resamples, groups drawn) how often each token's group counts; the first is each once."""
-    groups = table["group"].rank("dense").to_numpy().astype(np.int64) - 1
+    groups = group_numbers(table)
     count = int(groups.max(initial=0)) + 1
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     return np.vstack([np.ones(len(groups)), drawn[:, groups]])

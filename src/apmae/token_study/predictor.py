@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from apmae.common.errors import ApmaeError
-from apmae.token_study.models import Inputs, TokenClassifier, new_model, predict, tensors
+from apmae.prediction.protocols import group_numbers
+from apmae.token_study.columns import Tokens, inputs_of
+from apmae.token_study.models import Inputs, TokenClassifier, fit, new_model, predict, tensors
 from apmae.vocabulary import TokenModel
 
 
@@ -31,6 +33,22 @@ class TokenPredictor:
     features: str
     model: TokenModel
     classifier: TokenClassifier
+
+    @classmethod
+    def fit(
+        cls, tokens: Tokens, rows: NDArray[np.int64], features: str, model: TokenModel, seed: int
+    ) -> Self:
+        """Fit a classifier on some rows, see `apmae.token_study.models.fit`."""
+        table = tokens.table[rows]
+        classifier = fit(
+            model,
+            inputs_of(tokens, features, rows, rows),
+            table["correct"].to_numpy(),
+            table["weight"].to_numpy().astype(np.float64),
+            group_numbers(table),
+            seed,
+        )
+        return cls(features, model, classifier)
 
     def log_odds(self, inputs: Inputs) -> NDArray[np.float64]:
         """(N,) log-odds that the predicted token is correct, at the base rate of all tokens."""

@@ -11,7 +11,7 @@ from apmae.pipeline import Context
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKEN_IMPORTANCE, TOKEN_METRICS, TOKEN_PREDICTOR
 from apmae.token_study.columns import CONFIDENCE, Tokens, inputs_of
 from apmae.token_study.measurement import ALL, Kind, measure
-from apmae.token_study.models import Inputs, fit
+from apmae.token_study.models import Inputs
 from apmae.token_study.predictor import TokenPredictor
 
 CHUNK_TOKENS = 4_096
@@ -31,22 +31,13 @@ def run(context: Context) -> dict[str, object]:
         return {"tokens": 0}
     tokens = Tokens.of(study)
     train, test = tokens.rows("train"), tokens.rows("test")
-    labelled = tokens.table[train]
-    groups = labelled["group"].rank("dense").to_numpy().astype(np.int64)
     work = study.work_directory("token_predictor", context.key)
     model, log_odds = config.token_predictor.model, {}
     sets = dict.fromkeys((CONFIDENCE, config.token_predictor.features))
     for features in context.progress(list(sets), "token predictors"):
         if not (work / f"{features}.safetensors").exists():
-            fitted = fit(
-                model,
-                inputs_of(tokens, features, train, train),
-                labelled["correct"].to_numpy(),
-                labelled["weight"].to_numpy().astype(np.float64),
-                groups,
-                derive_seed(config.seed, "token predictor", features),
-            )
-            TokenPredictor(features, model, fitted).save(work)
+            seed = derive_seed(config.seed, "token predictor", features)
+            TokenPredictor.fit(tokens, train, features, model, seed).save(work)
         predictor = TokenPredictor.load(work, features)
         log_odds[Kind(features, model)] = [predictor.log_odds(inputs_of(tokens, features, test, train))]
     metrics = measure(tokens.table[test], log_odds, derive_seed(config.seed, "token predictor", "bootstrap"))

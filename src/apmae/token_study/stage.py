@@ -23,7 +23,7 @@ from apmae.common.seeding import numpy_generator
 from apmae.pipeline import Context
 from apmae.prompts import PromptFormatter
 from apmae.prompts.stage import split_of
-from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS
+from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS, token_ids
 from apmae.study.config import StudyConfig
 from apmae.target_model import TOP_TOKENS, Target
 from apmae.token_study.sampling import draw_by_stratum
@@ -126,7 +126,7 @@ def _shard(
     target: Target, windows: pl.DataFrame, config: StudyConfig, first: int, kept: int, project: Tensor
 ) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
     """Rows of `TOKENS` and of every array, of some windows whose tokens are looked at from `first` on."""
-    ids = np.array(windows["input_ids"].to_list(), dtype=np.int32)
+    ids = token_ids(windows)
     size = windows_at_once(target, ids.shape[1] - first, config.target.batch_size)
     tables, arrays = [], []
     for start in range(0, len(ids), size):
