@@ -224,18 +224,20 @@ def test_attention_outputs_are_those_of_the_output_projections(family):
 def test_last_rows_are_the_patterns_in_a_pass_and_with_a_cache(family, path):
     target = Target(family.make(), None, family.name)
     _, patterns = target.capture(INPUT_IDS, lambda _, log_probs: log_probs[:, :, -1])
-    with target.capturing_last_rows(lambda _, row: row.clone()) as rows, torch.inference_mode():
+    with target.recording_last_rows() as last, torch.inference_mode():
         target.model(input_ids=INPUT_IDS, use_cache=False)
-        for layer in range(target.n_layers):
-            torch.testing.assert_close(rows[layer], patterns[layer])
+        for layer, row in enumerate(last.summarized(torch.clone)):
+            torch.testing.assert_close(row, patterns[layer])
         if family.name.split(",")[0] in WITHOUT_CACHE:
             with pytest.raises(ApmaeError, match="this model runs without a key-value cache here"):
                 target.model(input_ids=INPUT_IDS, use_cache=True)
             return
         begun = target.model(input_ids=INPUT_IDS[:, :-1], use_cache=True)
-        assert rows[0].shape[-1] == LENGTH_TOKENS - 1
+        assert last.summarized(torch.clone)[0].shape[-1] == LENGTH_TOKENS - 1
         target.model(input_ids=INPUT_IDS[:, -1:], past_key_values=begun.past_key_values)
-    for layer in range(target.n_layers):
-        seen = rows[layer].shape[-1]  # a window's cache has no more than the window
-        torch.testing.assert_close(rows[layer], patterns[layer][..., -seen:], atol=1e-5, rtol=1e-4)
+    rows = last.summarized(torch.clone)
+    assert len(rows) == target.n_layers
+    for layer, row in enumerate(rows):
+        seen = row.shape[-1]  # a window's cache has no more than the window
+        torch.testing.assert_close(row, patterns[layer][..., -seen:], atol=1e-5, rtol=1e-4)
         assert (patterns[layer][..., :-seen] == -torch.inf).all()

@@ -198,15 +198,18 @@ def row_statistics_of_band(log_probs_QT: Tensor, first_row: int) -> Tensor:
     """
     rows, keys = log_probs_QT.shape[-2:]
     probabilities = log_probs_QT.exp()
-    distance_QT = torch.arange(first_row, first_row + rows)[:, None] - torch.arange(keys)
+    terms = log_probs_QT.clamp(min=torch.finfo(log_probs_QT.dtype).min).mul_(probabilities)  # 0 where masked
+    recent = slice(max(0, first_row - 31), keys)
+    last_QT = torch.arange(first_row, first_row + rows)[:, None]
+    distance_QT = (last_QT - torch.arange(keys)[recent]).to(probabilities.device)
     near = [
-        (probabilities * ((distance_QT >= 0) & (distance_QT < count)).to(probabilities)).sum(-1)
+        (probabilities[..., recent] * ((distance_QT >= 0) & (distance_QT < count))).sum(-1)
         for count in (1, 8, 32)
     ]
-    terms = log_probs_QT.masked_fill(probabilities == 0, 0).mul_(probabilities)
+    first = probabilities[..., 0].clone()
     largest, place = probabilities.max(-1, keepdim=True)
-    second = probabilities.scatter(-1, place, 0).amax(-1)
-    return torch.stack([-terms.sum(-1), probabilities[..., 0], *near, largest[..., 0], second], dim=-1)
+    second = probabilities.scatter_(-1, place, 0).amax(-1)
+    return torch.stack([-terms.sum(-1), first, *near, largest[..., 0], second], dim=-1)
 
 
 def _lowest(log_probs_TT: Tensor) -> Tensor:

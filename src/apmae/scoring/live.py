@@ -13,7 +13,7 @@ from apmae.autoencoder.patterns import row_statistics
 from apmae.common.errors import ApmaeError
 from apmae.scoring.scorer import Score, top_heads
 from apmae.scoring.tokens import FIRST, TokenScorer
-from apmae.target_model import outcomes, top_log_probs
+from apmae.target_model import outcomes_with_top
 from apmae.target_model.float32_logits import float32_logits
 from apmae.token_study.columns import Tokens
 from apmae.token_study.tokens import TokenFeatures, hidden_depths
@@ -32,7 +32,7 @@ def watch(scorer: TokenScorer) -> Iterator[list[Score]]:
     target, scores = scorer.target, list[Score]()
     depths = hidden_depths(target)
     with ExitStack() as recordings:
-        rows = recordings.enter_context(target.capturing_last_rows(lambda _, row: row_statistics(row)))
+        rows = recordings.enter_context(target.recording_last_rows())
         hidden = recordings.enter_context(target.recording_hidden_states(depths))
 
         def after(_model: nn.Module, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
@@ -43,18 +43,18 @@ def watch(scorer: TokenScorer) -> Iterator[list[Score]]:
             place = _tokens_seen(kwargs, output)
             if place < FIRST:
                 return
-            statistics = torch.cat([rows[layer] for layer in range(target.n_layers)], dim=1)
+            statistics = torch.cat(rows.summarized(row_statistics), dim=1).cpu()
             unknown = torch.zeros(1, dtype=torch.int64, device=logits_BV.device)
-            found = outcomes(logits_BV, unknown)
+            found, top = outcomes_with_top(logits_BV, unknown)
             features = TokenFeatures(
                 type(found)(*(values[:, None].cpu() for values in found)),
-                top_log_probs(logits_BV)[:, None].cpu(),
+                top[:, None].cpu(),
                 statistics[:, None].cpu(),
                 torch.stack(streams, 2).cpu(),
             )
             scores.append(_score(scorer, features, place))
 
-        recordings.enter_context(float32_logits(target.model))
+        recordings.enter_context(float32_logits(target.model, largest_only=True))
         recordings.callback(target.model.register_forward_hook(after, with_kwargs=True).remove)
         yield scores
 

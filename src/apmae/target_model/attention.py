@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from apmae.target_model.capture import BAND_HEIGHT, BandCapture, Capture, LayerCapture, RowCapture
+from apmae.target_model.capture import BAND_HEIGHT, BandCapture, Capture, LayerCapture
 from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.log_probs import Attention, bands
 from apmae.target_model.sdpa import sdpa
@@ -48,12 +48,14 @@ class AttentionState:
         capture: what to capture; None for nothing.
         scaling: how to change the heads' outputs; None leaves them as they are.
         observe: called with the heads' outputs; None for no call.
+        last_queries: takes the last query's inputs of every layer; None for nowhere.
     """
 
     layers: Mapping[nn.Module, int]
-    capture: Capture | BandCapture | RowCapture | None = None
+    capture: Capture | BandCapture | None = None
     scaling: HeadScaling | None = None
     observe: Observe | None = None
+    last_queries: dict[int, Attention] | None = None
 
 
 class AttentionCall(NamedTuple):
@@ -129,17 +131,18 @@ def attention_forward(
     asked = _asked(module, query)
     if within_sdpa(attention):
         output = sdpa(attention, value)
-        if asked and not asked.last_row:
-            _collect(attention, asked)
+        if asked:
+            for band in bands(attention.of_heads(asked.heads), asked.height):
+                asked.collect(band)
     else:
-        output = _attend(attention, value, None if asked and asked.last_row else asked)
-    if asked and asked.last_row:
-        _collect(attention.last_query(), asked)
+        output = _attend(attention, value, asked)
 
     for state in _active.get():
         layer = state.layers.get(module)
         if layer is None:
             continue
+        if state.last_queries is not None:
+            state.last_queries[layer] = attention.last_query()
         if state.observe is not None:
             state.observe(layer, output)
         if state.scaling is not None:
@@ -160,11 +163,6 @@ def _asked(module: nn.Module, query: Tensor) -> LayerCapture | None:
         if layer is not None and state.capture is not None:
             return state.capture.of_layer(layer, heads, prompts, tokens)
     return None
-
-
-def _collect(attention: Attention, asked: LayerCapture) -> None:
-    for band in bands(attention.of_heads(asked.heads), asked.height):
-        asked.collect(band)
 
 
 def _attend(attention: Attention, value: Tensor, asked: LayerCapture | None) -> Tensor:

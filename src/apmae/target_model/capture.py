@@ -105,30 +105,6 @@ class BandCapture:
         return LayerCapture(list(range(heads)), BAND_HEIGHT, collect)
 
 
-@dataclass(frozen=True)
-class RowCapture:
-    """What to keep of the last row of every head's pattern, also where a cache has the earlier ones.
-
-    Attributes:
-        reduce: turns one layer's log probabilities of the row, (B, H, T), into the value to keep.
-        results: the values that `reduce` returned, by layer; those of the last pass.
-    """
-
-    reduce: Callable[[int, Tensor], Any]
-    results: dict[int, Any] = field(default_factory=dict)
-
-    def of_layer(self, layer: int, heads: int, prompts: int, _tokens: int) -> LayerCapture:
-        """The capture of a layer that has `heads` heads."""
-        rows: list[Tensor] = []
-
-        def collect(band: Band) -> None:
-            rows.append(band.values[:, :, -1])
-            if band.prompts.stop == prompts:
-                self.results[layer] = self.reduce(layer, torch.cat(rows))
-
-        return LayerCapture(list(range(heads)), 1, collect, last_row=True)
-
-
 class LayerCapture(NamedTuple):
     """The capture of one layer.
 
@@ -136,13 +112,11 @@ class LayerCapture(NamedTuple):
         heads: which heads, ascending.
         height: queries in a band.
         collect: called with every band of these heads, in order.
-        last_row: whether it wants the last query alone.
     """
 
     heads: list[int]
     height: int
     collect: Callable[[Band], None]
-    last_row: bool = False
 
 
 def _whole(prompts: int, tokens: int, keep: Keep) -> Callable[[Band], None]:

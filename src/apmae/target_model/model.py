@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +20,12 @@ from apmae.common.errors import ApmaeError
 from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
-from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand, RowCapture
+from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
 from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted, without_layers
 from apmae.target_model.head_scaling import HeadScaling
 from apmae.target_model.hidden_states import layer_of, recording_outputs, recording_residual_stream
+from apmae.target_model.last_rows import LastRows
 from apmae.target_model.loading import load_model_and_tokenizer
 from apmae.target_model.probe import probe
 from apmae.target_model.projections import output_projections
@@ -203,29 +204,27 @@ class Target:
             reduce: called with (layer, band) for a few rows of a few prompts at a time, in order.
 
         Returns:
-            Logits (B, len(positions), V), and by layer what `reduce` returned, call by call.
+            Logits (B, len(positions), V) float32, only the largest exact where the weights are not float32
+            (`apmae.target_model.float32_logits`), and by layer what `reduce` returned, call by call.
         """
         capture = BandCapture(reduce)
         with activated(self._layers, capture=capture), torch.inference_mode():
-            logits = self._logits(input_ids, None, torch.as_tensor(positions))
+            logits = self._logits(input_ids, None, torch.as_tensor(positions), largest_only=True)
         assert len(capture.results) == self.n_layers, "a layer did not run"
         return logits, capture.results
 
     @contextmanager
-    def capturing_last_rows(self, reduce: Callable[[int, Tensor], Any]) -> Iterator[dict[int, Any]]:
-        """Capture, within the block, the last row of every head's pattern in whatever pass the model makes.
+    def recording_last_rows(self) -> Iterator[LastRows]:
+        """Put down, within the block, the last row of every head's pattern in whatever pass the model makes.
 
         Passes may be of any caller, with a key-value cache too, as in `generate`.
 
-        Args:
-            reduce: called with (layer, log probabilities of the row (B, H, T)).
-
         Yields:
-            What `reduce` returned, by layer; those of the last pass.
+            The rows of the last pass.
         """
-        capture = RowCapture(reduce)
-        with activated(self._layers, capture=capture):
-            yield capture.results
+        rows = LastRows()
+        with activated(self._layers, last_queries=rows.attentions):
+            yield rows
 
     def run(
         self,
@@ -398,7 +397,14 @@ class Target:
         # copies the vocabulary's projection for every prompt, a fifth of SmolLM2-135M's time.
         return self._logits(input_ids, attention_mask, torch.tensor([np.shape(input_ids)[1] - 1]))[:, 0]
 
-    def _logits(self, input_ids: TokenIds, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
+    def _logits(
+        self,
+        input_ids: TokenIds,
+        attention_mask: Tensor | None,
+        positions: Tensor,
+        *,
+        largest_only: bool = False,
+    ) -> Tensor:
         """(B, len(positions), V) float32."""
         ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
         if ids.shape[1] > self.max_tokens:
@@ -407,7 +413,7 @@ class Target:
             )
         positions = positions.to(self.device)
         options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
-        with float32_logits(self.model):
+        with float32_logits(self.model, largest_only=largest_only):
             output = self.model(
                 input_ids=ids.long().to(self.device),
                 attention_mask=None if attention_mask is None else attention_mask.to(self.device),

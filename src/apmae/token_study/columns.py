@@ -118,8 +118,8 @@ Columns = NDArray[np.float32]
 
 def _confidence(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
     """(rows, 24): maximum, margin, entropy, log of the token's place, the 20 largest log probabilities."""
-    known = tokens.table[rows].select("max_probability", "margin", "entropy", pl.col("place").log())
-    return np.hstack([known.to_numpy(), tokens.arrays["top_log_probs"][rows]]).astype(np.float32)
+    known = tokens.table.select("max_probability", "margin", "entropy", pl.col("place").log()).to_numpy()
+    return np.hstack([known[rows], tokens.arrays["top_log_probs"][rows]]).astype(np.float32)
 
 
 def _hidden(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:

@@ -15,7 +15,7 @@ from torch import Tensor
 from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics_of_band
 from apmae.common.seeding import torch_generator
 from apmae.study.config import StudyConfig
-from apmae.target_model import Outcomes, Target, outcomes, top_log_probs
+from apmae.target_model import Outcomes, Target, outcomes_with_top
 from apmae.target_model.log_probs import Band
 
 LOGITS = 1 << 26
@@ -56,11 +56,10 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
     with target.recording_hidden_states(depths, rows) as hidden:
         logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
     next_ids = torch.from_numpy(input_ids_BT[:, first:]).long().to(logits_BQV.device)
-    by_window = [outcomes(*window) for window in zip(logits_BQV, next_ids, strict=True)]
-    top = [top_log_probs(logits) for logits in logits_BQV]
+    found, top = outcomes_with_top(logits_BQV.flatten(0, 1), next_ids.flatten())
     return TokenFeatures(
-        Outcomes(*(torch.stack(column).cpu() for column in zip(*by_window, strict=True))),
-        torch.stack(top).cpu(),
+        Outcomes(*(column.view(next_ids.shape).cpu() for column in found)),
+        top.view(*next_ids.shape, -1).cpu(),
         statistics_BQN7,
         torch.stack([hidden[depth][0].cpu() for depth in depths], 2),
     )
