@@ -109,4 +109,5 @@ def test_the_pages_example_starts_as_a_file_has_to():
         "declaration_files",
     ]
     captures = set(re.findall(r"@(\w+)", "\n".join(lines)))
-    assert {*captures, "eol"} == {*language_named("python").span_tasks, "_comment", "_text", "_excluded"}
+    for_all = {"_comment", "_text", "_excluded", "_function"}
+    assert {*captures, "eol"} == {*language_named("python").span_tasks, *for_all}

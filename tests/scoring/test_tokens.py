@@ -155,6 +155,7 @@ def test_a_page_shows_the_text_and_lets_nothing_in(scorer, source, tmp_path):
     assert code.hints >= len(scored.scores)
     assert {int(level) for level in re.findall(r'class="p(\d+)', page)} <= set(range(LEVELS))
     assert page.count('<tr id="L') == len(code.lines)
+    assert len(re.findall(r'<th scope="row"><code>(add|name)</code></th>', page)) == 8
 
 
 def test_the_terminal_shows_every_line_with_its_number(scorer, source):
@@ -182,6 +183,8 @@ def test_json_and_sarif_have_every_token_and_every_unsure_line(scorer, source):
     scored = scorer.score(source.read_text())
     document = json.loads(tokens_as_json(scorer, [(source, scored)]))
     assert len(document["files"][0]["tokens"]) == len(scored.scores)
+    functions = document["files"][0]["functions"]
+    assert sorted(function["name"] for function in functions) == ["add"] * 4 + ["name"] * 4
     assert document["files"][0]["tokens"][3]["heads"][0].keys() == {"layer", "head", "log_odds"}
     (run,) = json.loads(as_sarif([(source, scored)]))["runs"]
     lines = [result["locations"][0]["physicalLocation"]["region"]["startLine"] for result in run["results"]]
@@ -195,9 +198,14 @@ def test_the_command_scores_every_token_unless_a_task_is_named(study, source, tm
     shown = CliRunner().invoke(app, ["score", str(source), *run])
     assert shown.exit_code == 0
     assert "predicted right" in shown.output
+    assert re.search(r"\d+%  (add|name), line \d+: \d+ of \d+ predicted right", shown.output)
     made = CliRunner().invoke(app, ["score", str(source), *run, "--pages", str(tmp_path / "pages")])
     assert (tmp_path / "pages" / "Score.java.html").exists()
     assert made.exit_code == 0
+    unknown = tmp_path / "Score.txt"
+    unknown.write_text(TEXT)
+    without_parser = CliRunner().invoke(app, ["score", str(unknown), "--json", *run])
+    assert json.loads(without_parser.stdout)["files"][0]["functions"] == []
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "Score.java"
     twin.write_text(TEXT)

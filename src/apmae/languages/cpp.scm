@@ -85,6 +85,7 @@
   (qualified_identifier name: [
     (identifier) @function_name
     (template_function name: (identifier) @function_name)])]))
+(function_definition) @_function
 
 (comment) @_comment
 (raw_string_content) @_text

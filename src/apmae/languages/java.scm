@@ -62,6 +62,7 @@
 (method_declaration name: (identifier) @function_name)
 (constructor_declaration name: (identifier) @function_name)
 (compact_constructor_declaration name: (identifier) @function_name)
+[(method_declaration) (constructor_declaration) (compact_constructor_declaration)] @_function
 
 [(line_comment) (block_comment)] @_comment
 (string_literal) @_text

@@ -69,6 +69,14 @@
 (pair key: (property_identifier) @function_name value: [(arrow_function) (function_expression)])
 (class_body (_ (property_identifier) @function_name value: [(arrow_function) (function_expression)]))
 
+; Functions that have a name.
+[(function_declaration) (generator_function_declaration) (method_definition)] @_function
+(function_expression name: (_)) @_function
+(variable_declarator value: [(arrow_function) (function_expression)]) @_function
+(assignment_expression right: [(arrow_function) (function_expression)]) @_function
+(pair value: [(arrow_function) (function_expression)]) @_function
+(class_body (_ value: [(arrow_function) (function_expression)]) @_function)
+
 [(comment) (html_comment) (hash_bang_line)] @_comment
 (string_fragment) @_text
 ((jsx_text) @_text (#match? @_text "\\S"))

@@ -79,6 +79,12 @@ def language_names() -> list[str]:
     return sorted(path.stem for path in QUERIES.glob("*.scm"))
 
 
+def language_of(file_name: str) -> str | None:
+    """The supported language that a file's name says; None if it says none."""
+    names = (name for name in language_names() if file_name.endswith(language_named(name).suffixes))
+    return next(names, None)
+
+
 @lru_cache
 def language_named(name: str) -> Language:
     """Look a language up.

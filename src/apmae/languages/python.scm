@@ -47,7 +47,7 @@
 ; Calls of classes look like function calls.
 (call function: [(identifier) @function_call (attribute attribute: (identifier) @function_call)])
 
-(function_definition name: (identifier) @function_name)
+(function_definition name: (identifier) @function_name) @_function
 
 ; A string that is a statement of its own is a docstring or serves as a comment.
 (comment) @_comment

@@ -11,7 +11,7 @@ tree-sitter counts bytes of UTF-8; every position that leaves this module counts
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -30,6 +30,18 @@ class Span(NamedTuple):
     """A hole: the characters `start` to `end` (exclusive) of a source text."""
 
     task: str
+    start: int
+    end: int
+
+
+class Function(NamedTuple):
+    """A function, method or constructor: the characters `start` to `end` (exclusive) of a source text.
+
+    Attributes:
+        name: as the source has it; empty where the language's query has no name for it.
+    """
+
+    name: str
     start: int
     end: int
 
@@ -96,6 +108,23 @@ def find_comments(source: str, language: str) -> list[Span]:
         ApmaeError: the language is unknown.
     """
     return [Span("comment", *found) for found in _captures(source, _query(language))["_comment"]]
+
+
+def find_functions(source: str, language: str) -> list[Function]:
+    """The functions of a source text in its order, an outer one before those that it holds.
+
+    Raises:
+        ApmaeError: the language is unknown.
+    """
+    found = _captures(source, _query(language))
+    names = found["function_name"]
+    starts = [start for start, _ in names]
+    functions = []
+    for start, end in found["_function"]:
+        place = bisect_left(starts, start)
+        name = source[slice(*names[place])] if place < len(names) and starts[place] < end else ""
+        functions.append(Function(name, start, end))
+    return functions
 
 
 def _captures(source: str, query: _Query) -> dict[str, list[tuple[int, int]]]:

@@ -86,12 +86,12 @@ def score_files(
 def score_texts(
     scorer: TokenScorer, paths: Sequence[Path], progress: Progress = silent
 ) -> Iterator[tuple[Path, ScoredText]]:
-    """Score every token of source files, file by file.
+    """Score every token of text files, file by file, whatever their language.
 
     Raises:
-        ApmaeError: at once, before any file is scored: a file cannot be read, or is of another language.
+        ApmaeError: at once, before any file is scored: a file cannot be read.
     """
-    sources = [_read(path, scorer.study.config) for path in paths]
+    sources = [read_source(path) for path in paths]
     return (
         (path, scorer.score(source, progress, path.name)) for path, source in zip(paths, sources, strict=True)
     )

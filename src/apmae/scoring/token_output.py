@@ -13,16 +13,19 @@ from typing import Any
 from rich.text import Text
 
 from apmae.figures.labels import label
+from apmae.scoring.functions import functions_of
 from apmae.scoring.tokens import ScoredText, TokenScore, TokenScorer
 
 UNSURE = 0.5
 """A line whose least probability is below it is a result in SARIF."""
+LEAST_SURE = 5
+"""Functions that the terminal names."""
 STYLES = ((0.9, ""), (0.7, "yellow"), (0.4, "dark_orange"), (0.0, "bold red"))
 """How a token of at least some probability is written in a terminal."""
 
 
 def terminal_text(path: Path, scored: ScoredText) -> Text:
-    """A file's text, its tokens coloured by probability, with line numbers and a summary."""
+    """A text with line numbers, its tokens coloured by probability; a summary, the least sure functions."""
     numbers = Text()
     last = max((score.line for score in scored.scores.values()), default=1)
     width = len(str(last))
@@ -38,6 +41,11 @@ def terminal_text(path: Path, scored: ScoredText) -> Text:
                 line += 1
                 body.append(f"{line:>{width}}  ", "dim")
     body.append("\n\n" + summary(scored) + "\n")
+    for function in functions_of(path.name, scored)[:LEAST_SURE]:
+        body.append(
+            f"  {function.probability:4.0%}  {_harmless(function.name) or '-'}, line {function.line}: "
+            f"{function.correct} of {function.tokens} predicted right\n"
+        )
     for bound, style in STYLES[1:]:
         above = next(high for high, _ in reversed(STYLES) if high > bound)
         body.append(f"  {bound:.0%} to {above:.0%}", style)
@@ -60,7 +68,11 @@ def tokens_as_json(scorer: TokenScorer, files: Iterable[tuple[Path, ScoredText]]
         "study": scorer.study.config.name,
         "target": scorer.target.name,
         "files": [
-            {"file": str(path), "tokens": [_record(score) for score in scored.scores.values()]}
+            {
+                "file": str(path),
+                "functions": [function._asdict() for function in functions_of(path.name, scored)],
+                "tokens": [_record(score) for score in scored.scores.values()],
+            }
             for path, scored in files
         ],
     }

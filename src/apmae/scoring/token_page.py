@@ -12,6 +12,7 @@ from markupsafe import Markup
 from apmae.common.atomic import replacing
 from apmae.figures.labels import label
 from apmae.figures.templates import page_style, page_templates, source_hash
+from apmae.scoring.functions import functions_of
 from apmae.scoring.output import heads_text
 from apmae.scoring.token_output import by_line, parts_by_line
 from apmae.scoring.tokens import ScoredText, TokenScore, TokenScorer
@@ -75,6 +76,7 @@ def render(scorer: TokenScorer, path: Path, scored: ScoredText) -> str:
             (line for line in lines if line.least is not None),
             key=lambda line: line.least.probability if line.least else 1.0,
         )[:LEAST_SURE],
+        "functions": functions_of(path.name, scored),
         "style": Markup(sheet),
         "style_hash": source_hash(sheet),
     }
