@@ -3,77 +3,20 @@
 import numpy as np
 import polars as pl
 import pytest
-import zarr
 from helpers.studies import tiny_config
+from helpers.token_studies import KEPT, made_up_token_study
 
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
-from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS
 from apmae.token_study import columns, predictor
 from apmae.token_study.measurement import ALL
 from experiments.token_curves import __main__ as command
 from experiments.token_curves import cells
 
-WINDOW_COUNT, KEPT, LENGTH, HEADS = 60, 32, 64, 6
-
 
 @pytest.fixture
 def study(tmp_path):
-    """60 windows of 12 groups, 4 of them held out; feature 0 of head 2 says whether a token is correct."""
-    generator = np.random.default_rng(0)
-    made = Study.create(tiny_config(tmp_path / "run"))
-    group = np.arange(WINDOW_COUNT) % 12
-    split = np.where(group < 4, "test", "train")
-    ids = generator.integers(0, 20, (WINDOW_COUNT, LENGTH))
-    windows = {name: [] for name in WINDOWS.columns}
-    for number in range(WINDOW_COUNT):
-        for name, value in {
-            "window": number,
-            "file": f"f{number}",
-            "group": f"g{group[number]}",
-            "split": split[number],
-            "line": 1,
-            "input_ids": ids[number].tolist(),
-            "syntax": [0] * LENGTH,
-            "is_first": [True] * LENGTH,
-        }.items():
-            windows[name].append(value)
-    made.write(WINDOWS, WINDOWS.cast(pl.DataFrame(windows)))
-    count = WINDOW_COUNT * KEPT
-    window = np.repeat(np.arange(WINDOW_COUNT), KEPT)
-    place = np.tile(np.arange(LENGTH - KEPT, LENGTH), WINDOW_COUNT)
-    correct = generator.random(count) < 0.6
-    table = pl.DataFrame(
-        {
-            "window": window,
-            "place": place,
-            "group": [f"g{name}" for name in group[window]],
-            "split": split[window],
-            "syntax": np.where(place % 2, "identifiers", "eol"),
-            "is_first": True,
-            "weight": 1.0,
-            "next_token_id": ids[window, place],
-            "predicted_id": ids[window, place],
-            "correct": correct,
-            "next_token_probability": 0.5,
-            "max_probability": 0.5 + 0.1 * generator.random(count) + 0.03 * correct,
-            "margin": 0.1,
-            "entropy": 1.0,
-        }
-    )
-    made.write(TOKENS, TOKENS.cast(table))
-    rows = generator.normal(size=(count, HEADS, 7))
-    rows[:, 2, 0] += 4 * correct
-    with made.writing(TOKEN_ARRAYS) as path:
-        arrays = zarr.create_group(path)
-        for name, values in {
-            "row_statistics": rows,
-            "top_log_probs": -np.sort(generator.random((count, 20))),
-            "hidden_states": generator.normal(size=(count, 2, 8)),
-        }.items():
-            arrays.create_array(name, data=values.astype(np.float16))
-    made.mark_done("tokens", {"key": "made-up"})
-    return made
+    return made_up_token_study(tmp_path / "run", {"eol": 2, "identifiers": 2})
 
 
 def test_tables_show_that_the_head_knows_what_nothing_else_does(study, capsys, monkeypatch):
