@@ -22,7 +22,7 @@ def made_up_token_study(directory, knowing, seed=0):
     group = np.arange(WINDOW_COUNT) % 12
     split = np.where(group < 4, "test", "train")
     ids = generator.integers(0, 20, (WINDOW_COUNT, LENGTH))
-    windows = {name: [] for name in WINDOWS.columns}
+    windows: dict[str, list[object]] = {name: [] for name in WINDOWS.columns}
     for number in range(WINDOW_COUNT):
         for name, value in {
             "window": number,
