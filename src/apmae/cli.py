@@ -45,9 +45,15 @@ def main() -> None:
 
 
 @app.command()
-def run(study: StudyFile, overrides: Overrides = None) -> None:
+def run(
+    study: StudyFile,
+    overrides: Overrides = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all that is there, and make anew what is damaged.")
+    ] = False,
+) -> None:
     """Run every stage that is not done, and print a summary table."""
-    finished = _run(study, overrides, None)
+    finished = _run(study, overrides, None, verify)
     _print_summary(finished)
 
 
@@ -136,6 +142,38 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
         f"precision: target {there.config.target.dtype}, training {there.config.training.precision}, "
         f"encoding {there.config.encoding.precision}"
     )
+
+
+@app.command()
+def verify(directory: Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]) -> None:
+    """Read every file of a study, and compare it with the checksum of when it was written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from apmae.common.errors import ApmaeError
+    from apmae.study import Study
+    from apmae.study.directory import MADE_ANEW
+
+    study = Study.open(directory)
+    table = Table("stage", "files", "MiB", "state", title=f"{study.config.name} in {directory}")
+    wrong: list[str] = []
+    for name in STAGE_NAMES:
+        marker = study.marker(name)
+        if marker is None:
+            table.add_row(name, "", "", "not done")
+            continue
+        if "files" not in marker:
+            table.add_row(name, "", "", "of a version without checksums")
+            continue
+        found = study.damaged(name, contents=True)
+        size = sum(size for size, _ in marker["files"].values()) / 2**20
+        table.add_row(name, f"{len(marker['files']):,}", f"{size:,.1f}", "damaged" if found else "intact")
+        wrong += found
+    Console().print(table)
+    for line in wrong:
+        typer.echo(line)
+    if wrong:
+        raise ApmaeError(f"{len(wrong)} files are not as they were written: {MADE_ANEW}")
 
 
 @app.command()
@@ -273,7 +311,7 @@ def export_model(
     typer.echo(f"{output}: {made.operation.name}, {len(made.heads)} heads")
 
 
-def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Study:
+def _run(path: Path, overrides: list[str] | None, only: StageName | None, verify: bool = False) -> Study:
     from apmae.common.progress import console, duration, reporting
     from apmae.study.study_file import load_config
 
@@ -290,7 +328,7 @@ def _run(path: Path, overrides: list[str] | None, only: StageName | None) -> Stu
         _quiet_libraries()
         from apmae import pipeline
 
-        return pipeline.run(config, only=only, progress=console, announce=announce)
+        return pipeline.run(config, only=only, verify=verify, progress=console, announce=announce)
 
 
 def _quiet_libraries() -> None:

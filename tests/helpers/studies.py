@@ -1,5 +1,8 @@
 """Studies of seconds: with random prompts, for single stages, and whole ones, as files."""
 
+import os
+import sys
+
 import numpy as np
 import yaml
 
@@ -10,6 +13,7 @@ from apmae.study.artifacts import PROMPTS
 from apmae.study.config import StudyConfig
 
 LENGTH = 16
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def tiny_config(directory, **sections):
@@ -110,3 +114,8 @@ def write_study(path, target, corpus, directory):
     }
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
+
+
+def command(path, *options):
+    """Run a study in a process of its own: the sums of float32 depend on what a process did before."""
+    return [sys.executable, "-m", "apmae", "run", str(path), *options]

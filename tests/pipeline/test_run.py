@@ -6,15 +6,12 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-from helpers.corpora import write_corpus
-from helpers.models import write_target
-from helpers.studies import write_study
+from helpers.studies import ENVIRONMENT, command, write_study
 from safetensors.torch import load_file, save_file
 
 from apmae import pipeline
@@ -41,30 +38,6 @@ TABLES = (
     "choices",
     "side_effects",
 )
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def command(path):
-    """Run a study in a process of its own: the sums of float32 depend on what a process did before."""
-    return [sys.executable, "-m", "apmae", "run", str(path)]
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """(target, corpus) directories."""
-    root = tmp_path_factory.mktemp("parts")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    return root / "target", root / "corpus"
-
-
-@pytest.fixture(scope="module")
-def finished(parts, tmp_path_factory):
-    """A study file whose study ran to its end, and the finished study."""
-    root = tmp_path_factory.mktemp("finished")
-    path = write_study(root / "study.yaml", *parts, root / "run")
-    subprocess.run(command(path), env=ENVIRONMENT, check=True, capture_output=True)
-    return path, Study.open(root / "run")
 
 
 def test_every_artifact_of_the_design_is_there(finished):

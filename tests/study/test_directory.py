@@ -61,7 +61,7 @@ def test_a_done_stage_leaves_nothing_behind(study):
     study.work_directory("train", "a")
     (study.directory / ".writing-of-a-killed-process").mkdir()
     study.mark_done("train", {"key": "a"})
-    assert study.marker("train") == {"key": "a"}
+    assert study.marker("train") == {"key": "a", "files": {}}
     assert sorted(path.name for path in study.directory.iterdir()) == ["markers", "study.yaml", "work"]
     study.unmark("train")
     assert study.marker("train") is None

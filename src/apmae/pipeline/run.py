@@ -26,13 +26,14 @@ from apmae.study.config import StudyConfig
 from apmae.study.directory import stage_key
 from apmae.study.lock import only_here
 
-State = Literal["done", "stale", "unfinished", "missing"]
+State = Literal["done", "damaged", "stale", "unfinished", "missing"]
 
 
 def run(
     config: StudyConfig,
     *,
     only: StageName | None = None,
+    verify: bool = False,
     progress: Progress = silent,
     announce: Callable[[str], None] = lambda line: None,
 ) -> Study:
@@ -41,6 +42,8 @@ def run(
     Args:
         config: what to study.
         only: run this stage alone.
+        verify: read every file of the stages that are done, and do those again of which one is damaged. Else
+            this is done for the stages that a further one builds on, and sizes are looked at for the others.
         progress: shows progress within a stage.
         announce: called with one line for every stage that is begun, finished or already done.
 
@@ -52,15 +55,19 @@ def run(
     _refuse_several_processes(only)
     distributed.join(config.target.device)
     if not distributed.is_main():
-        return _run(config, only, silent, lambda _line: None)
+        return _run(config, only, verify, silent, lambda _line: None)
     Study(config, config.study_directory).refuse_foreign_directory()
     with only_here(config.study_directory):
         Study.create(config)
-        return _run(config, only, progress, announce)
+        return _run(config, only, verify, progress, announce)
 
 
 def _run(
-    config: StudyConfig, only: StageName | None, progress: Progress, announce: Callable[[str], None]
+    config: StudyConfig,
+    only: StageName | None,
+    verify: bool,
+    progress: Progress,
+    announce: Callable[[str], None],
 ) -> Study:
     distributed.barrier()  # until the first one has made the directory
     study = Study.of(config)
@@ -73,10 +80,18 @@ def _run(
     for stage in STAGES:
         if only is not None and stage.name != only:
             continue
-        _require_earlier(study, stage, keys)
-        if state(study, stage.name, keys) == "done":
-            announce(f"{stage.name}: already done")
-            continue
+        _require_earlier(study, stage, keys, contents=only is not None)
+        if state(study, stage.name, keys) in ("done", "damaged"):
+            later = [each.name for each in STAGES if stage.name in each.needs]
+            is_read = any(state(study, name, keys) != "done" for name in later)
+            wrong = study.damaged(stage.name, contents=verify or is_read)
+            if not wrong:
+                announce(f"{stage.name}: already done")
+                continue
+            announce(f"{stage.name}: {wrong[0]}")
+            distributed.barrier()
+            if distributed.is_main():
+                study.discard(stage.name)
         announce(f"{stage.name}: started")
         distributed.barrier()  # until all have looked: what the first one does now changes the state
         if distributed.is_main():
@@ -105,10 +120,15 @@ def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
 
 
 def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
-    """Whether a stage is done, was done for another config, was begun, or is missing."""
+    """Whether a stage is done, was done for another config, was begun, or is missing.
+
+    It is damaged where it is done and a file has another size now than it was written with.
+    """
     marker = study.marker(name)
     if marker is not None:
-        return "done" if marker["key"] == keys[name] else "stale"
+        if marker["key"] != keys[name]:
+            return "stale"
+        return "damaged" if study.damaged(name) else "done"
     owner = study.path("work") / name / "key"
     return "unfinished" if owner.exists() and owner.read_text() == keys[name] else "missing"
 
@@ -140,8 +160,9 @@ def _refuse_several_processes(only: StageName | None) -> None:
         )
 
 
-def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str]) -> None:
+def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str], *, contents: bool) -> None:
     for name in stage.needs:
+        study.require_intact(name, contents=contents)
         found = state(study, name, keys)
         if found != "done":
             why = "was made by another config" if found == "stale" else "is not done"

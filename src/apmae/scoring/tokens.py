@@ -109,6 +109,7 @@ class TokenScorer:
             raise ApmaeError(
                 f"{study.directory} predicts tokens of fill-in-the-middle prompts: score holes with --task"
             )
+        study.require_intact("token_predictor")
         directory = study.path(TOKEN_PREDICTOR)
         self._predictor = TokenPredictor.load(directory, config.token_predictor.features)
         self._by_confidence = TokenPredictor.load(directory, CONFIDENCE)

@@ -345,3 +345,21 @@ EVALUATION = Table(
         "uniform_mass_error_std": pl.Float64,
     },
 )
+
+ARTIFACTS: Mapping[str, tuple[str, ...]] = {
+    "prompts": (PROMPTS.name, TASKS.name),
+    "tokens": (WINDOWS.name, TOKENS.name, TOKEN_ARRAYS),
+    "token_predictor": (TOKEN_PREDICTOR, TOKEN_METRICS.name, TOKEN_IMPORTANCE.name),
+    "train": (ENCODER,),
+    "encode": (ENCODINGS,),
+    "cluster": (CLUSTERS.name, EXEMPLARS),
+    "predict": (PREDICTIONS.name, METRICS.name, IMPORTANCE.name, CALIBRATION.name, PREDICTOR),
+    "intervene": (CONDITIONS.name, INTERVENTIONS.name, CHOICES.name, SIDE_EFFECTS.name, BEST),
+    "report": (REPORT,),
+}
+"""What every stage (`apmae.stages`) writes."""
+
+
+def stage_of(artifact: str) -> str | None:
+    """The stage that writes an artifact; None for what no stage writes."""
+    return next((stage for stage, names in ARTIFACTS.items() if artifact in names), None)

@@ -1,8 +1,9 @@
 """A study's directory: what is there, what a stage finished, and what made it.
 
 The directory is a study's only state. Every file is written under a temporary name and renamed,
-so a file that is there is whole. A stage is done only when `markers/<stage>.json` says so; unfinished
-work lies in `work/<stage>/` and belongs to one key, the hash of all that the stage depends on.
+so a file that is there is whole. A stage is done only when `markers/<stage>.json` says so, which lists its
+files with sizes and checksums and goes before one of them is written anew. Unfinished work lies in
+`work/<stage>/` and belongs to one key, the hash of all that the stage depends on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import polars as pl
 import yaml
 from pydantic import ValidationError
 
-from apmae.common.atomic import TEMPORARY, replacing, write_parquet
+from apmae.common.atomic import TEMPORARY, replacing
 from apmae.common.errors import ApmaeError
 from apmae.study.artifacts import (
+    ARTIFACTS,
     CALIBRATION,
     CHOICES,
     CLUSTERS,
@@ -43,14 +45,19 @@ from apmae.study.artifacts import (
     TOKENS,
     WINDOWS,
     Table,
+    stage_of,
 )
 from apmae.study.config import Section, StudyConfig
 from apmae.study.lock import LOCK
+from apmae.study.manifest import damaged, manifest_of
 from apmae.study.provenance import provenance_of
 from apmae.study.study_file import dump_config
 
 if TYPE_CHECKING:
     import zarr
+
+
+MADE_ANEW = "`apmae run STUDY.yaml --verify` makes what is damaged anew"
 
 
 class TableReader:
@@ -153,20 +160,21 @@ class Study:
     @property
     def encodings(self) -> zarr.Group:
         """Arrays `cls`, `row`, `row_statistics` and more, see `apmae.study.artifacts`."""
-        return self._arrays(ENCODINGS)
+        return self.arrays(ENCODINGS)
 
     @property
     def exemplars(self) -> zarr.Group:
         """Patterns that stand for clusters, see `apmae.study.artifacts`."""
-        return self._arrays(EXEMPLARS)
+        return self.arrays(EXEMPLARS)
 
     def read(self, table: Table) -> pl.DataFrame:
         """Read a table.
 
         Raises:
-            ApmaeError: it is not there, or another version of apmae wrote it.
+            ApmaeError: it is not there or damaged, or another version of apmae wrote it.
         """
-        return self.scan(table).collect()
+        with self._reading(table):
+            return self.scan(table).collect()
 
     def read_if_there(self, table: Table) -> pl.DataFrame | None:
         """Read a table that not every study has; raises as `read` does where it is of another version."""
@@ -175,8 +183,10 @@ class Study:
     def scan(self, table: Table) -> pl.LazyFrame:
         """A table to be read in part; raises as `read` does."""
         path = self._existing(table)
-        found = pl.scan_parquet(path)
-        if found.collect_schema().names() != list(table.columns):
+        found = pl.scan_parquet(path, glob=False)
+        with self._reading(table):
+            names = found.collect_schema().names()
+        if names != list(table.columns):
             raise ApmaeError(
                 f"{path} was written by another version of apmae: run `apmae run` on the study again"
             )
@@ -184,13 +194,20 @@ class Study:
 
     def write(self, table: Table, rows: pl.DataFrame) -> None:
         """Write a table, its columns cast to and ordered as the table has them."""
-        write_parquet(self.path(table), table.cast(rows))
+        with self.writing(table) as path:
+            table.cast(rows).write_parquet(path)
 
     @contextmanager
     def writing(self, artifact: str | Table) -> Iterator[Path]:
-        """A temporary path for an artifact; renamed to it when the block ends well."""
-        with replacing(self.path(artifact)) as path:
-            yield path
+        """A temporary path for an artifact; renamed to it when the block ends well.
+
+        Its stage is not done from then on.
+        """
+        path = self.path(artifact)
+        with replacing(path, durable=True) as temporary:
+            yield temporary
+            if stage := stage_of(path.relative_to(self.directory).as_posix()):
+                self.unmark(stage)
 
     def work_directory(self, stage: str, key: str) -> Path:
         """Where a stage keeps unfinished work; emptied when it belongs to another key."""
@@ -208,15 +225,35 @@ class Study:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def mark_done(self, stage: str, record: dict[str, Any]) -> None:
-        """Declare a stage done and drop unfinished work, also what a killed write left."""
+        """Declare a stage done, with its files, and drop unfinished work, also what a killed write left."""
+        files = manifest_of(self.directory, ARTIFACTS.get(stage, ()))
         with self.writing(f"markers/{stage}.json") as path:
-            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps({**record, "files": files}, indent=1) + "\n", encoding="utf-8")
         for left in (self.path("work") / stage, *self.directory.glob(f"{TEMPORARY}*")):
             shutil.rmtree(left, ignore_errors=True)
 
     def unmark(self, stage: str) -> None:
         """Declare a stage not done."""
         (self.path("markers") / f"{stage}.json").unlink(missing_ok=True)
+
+    def discard(self, stage: str) -> None:
+        """Declare a stage not done, and delete what it left."""
+        self.unmark(stage)
+        for path in map(self.path, ARTIFACTS.get(stage, ())):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def damaged(self, stage: str, *, contents: bool = False) -> list[str]:
+        """What is wrong with the files of a finished stage, see `apmae.study.manifest.damaged`.
+
+        Nothing is known of a stage that is not done, or that an earlier version of apmae did.
+        """
+        manifest = (self.marker(stage) or {}).get("files")
+        if manifest is None:
+            return []
+        return list(damaged(self.directory, ARTIFACTS.get(stage, ()), manifest, contents=contents))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -231,16 +268,44 @@ class Study:
                 json.dumps(provenance_of(self.config, weights), indent=2) + "\n", encoding="utf-8"
             )
 
-    def _arrays(self, name: str) -> zarr.Group:
+    def require_intact(self, stage: str, *, contents: bool = False) -> None:
+        """Refuse what a stage left if a file of it is damaged, as far as `damaged` sees.
+
+        Raises:
+            ApmaeError: one is.
+        """
+        if wrong := self.damaged(stage, contents=contents):
+            raise ApmaeError(f"{wrong[0]}: {MADE_ANEW}")
+
+    def arrays(self, name: str) -> zarr.Group:
+        """The arrays of an artifact.
+
+        Raises:
+            ApmaeError: they are not there, or damaged.
+        """
         import zarr
 
-        return zarr.open_group(self._existing(name), mode="r")
+        with self._reading(name):
+            return zarr.open_group(self._existing(name), mode="r")
 
     def _existing(self, artifact: str | Table) -> Path:
         path = self.path(artifact)
+        if stage := stage_of(path.relative_to(self.directory).as_posix()):
+            self.require_intact(stage)
         if not path.exists():
             raise ApmaeError(f"{path} is not there: run `apmae run` on the study first")
         return path
+
+    @contextmanager
+    def _reading(self, artifact: str | Table) -> Iterator[None]:
+        """Around reading an artifact: what a library says of a damaged file becomes one line."""
+        try:
+            yield
+        except ApmaeError:
+            raise
+        except (pl.exceptions.PolarsError, ValueError, KeyError) as error:
+            what = " ".join(str(error).split())[:100]
+            raise ApmaeError(f"{self.path(artifact)} cannot be read ({what}): {MADE_ANEW}") from error
 
     def refuse_foreign_directory(self) -> None:
         """Refuse a directory that holds something else, or another study.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import zarr
 from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor
@@ -53,8 +52,7 @@ class Tokens:
         """
         tokens = labelled_tokens(study)
         before = token_ids(study.windows)[tokens["window"].to_numpy(), tokens["place"].to_numpy() - 1]
-        group = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r")
-        arrays = {name: np.asarray(array) for name, array in group.arrays()}
+        arrays = {name: np.asarray(array) for name, array in study.arrays(TOKEN_ARRAYS).arrays()}
         return cls(tokens.with_columns(before_id=pl.Series(before)), arrays)
 
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-import zarr
 
 from apmae.common.seeding import derive_seed
 from apmae.pipeline import Context
@@ -43,7 +42,7 @@ def run(context: Context) -> dict[str, object]:
     metrics = measure(tokens.table[test], log_odds, derive_seed(config.seed, "token predictor", "bootstrap"))
     study.write(TOKEN_METRICS, metrics)
     inputs = inputs_of(tokens, predictor.features, test, train)
-    n_heads = zarr.open_group(study.path(TOKEN_ARRAYS), mode="r").attrs["n_heads"]
+    n_heads = study.arrays(TOKEN_ARRAYS).attrs["n_heads"]
     assert isinstance(n_heads, int)
     study.write(TOKEN_IMPORTANCE, importance(predictor, inputs, tokens.table[test], n_heads))
     with study.writing(TOKEN_PREDICTOR) as directory:

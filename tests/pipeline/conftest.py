@@ -1,0 +1,28 @@
+"""A whole study in miniature that ran to its end."""
+
+import subprocess
+
+import pytest
+from helpers.corpora import write_corpus
+from helpers.models import write_target
+from helpers.studies import ENVIRONMENT, command, write_study
+
+from apmae.study import Study
+
+
+@pytest.fixture(scope="package")
+def parts(tmp_path_factory):
+    """(target, corpus) directories."""
+    root = tmp_path_factory.mktemp("parts")
+    write_corpus(root / "corpus")
+    write_target(root / "target", root / "corpus")
+    return root / "target", root / "corpus"
+
+
+@pytest.fixture(scope="package")
+def finished(parts, tmp_path_factory):
+    """A study file whose study ran to its end, and the finished study."""
+    root = tmp_path_factory.mktemp("finished")
+    path = write_study(root / "study.yaml", *parts, root / "run")
+    subprocess.run(command(path), env=ENVIRONMENT, check=True, capture_output=True)
+    return path, Study.open(root / "run")
