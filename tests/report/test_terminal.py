@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import polars as pl
-from helpers.finished_study import condition, interventions
+from helpers.finished_study import condition, interventions, rewrite
 from rich.console import Console
 
 from apmae.intervention.choices import choose
@@ -42,8 +42,8 @@ def test_the_confirmed_change_stands_beside_random_heads_chosen_likewise(
     ]
     nothing = interventions(condition("identifiers", "positive", 5, "wwrr", first=24))
     table = pl.concat([*tables, nothing.with_columns(condition=pl.lit(3, pl.Int32))])
-    study.write(files.INTERVENTIONS, table)
-    study.write(files.CHOICES, choose(table))
+    rewrite(study, files.INTERVENTIONS, table)
+    rewrite(study, files.CHOICES, choose(table))
     said = printed(study)
     eol, identifiers = (
         next(line for line in said.splitlines() if task in line) for task in ("eol ", "identifiers ")

@@ -361,5 +361,6 @@ ARTIFACTS: Mapping[str, tuple[str, ...]] = {
 
 
 def stage_of(artifact: str) -> str | None:
-    """The stage that writes an artifact; None for what no stage writes."""
-    return next((stage for stage, names in ARTIFACTS.items() if artifact in names), None)
+    """The stage that writes an artifact, or a file in one; None for what no stage writes."""
+    root = artifact.partition("/")[0]
+    return next((stage for stage, names in ARTIFACTS.items() if root in names), None)
