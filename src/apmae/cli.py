@@ -105,7 +105,7 @@ def evaluate(
     table = cross_evaluation.evaluate(
         encoder,
         target,
-        output,
+        output.expanduser(),
         base=None if study is None else load_config(study),
         prompts=prompts,
         mask_ratio=mask_ratio,
@@ -225,7 +225,7 @@ def show(
     prompt = viewer.hole_prompt(hole, target.tokenizer, prompt_format, length_tokens)
     seen = viewer.view_prompt(target, prompt)
     Console().print(viewer.summary(seen))
-    directory = output or Path("show") / f"{hole.path.stem}-{hole.line}"
+    directory = output.expanduser() if output else Path("show") / f"{hole.path.stem}-{hole.line}"
     chosen = viewer.standout_heads(seen.log_probs, 4) if wanted is None else wanted
     page = viewer.write_page(seen, chosen, scaling, directory)
     typer.echo(f"page: {page}")
@@ -260,6 +260,7 @@ def score(
     from apmae.study import Study
     from apmae.study.artifacts import TOKEN_PREDICTOR
 
+    pages = pages and pages.expanduser()
     if sarif or pages or (not tasks and Study.open(study).path(TOKEN_PREDICTOR).exists()):
         if pages and len({path.name for path in files}) < len(files):
             raise ApmaeError("--pages: two of the files have the same name: score them one by one")
@@ -307,7 +308,7 @@ def export_model(
     from apmae.intervention import export_model
 
     _quiet_libraries()
-    made = export_model(source, output, task, trust_remote_code)
+    made = export_model(source, output.expanduser(), task, trust_remote_code)
     typer.echo(f"{output}: {made.operation.name}, {len(made.heads)} heads")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -56,7 +57,13 @@ def _parse_exponent(value: Any) -> Any:
     return value
 
 
+def _expand_home(name: str) -> str:
+    """A path that starts with `~` as one that says where that is."""
+    return str(Path(name).expanduser()) if name.startswith("~") else name
+
+
 WholeNumber = Annotated[int, BeforeValidator(_parse_exponent)]
+Seed = Annotated[WholeNumber, Field(ge=0, lt=2**64)]
 Positive = Annotated[WholeNumber, Field(gt=0)]
 
 OLD_PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
@@ -254,7 +261,7 @@ class EncoderConfig(Section):
 
     renamed = {"row_loss_share": "row_loss_fraction"}
 
-    pretrained: str | None = None
+    pretrained: Annotated[str, AfterValidator(_expand_home)] | None = None
     """Directory or hub id of a trained AP-MAE; the train stage then trains nothing."""
     size: EncoderSize = "small"
     """`paper`: 101 M + 25 M parameters; `small`: for a laptop; `tiny`: for tests and the demo."""
@@ -295,7 +302,7 @@ class TrainingConfig(Section):
 
     steps: Positive = 2_000
     """Optimiser steps."""
-    seed: Annotated[WholeNumber, Field(ge=0)] | None = None
+    seed: Seed | None = None
     """Of the encoder's initial weights, its batches and their masks; the study's seed by default. Encoders of
     several seeds are trained on the same prompts and validated on the same patterns."""
     batch_size: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 128
@@ -528,12 +535,12 @@ class StudyConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the study and of its directory."""
-    seed: Annotated[WholeNumber, Field(ge=0)] = 0
+    seed: Seed = 0
     """Every random draw derives from it."""
     preset: Preset = "none"
     """`paper`: keys that the file does not set have the paper's values instead of the defaults. They are
     listed at the end of this page; docs/paper.md compares a study with the paper."""
-    directory: Path | None = None
+    directory: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     """Where the study lives; `runs/<name>` by default."""
     measured_split: Literal["test", "development"] = "test"
     """Split that predictions and interventions are measured on; the other one is used for nothing.

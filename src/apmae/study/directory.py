@@ -51,7 +51,7 @@ from apmae.study.config import Section, StudyConfig
 from apmae.study.lock import LOCK
 from apmae.study.manifest import damaged, manifest_of
 from apmae.study.provenance import provenance_of
-from apmae.study.study_file import dump_config
+from apmae.study.study_file import dump_config, read_yaml
 
 if TYPE_CHECKING:
     import zarr
@@ -345,7 +345,7 @@ def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[st
 def _read_config(directory: Path) -> StudyConfig:
     path = directory / CONFIG
     try:
-        return StudyConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return StudyConfig.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise ApmaeError(f"{directory} holds no study (no {CONFIG})") from None
     except (ValidationError, yaml.YAMLError):
