@@ -13,6 +13,7 @@ from apmae.prompts.documents import Document, Prompt, Skip
 from apmae.prompts.fim import FIM_FAMILIES
 from apmae.prompts.formats import PromptFormatter, choose_format, hole_sentinel, tokens_before_hole
 from apmae.prompts.spans import Span, find_spans, span_tasks
+from apmae.prompts.stage import format_notes
 
 LONG = "\n".join([TRAPS] * 12)
 PLAIN = byte_level()
@@ -121,3 +122,11 @@ def test_a_real_tokenizer(smollm2):
     assert targets["boolean_literals"] == {"true", "false"}
     assert {"+=", "=", "-="} <= targets["assignment_operators"]
     assert all(target.startswith(("\n", "\t")) for target in targets["eol"])
+
+
+def test_it_is_said_where_sentinels_alone_decide_for_fill_in_the_middle():
+    """Some models list sentinels that they were never trained on."""
+    (note,) = format_notes("auto", PromptFormatter(FIM, "auto", 64))
+    assert "set prompts.format: causal" in note
+    assert format_notes("fim", PromptFormatter(FIM, "fim", 64)) == []
+    assert format_notes("auto", PromptFormatter(PLAIN, "auto", 64)) == []

@@ -45,6 +45,7 @@ from apmae.prompts.journal import Answers, TargetAnswers
 from apmae.prompts.survey import Survey
 from apmae.study.artifacts import PROMPTS, TASKS
 from apmae.study.config import StudyConfig
+from apmae.vocabulary import PromptFormat
 
 ROUND_BATCHES = 8
 ROUND_FILES = 64
@@ -93,6 +94,7 @@ def run(context: Context) -> dict[str, object]:
         "prompts_kept": prompts.height,
         "ties": ties(prompts),
         "notes": [
+            *format_notes(config.prompts.format, formatter),
             *skip_notes("files", files_skipped),
             *skip_notes("holes", holes_skipped),
             *survey_notes(miner),
@@ -100,6 +102,16 @@ def run(context: Context) -> dict[str, object]:
             *shortfall_notes(miner.collections),
         ],
     }
+
+
+def format_notes(requested: PromptFormat, formatter: PromptFormatter) -> list[str]:
+    """A line where sentinels alone decided for fill-in-the-middle prompts: not every model knows its own."""
+    if requested != "auto" or formatter.format != "fim":
+        return []
+    return [
+        "fill-in-the-middle prompts, since the tokenizer has the sentinels; if the model was not trained on "
+        "them, set prompts.format: causal"
+    ]
 
 
 def prompt_table(collections: Iterable[Collection], config: StudyConfig) -> pl.DataFrame:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -92,20 +94,35 @@ def load_model_and_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             source.location, trust_remote_code=trust_remote_code, **file
         )
-        network = AutoModelForCausalLM.from_pretrained(
+        network, found = AutoModelForCausalLM.from_pretrained(
             source.location,
             dtype=getattr(torch, dtype),
             attn_implementation="eager",
             trust_remote_code=trust_remote_code,
             device_map=placement,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
             **options,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ApmaeError(f"target.model {model!r} cannot be loaded: {reason}") from error
+    _refuse_drawn_weights(model, found)
     if placement is None:
         network.to(torch_device)
     return network.eval().requires_grad_(False), tokenizer
+
+
+def _refuse_drawn_weights(model: str, found: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that lacks weights: Transformers draws these at random."""
+    lacking = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
+    if lacking:
+        others = sorted(found["unexpected_keys"])
+        instead = f", and has {others[0]}, which the model has not" if others else ""
+        raise ApmaeError(
+            f"target.model {model!r}: its checkpoint lacks {len(lacking)} of the model's weights in their "
+            f"size, such as {lacking[0]}{instead}"
+        )
 
 
 @cache

@@ -411,6 +411,12 @@ class Target:
             raise ApmaeError(
                 f"{self.name} reads at most {self.max_tokens:.0f} tokens, the prompts have {ids.shape[1]}"
             )
+        embedded = len(self.model.get_input_embeddings().weight)
+        if ids.max() >= embedded:
+            raise ApmaeError(
+                f"{self.name} embeds {embedded:,} tokens, and its tokenizer gave token {int(ids.max()):,}: "
+                "they do not belong together"
+            )
         positions = positions.to(self.device)
         options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
         with float32_logits(self.model, largest_only=largest_only):
