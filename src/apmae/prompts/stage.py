@@ -51,6 +51,8 @@ ROUND_BATCHES = 8
 ROUND_FILES = 64
 WINDOW_PROMPTS = 4
 """Length of a window, in prompts; at least half of that where the target cannot read so much."""
+FILES_LOOKED_AT = 5_000
+"""Files that are read for groups of both splits before mining begins; a few are enough in most corpora."""
 RUNS_PER_FIND = 2
 """Proposals of a survey that are expected to be run for one that has the scarce outcome."""
 
@@ -59,11 +61,13 @@ def run(context: Context) -> dict[str, object]:
     """Write `prompts.parquet` and `tasks.parquet`; returns counts for the stage's marker.
 
     Raises:
-        ApmaeError: no prompt at all could be made, or `encoder.pretrained` does not read such prompts.
+        ApmaeError: no prompt at all could be made, the corpus has groups of one split alone, or
+            `encoder.pretrained` does not read such prompts.
     """
     study, corpus, target = context.study, context.corpus, context.target
     config = study.config
     check_pretrained(config)  # before hours are spent on prompts that it cannot encode
+    require_both_splits(corpus, config)
     formatter = PromptFormatter(target.tokenizer, config.prompts.format, config.prompts.length_tokens)
     answers = TargetAnswers(target, study.work_directory("prompts", context.key))
     miner = Miner(config, formatter, answers, target.max_tokens)
@@ -102,6 +106,30 @@ def run(context: Context) -> dict[str, object]:
             *shortfall_notes(miner.collections),
         ],
     }
+
+
+def require_both_splits(corpus: Corpus, config: StudyConfig) -> None:
+    """Refuse a corpus whose groups all fall into one split, before anything runs.
+
+    Raises:
+        ApmaeError: the first `FILES_LOOKED_AT` files are of one group, or all files are of one split.
+    """
+    groups: set[str] = set()
+    is_whole = True
+    for position, file in corpus.files():
+        if position == FILES_LOOKED_AT:
+            is_whole = False
+            break
+        if isinstance(file, SourceFile):
+            groups.add(file.group)
+            if {"train", "test"} <= {split_of(group, config) for group in groups}:
+                return
+    if groups and (is_whole or len(groups) == 1):
+        raise ApmaeError(
+            f"the groups (packages or projects) of {corpus.description}, {len(groups):,} in number, are all "
+            "of one split, and training and measuring need different ones: name a corpus with more groups"
+            + (", or another seed" if len(groups) > 1 else "")
+        )
 
 
 def format_notes(requested: PromptFormat, formatter: PromptFormatter) -> list[str]:
