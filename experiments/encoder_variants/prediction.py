@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from apmae.clustering.heads import cluster_rows
-from apmae.common.atomic import write_parquet
+from apmae.common.atomic import read_parquet, write_parquet
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import Progress
 from apmae.common.seeding import derive_seed
@@ -65,7 +65,7 @@ def predict(study: Study, encode_key: str, progress: Progress, *, first: bool) -
             study.path(PREDICTIONS), _predict_all(study, study.work_directory(STAGE, key), sets, progress)
         )
         study.mark_done(STAGE, {"key": key})
-    return pl.read_parquet(study.path(PREDICTIONS))
+    return read_parquet(study.path(PREDICTIONS))
 
 
 def fold_numbers(study: Study) -> Folds:
@@ -101,7 +101,7 @@ def _predict_all(study: Study, work: Path, sets: tuple[str, ...], progress: Prog
         for task, features in product(config.prompts.tasks, sets)
     }
     compute_parts(_predict, parts, progress, f"{config.name}: predict", processes=config.prediction.processes)
-    return pl.concat([pl.read_parquet(path) for path in parts])
+    return pl.concat([read_parquet(path) for path in parts])
 
 
 def _cluster_head(study: Study, head: int, readouts: list[str], folds: Folds) -> pl.DataFrame:
@@ -146,7 +146,9 @@ def _predict(study: Study, heads: list[Path], task: str, features: str, folds: F
 
 
 def _clusters(heads: list[Path], column: str, chosen: NDArray[np.int64]) -> Blocks:
-    by_head = pl.scan_parquet(heads).select(column).collect()[column].to_numpy().reshape(len(heads), -1)
+    by_head = (
+        pl.scan_parquet(heads, glob=False).select(column).collect()[column].to_numpy().reshape(len(heads), -1)
+    )
     return {"clusters": by_head[:, chosen].T}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.common.atomic import read_parquet
 from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator
 from apmae.common.workers import compute_parts
@@ -67,7 +68,7 @@ def compute(
     paths = {cell: work / f"{'-'.join(map(str, cell))}.parquet" for cell in cells}
     parts = {paths[cell]: (study.directory, cell) for cell in cells}
     compute_parts(_predict, parts, progress, "token classifiers", processes=processes)
-    return {cell: pl.read_parquet(path)["log_odds"].to_numpy() for cell, path in paths.items()}
+    return {cell: read_parquet(path)["log_odds"].to_numpy() for cell, path in paths.items()}
 
 
 def labelled_rows(tokens: Tokens, labels: int, seed: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.common.atomic import read_parquet
 from apmae.common.progress import Progress
 from apmae.common.workers import compute_parts
 from apmae.study import Study
@@ -54,7 +55,7 @@ def compute(
     }
     parts = {paths[cell]: (tuple(directories), cell) for cell in cells}
     compute_parts(_predict, parts, progress, "token classifiers", processes=processes)
-    return {cell: pl.read_parquet(path)["log_odds"].to_numpy() for cell, path in paths.items()}
+    return {cell: read_parquet(path)["log_odds"].to_numpy() for cell, path in paths.items()}
 
 
 _tokens = lru_cache(maxsize=1)(tokens_of_runs)

@@ -55,7 +55,7 @@ def run(context: Context) -> dict[str, object]:
         processes=config.clustering.processes,
         backend=config.clustering.backend,
     )
-    table = pl.scan_parquet(list(parts))
+    table = pl.scan_parquet(list(parts), glob=False)
     with study.writing(CLUSTERS) as path:
         CLUSTERS.cast(table).sink_parquet(path)
     candidates = table.filter("candidate").select("layer", "head", "cluster", "prompt_id").collect()

@@ -54,6 +54,11 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
         table.write_parquet(temporary)
 
 
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a table; a path with `[` or `*` in it is no pattern."""
+    return pl.read_parquet(path, glob=False)
+
+
 def _flush(root: Path) -> None:
     """Write a file, or a directory with all that it holds, to the disk."""
     for path in [*root.rglob("*"), root]:

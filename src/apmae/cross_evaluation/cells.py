@@ -20,7 +20,7 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.autoencoder.reconstruction import ReconstructionErrors, reconstruction_errors
-from apmae.common.atomic import write_parquet
+from apmae.common.atomic import read_parquet, write_parquet
 from apmae.common.progress import Progress, silent
 from apmae.common.seeding import torch_generator
 from apmae.cross_evaluation.sources import EncoderRow, TargetColumn
@@ -55,7 +55,7 @@ def open_cells(
             target = target or Target.from_config(column.config.target)
             announce(f"{row.name} on {column.name}: {column.prompts.height} prompts")
             write_parquet(path, evaluate_cell(target, row.model.to(target.device), column, progress))
-    return [pl.read_parquet(path) for path in paths]
+    return [read_parquet(path) for path in paths]
 
 
 def evaluate_cell(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from apmae.common.atomic import replacing, write_parquet
+from apmae.common.atomic import read_parquet, replacing, write_parquet
 from apmae.common.progress import Progress
 from apmae.intervention.choices import best_ungated, choose
 from apmae.intervention.conditions import (
@@ -221,7 +221,7 @@ def _run_blocks(experiment: Experiment, conditions: list[Condition], progress: P
         n_heads=pl.col("heads").list.len().cast(pl.Int32),
         run_as=pl.Series(run_as, dtype=pl.Int32),
     )
-    outcomes = pl.concat([pl.DataFrame(schema=OUTCOMES_SCHEMA), *map(pl.read_parquet, paths)])
+    outcomes = pl.concat([pl.DataFrame(schema=OUTCOMES_SCHEMA), *map(read_parquet, paths)])
     gates = [pl.DataFrame(schema={"prompt_id": pl.Int32, "gate_probability": pl.Float32})]
     gates += [gate_probabilities(experiment.study, task) for task in experiment.prompts]
     return (
@@ -279,4 +279,4 @@ def _write_best(experiment: Experiment, chosen: list[Condition]) -> None:
 def _saved(path: Path, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
     if not path.exists():
         write_parquet(path, make())
-    return pl.read_parquet(path)
+    return read_parquet(path)

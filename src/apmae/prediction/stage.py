@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from apmae.common.atomic import read_parquet
 from apmae.common.seeding import derive_seed, numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.pipeline import Context
@@ -73,17 +74,17 @@ def run(context: Context) -> dict[str, object]:
     compute_parts(_predict_set, predicted, progress, "feature sets", processes=processes)
     compute_parts(_explain, explained, progress, "head importance", processes=processes)
     compute_parts(_calibrate, calibrated, progress, "predictors", processes=processes)
-    predictions = pl.concat([pl.read_parquet(path) for path in predicted])
+    predictions = pl.concat([read_parquet(path) for path in predicted])
     study.write(PREDICTIONS, predictions)
     measured = {
         work / f"{task}-{protocol}-metrics.parquet": (study, task, protocol)
         for task, protocol in product(tasks, get_args(Protocol))
     }
     compute_parts(_measure, measured, progress, "metrics", processes=processes)
-    study.write(METRICS, with_holm(pl.concat([pl.read_parquet(path) for path in measured])))
-    importance = pl.concat([pl.read_parquet(path) for path in explained])
+    study.write(METRICS, with_holm(pl.concat([read_parquet(path) for path in measured])))
+    importance = pl.concat([read_parquet(path) for path in explained])
     study.write(IMPORTANCE, importance)
-    calibration = pl.concat([pl.read_parquet(path) for path in calibrated])
+    calibration = pl.concat([read_parquet(path) for path in calibrated])
     study.write(CALIBRATION, calibration)
     with study.writing(PREDICTOR) as directory:
         directory.mkdir()

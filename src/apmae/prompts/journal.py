@@ -18,7 +18,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from apmae.common.atomic import write_parquet
+from apmae.common.atomic import read_parquet, write_parquet
 from apmae.prompts.candidates import Candidate, Outcome, Window
 from apmae.target_model import Target, outcomes
 
@@ -93,4 +93,4 @@ class TargetAnswers:
         path = self._journal / f"answer-{digest}.parquet"
         if not path.exists():
             write_parquet(path, ask())
-        return pl.read_parquet(path)
+        return read_parquet(path)

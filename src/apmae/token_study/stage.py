@@ -17,7 +17,7 @@ from torch import Tensor
 
 from apmae.autoencoder.patterns import ROW_STATISTICS
 from apmae.common import distributed
-from apmae.common.atomic import replacing, write_parquet
+from apmae.common.atomic import read_parquet, replacing, write_parquet
 from apmae.common.errors import ApmaeError
 from apmae.common.seeding import numpy_generator
 from apmae.pipeline import Context
@@ -49,7 +49,7 @@ def run(context: Context) -> dict[str, object]:
     if distributed.is_main() and not (work / WINDOWS.name).exists():
         write_parquet(work / WINDOWS.name, _draw(context))
     distributed.barrier()
-    windows = pl.read_parquet(work / WINDOWS.name)
+    windows = read_parquet(work / WINDOWS.name)
     first_place = first_predicted(config, _formatter(config, target))
     kept = min(config.tokens.per_window, config.prompts.length_tokens - first_place)
     arrays = work / TOKEN_ARRAYS
@@ -71,7 +71,7 @@ def run(context: Context) -> dict[str, object]:
             stored[name][first : first + table.height] = value
         write_parquet(paths[number], table)
     distributed.barrier()
-    tokens = pl.concat(map(pl.read_parquet, paths))
+    tokens = pl.concat(map(read_parquet, paths))
     if distributed.is_main():
         study.write(WINDOWS, windows)
         with study.writing(TOKEN_ARRAYS) as path:

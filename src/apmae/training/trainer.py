@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from apmae.autoencoder import APMAEConfig, APMAEModel, PatternTokens, autocasting
-from apmae.common.atomic import write_parquet
+from apmae.common.atomic import read_parquet, write_parquet
 from apmae.common.errors import ApmaeError
 from apmae.common.seeding import derive_seed, torch_generator
 from apmae.study.artifacts import TRAINING_HISTORY, token_ids
@@ -126,7 +126,7 @@ class Trainer:
         self.step, self.history = 0, TRAINING_HISTORY.of_rows()
         if words is not None:
             self.step = int(words["step"])
-            self.history = pl.read_parquet(work / HISTORY).filter(pl.col("step") <= self.step)
+            self.history = read_parquet(work / HISTORY).filter(pl.col("step") <= self.step)
         self._validation = self._validation_patterns(target, validation, config.seed)
         self._started, self._first_step = time.monotonic(), self.step
         if tracker != "none":
