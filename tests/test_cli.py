@@ -121,6 +121,13 @@ def test_status_of_a_study_that_was_not_begun(apmae, tmp_path):
     assert output.count("missing") == len(STAGE_NAMES)
 
 
+def test_a_path_is_no_markup(apmae, tmp_path):
+    directory = str(tmp_path / "[red]run[/red]")
+    code, output, _ = apmae("status", study_file(tmp_path, corpus=java(tmp_path), directory=directory))
+    assert code == 0
+    assert "[red]run[/red]" in "".join(output.split())
+
+
 def test_what_cannot_be_exported_ends_in_one_line(apmae, tmp_path):
     code, _, said = apmae("export-model", tmp_path, "--output", tmp_path / "out")
     assert code == 2

@@ -120,6 +120,7 @@ def evaluate(
 def status(study: StudyFile, overrides: Overrides = None) -> None:
     """Show which stages are done."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from apmae.pipeline import Inputs, stage_keys, state
@@ -128,7 +129,8 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
 
     there = Study.of(load_config(study, overrides))
     keys = stage_keys(there, Inputs(there.config))
-    table = Table("stage", "state", "seconds", "peak MiB", title=f"{there.config.name} in {there.directory}")
+    title = escape(f"{there.config.name} in {there.directory}")
+    table = Table("stage", "state", "seconds", "peak MiB", title=title)
     for name in STAGE_NAMES:
         marker = there.marker(name) or {}
         table.add_row(
@@ -148,6 +150,7 @@ def status(study: StudyFile, overrides: Overrides = None) -> None:
 def verify(directory: Annotated[Path, typer.Argument(metavar="RUN", help="A study's directory.")]) -> None:
     """Read every file of a study, and compare it with the checksum of when it was written."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from apmae.common.errors import ApmaeError
@@ -155,7 +158,7 @@ def verify(directory: Annotated[Path, typer.Argument(metavar="RUN", help="A stud
     from apmae.study.directory import MADE_ANEW
 
     study = Study.open(directory)
-    table = Table("stage", "files", "MiB", "state", title=f"{study.config.name} in {directory}")
+    table = Table("stage", "files", "MiB", "state", title=escape(f"{study.config.name} in {directory}"))
     wrong: list[str] = []
     for name in STAGE_NAMES:
         marker = study.marker(name)
@@ -345,9 +348,8 @@ def _print_summary(study: Study) -> None:
     from apmae.report import summary_table
     from apmae.study.artifacts import REPORT_INDEX
 
-    console = _console()
-    console.print(summary_table(study))
-    console.print(f"report: {study.path(REPORT_INDEX)}", soft_wrap=True)
+    _console().print(summary_table(study))
+    typer.echo(f"report: {study.path(REPORT_INDEX)}")
 
 
 def _console() -> Console:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -235,6 +236,21 @@ def test_a_study_killed_at_random_moments_ends_equal_to_an_unkilled_one(parts, f
         assert getattr(resumed, name).equals(getattr(expected, name), null_equal=True), name
     for name in ("cls", "row", "row_statistics"):
         assert (resumed.encodings[name][:] == expected.encodings[name][:]).all(), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_that_is_told_to_end_says_so_and_goes_without_a_traceback(parts, tmp_path, number):
+    path = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run")
+    process = subprocess.Popen(
+        command(path), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for_work(process, tmp_path / "run")
+    time.sleep(random.Random(number).uniform(0, 1))
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].endswith("; run the same command to go on")
 
 
 def _wait_for_work(process, directory):

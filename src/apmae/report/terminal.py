@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from apmae.intervention.choices import RANDOM
@@ -28,7 +29,7 @@ def summary_table(study: Study) -> Table:
     """Per task: the target's accuracy, held-out AUROC of predicting it, and the best net change."""
     groups = "held-out" if study.config.measured_split == "test" else study.config.measured_split
     table = Table(
-        title=f"{study.config.name}: AUROC of predicting a correct completion, on {groups} groups",
+        title=f"{escape(study.config.name)}: AUROC of predicting a correct completion, on {groups} groups",
         caption="conf.: the target's own confidence; strong: all that needs no attention.\n"
         "Row stats add: AUROC with row statistics less AUROC without; *: significant, Holm-corrected over "
         "tasks.\n"

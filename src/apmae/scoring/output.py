@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -34,7 +35,7 @@ def table(path: Path, holes: list[HoleScore]) -> Table:
     right = sum(hole.correct for hole in holes)
     expected = sum(hole.score.probability for hole in holes)
     made = Table(
-        title=str(path),
+        title=escape(str(path)),
         caption=f"{right} of {len(holes)} correct, {expected:.1f} expected",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
