@@ -1,5 +1,9 @@
 """What a user can get wrong ends in one clear line and exit code 2."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -135,3 +139,18 @@ def test_what_cannot_be_exported_ends_in_one_line(apmae, tmp_path):
     code, _, said = apmae("export-model", tmp_path, "--output", tmp_path)
     assert code == 2
     assert said == f"error: {tmp_path} is there already: name a new directory\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_with_few_characters_shows_codes_for_the_others(tmp_path, encoding):
+    file = tmp_path / "A.java"
+    file.write_text('class A { String s = "日本"; }\n' * 40, encoding="utf-8")
+    page = tmp_path / "page"
+    shown = subprocess.run(
+        [sys.executable, "-m", "apmae", "show", "java-fim-4m", f"{file}:20", "--output", str(page)],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert b"\\u65e5" in shown.stdout

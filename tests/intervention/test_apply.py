@@ -14,6 +14,7 @@ from apmae.common.errors import ApmaeError
 from apmae.intervention import Intervention, Mean, Scale, Zero, export_model
 from apmae.intervention.apply import write_into_weights
 from apmae.intervention.operations import operation_of
+from apmae.stages import STAGE_NAMES
 from apmae.study.artifacts import BEST
 from apmae.study.config import TargetConfig
 from apmae.target_model import Target
@@ -170,9 +171,15 @@ def test_an_exported_model_loads_in_plain_transformers(tmp_path, checkpoint):
 
 def test_a_studys_best_intervention_is_exported(tmp_path, checkpoint):
     study = tiny_study(tmp_path / "run")
-    Intervention(HEADS[:1], target=checkpoint).save(study.path(BEST) / "eol")
+
+    def finish(task, heads):
+        Intervention(heads, target=checkpoint).save(study.path(BEST) / task)
+        for stage in STAGE_NAMES:
+            study.mark_done(stage, {"key": stage})
+
+    finish("eol", HEADS[:1])
     assert export_model(study.directory, tmp_path / "only").heads == HEADS[:1]
-    Intervention(HEADS[1:], target=checkpoint).save(study.path(BEST) / "identifiers")
+    finish("identifiers", HEADS[1:])
     with pytest.raises(
         ApmaeError, match="name the task whose intervention to take; there are: eol, identifiers"
     ):

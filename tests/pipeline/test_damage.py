@@ -9,6 +9,8 @@ from helpers.studies import ENVIRONMENT, command
 
 from apmae import pipeline
 from apmae.common.errors import ApmaeError
+from apmae.intervention import Intervention
+from apmae.scoring import Scorer
 from apmae.stages import STAGE_NAMES
 from apmae.study import Study
 from apmae.study.artifacts import ARTIFACTS
@@ -187,3 +189,20 @@ def test_every_stage_says_what_it_writes(finished):
     written = {path.relative_to(study.directory).parts[0] for path in study.directory.iterdir()}
     named = {name for names in ARTIFACTS.values() for name in names}
     assert written - named == {"study.yaml", "provenance.json", "markers", ".lock", "work"}
+
+
+def test_what_was_made_of_another_run_is_refused(copied):
+    """A run under another config that was stopped leaves the later stages of the earlier one."""
+    _, study = copied
+    study.require_finished("intervene")
+    record = study.marker("encode")
+    study.mark_done("encode", {**record, "key": "another"})
+    study.require_finished("encode")
+    for use in (lambda: study.require_finished("predict"), lambda: Intervention.best_of(study, "eol")):
+        with pytest.raises(ApmaeError, match=r"the stage \w+ was made of another encode than is"):
+            use()
+    with pytest.raises(ApmaeError, match="was made of another encode than is there now"):
+        Scorer.load(study.directory)
+    study.unmark("prompts")
+    with pytest.raises(ApmaeError, match="the stage prompts is not done: run `apmae run`"):
+        study.require_finished("predict")

@@ -136,7 +136,7 @@ def test_a_study_of_before_says_what_to_do(study, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(study.directory, copy)
     (copy / CALIBRATION.name).unlink()
-    with pytest.raises(ApmaeError, match=r"calibration.parquet is not there: run `apmae run`"):
+    with pytest.raises(ApmaeError, match=r"calibration.parquet is gone: `apmae run .*`"):
         Scorer.load(copy)
 
 

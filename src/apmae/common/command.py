@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -36,6 +37,9 @@ class Stopped(BaseException):
 def one_line_errors() -> Iterator[None]:
     """Around a command: exit code 2 after what a user can fix, 128 and more after a signal, no traceback."""
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # sources have characters that a terminal may not
     try:
         with _signals_raised():
             yield

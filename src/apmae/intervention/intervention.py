@@ -106,8 +106,10 @@ class Intervention:
             task: may be left out where one task alone has such an intervention.
 
         Raises:
-            ApmaeError: there is none for the task, or there are several tasks to choose from.
+            ApmaeError: there is none for the task, there are several tasks to choose from, or the study's
+                interventions were made of other stages than are there now.
         """
+        study.require_finished("intervene")
         there = [name for name in study.config.prompts.tasks if (study.path(BEST) / name).is_dir()]
         if task is None and len(there) == 1:
             task = there[0]

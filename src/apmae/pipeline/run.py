@@ -98,7 +98,7 @@ def _run(
             study.unmark(stage.name)
             study.work_directory(stage.name, keys[stage.name])
         distributed.barrier()
-        record = _run_stage(stage, Context(study, keys[stage.name], progress, inputs))
+        record = _run_stage(stage, Context(study, keys[stage.name], progress, inputs), keys)
         for note in record["counts"].get("notes", ()):
             announce(f"{stage.name}: {note}")
         announce(f"{stage.name}: done in {record['seconds']:.0f} s")
@@ -133,11 +133,12 @@ def state(study: Study, name: StageName, keys: dict[StageName, str]) -> State:
     return "unfinished" if owner.exists() and owner.read_text() == keys[name] else "missing"
 
 
-def _run_stage(stage: Stage, context: Context) -> dict[str, Any]:
+def _run_stage(stage: Stage, context: Context, keys: dict[StageName, str]) -> dict[str, Any]:
     started = time.monotonic()
     counts = import_module(stage.module).run(context)
     record: dict[str, Any] = {
         "key": context.key,
+        "needs": {name: keys[name] for name in stage.needs},
         "seconds": round(time.monotonic() - started, 1),
         "peak_memory_mib": _peak_memory_mib(),
         "counts": counts,

@@ -105,6 +105,7 @@ class Scorer:
                 the one that was studied.
         """
         study = Study.open(directory, trust_remote_code)
+        study.require_finished("predict")
         load_predictors(study)  # before the target, which takes longer
         return cls(study, studied_target(study))
 

@@ -109,7 +109,6 @@ class TokenScorer:
             raise ApmaeError(
                 f"{study.directory} predicts tokens of fill-in-the-middle prompts: score holes with --task"
             )
-        study.require_intact("token_predictor")
         directory = study.path(TOKEN_PREDICTOR)
         self._predictor = TokenPredictor.load(directory, config.token_predictor.features)
         self._by_confidence = TokenPredictor.load(directory, CONFIDENCE)
@@ -127,6 +126,8 @@ class TokenScorer:
             ApmaeError: there is no such study, or its target cannot be loaded or has other weights.
         """
         study = Study.open(directory, trust_remote_code)
+        if study.path(TOKEN_PREDICTOR).exists():
+            study.require_finished("token_predictor")
         return cls(study, studied_target(study))
 
     @property

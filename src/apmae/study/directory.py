@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from apmae.common.atomic import TEMPORARY, replacing
 from apmae.common.errors import ApmaeError
+from apmae.stages import STAGES, StageName
 from apmae.study.artifacts import (
     ARTIFACTS,
     CALIBRATION,
@@ -267,6 +268,27 @@ class Study:
             path.write_text(
                 json.dumps(provenance_of(self.config, weights), indent=2) + "\n", encoding="utf-8"
             )
+
+    def require_finished(self, stage: StageName) -> None:
+        """Refuse what a stage left unless it, and all that it was made of, are there as they were then.
+
+        A run under another config that was stopped leaves the later stages of the earlier one.
+
+        Raises:
+            ApmaeError: they are not, or a file is damaged.
+        """
+        marker = self.marker(stage)
+        if marker is None:
+            raise ApmaeError(f"{self.directory}: the stage {stage} is not done: run `apmae run` on the study")
+        self.require_intact(stage)
+        for name in next(each.needs for each in STAGES if each.name == stage):
+            self.require_finished(name)
+            was, found = marker.get("needs", {}).get(name), self.marker(name)
+            if found is not None and was not in (None, found["key"]):
+                raise ApmaeError(
+                    f"{self.directory}: the stage {stage} was made of another {name} than is there now: run "
+                    "`apmae run` on the study"
+                )
 
     def require_intact(self, stage: str, *, contents: bool = False) -> None:
         """Refuse what a stage left if a file of it is damaged, as far as `damaged` sees.
