@@ -28,7 +28,8 @@ PERMUTATIONS = 128
 SHINGLE_TOKENS = 5
 CANDIDATE_RECALL = 0.95
 SCHEME: Literal["affine32"] = "affine32"
-STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
+STRING = re.compile(r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?")
+"""A string, to the end of its line where nothing closes it: looking for what is not there takes too long."""
 TOKEN = re.compile(r"\w+|[^\w\s]")
 
 DuplicateReason = Literal["duplicate", "near duplicate"]
