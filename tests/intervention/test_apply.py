@@ -102,6 +102,18 @@ def test_means_need_a_bias():
         write_into_weights(tiny_llama(), INTERVENTIONS[2])
 
 
+def test_adapters_and_quantised_weights_hold_no_intervention():
+    model = tiny_llama()
+    model._hf_peft_config_loaded = True
+    with pytest.raises(ApmaeError, match=r"llama with an adapter: .* merge it into the model first"):
+        write_into_weights(model, INTERVENTIONS[0])
+    model = tiny_llama()
+    projection = model.model.layers[1].self_attn.o_proj
+    projection.weight = torch.nn.Parameter(projection.weight.data.to(torch.int8), requires_grad=False)
+    with pytest.raises(ApmaeError, match="llama: its output projections are quantised"):
+        write_into_weights(model, INTERVENTIONS[0])
+
+
 def test_heads_and_means_that_do_not_fit_the_model_are_refused():
     with pytest.raises(ApmaeError, match=r"head \(3, 0\) is not in this model of 3 layers of 4 heads"):
         apmae.apply(tiny_llama(), Intervention(((3, 0),))).__enter__()

@@ -1,12 +1,15 @@
 """What is checked when a target is loaded, beyond what the families show."""
 
 import pytest
+import torch
 from helpers.models import tiny_llama
 from transformers import BertConfig, BertLMHeadModel
 from transformers.models.llama import modeling_llama
 
 from apmae.common.errors import ApmaeError
 from apmae.target_model import Target
+from apmae.target_model.attention import AttentionCall
+from apmae.target_model.probe import _reason_to_refuse
 
 
 def test_a_model_whose_own_attention_does_something_else_is_refused(monkeypatch):
@@ -27,3 +30,10 @@ def test_a_model_that_sees_what_comes_later_is_refused():
     )
     with pytest.raises(ApmaeError, match=r"\(bert\) cannot be captured: layer 0 is not causal"):
         Target(BertLMHeadModel(config).eval(), None, "tiny")
+
+
+def test_a_layer_whose_keys_are_not_one_for_each_token_is_refused():
+    """DeepSeek-V4 attends to compressed keys as well."""
+    query, longer = torch.zeros(1, 2, 4, 8), torch.zeros(1, 2, 5, 8)
+    call = AttentionCall(torch.nn.Identity(), {"query": query, "key": longer, "value": longer})
+    assert _reason_to_refuse([call], 1) == "a layer's keys are not one for each token"

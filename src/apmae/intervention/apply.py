@@ -44,10 +44,21 @@ def write_into_weights(model: PreTrainedModel, intervention: Intervention) -> No
     the biases.
 
     Raises:
-        ApmaeError: the model lacks some of the heads, its output projections are not known, or means
-            have no bias to go into.
+        ApmaeError: the model lacks some of the heads, its output projections are not known or not plain
+            numbers, it has an adapter, or means have no bias to go into.
     """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ApmaeError(
+            f"{model.config.model_type} with an adapter: a checkpoint would hold the adapter alone; merge it "
+            "into the model first"
+        )
     projections = output_projections(model)
+    weights = [projection.module.weight.data for projection in projections]
+    if any(type(weight) is not Tensor or not weight.is_floating_point() for weight in weights):
+        raise ApmaeError(
+            f"{model.config.model_type}: its output projections are quantised, and quantised weights cannot "
+            "hold an intervention: use apmae.apply, or load it in bfloat16"
+        )
     factors_LH, offsets = _by_layer(projections, intervention)
     if any(projections[layer].module.bias is None for layer in offsets):
         raise ApmaeError(

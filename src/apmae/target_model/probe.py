@@ -75,6 +75,8 @@ def _reason_to_refuse(calls: list[AttentionCall], layers: int) -> str | None:
         return "a layer computes attention more than once"
     if len({call.arguments["query"].shape[1] for call in calls}) != 1:
         return "its layers differ in their number of heads"
+    if any(call.arguments["key"].shape[2] != call.arguments["query"].shape[2] for call in calls):
+        return "a layer's keys are not one for each token"
     masks = [call.arguments["attention_mask"] for call in calls]
     if any(mask is not None and mask.dtype != torch.bool for mask in masks):
         return "it adds a mask of its own to the scores"
