@@ -9,7 +9,6 @@ Shape suffixes: N rows, F columns, L layers, H heads of a layer, S features of a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor, nn
 
+from apmae.common.progress import Progress, silent
 from apmae.vocabulary import TokenModel
 
 BATCH_ROWS = 256
@@ -146,7 +146,7 @@ def fit(
     weights: NDArray[np.floating],
     groups: NDArray[np.int64],
     seed: int,
-    announce: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> TokenClassifier:
     """Fit a classifier of tokens.
 
@@ -154,7 +154,7 @@ def fit(
         correct, weights: (N,) outcomes, and how much each counts.
         groups: (N,) numbers of their groups; some groups are left out to stop early.
         seed: of the weights, the order of the rows and the groups left out.
-        announce: called with a line after every epoch.
+        progress: over the epochs, of which early stopping may leave out most.
     """
     generator = np.random.default_rng(seed)
     names = np.unique(groups)
@@ -166,8 +166,13 @@ def fit(
         model = new_model(name, inputs.take(fitted))
         _begin_at(model, float(np.average(correct[fitted], weights=weights[fitted])))
         optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATES[name], weight_decay=WEIGHT_DECAY)
-        best, since, kept = np.inf, 0, model.state_dict()
-        for epoch in range(EPOCHS):
+        losses: list[float] = []
+        kept = model.state_dict()
+
+        def status() -> str:
+            return f"loss on left-out groups {min(losses):.4f}" if losses else ""
+
+        for _ in progress(range(EPOCHS), f"epochs of {name}", status=status):
             model.train()
             for rows in np.array_split(generator.permutation(fitted), -(-len(fitted) // BATCH_ROWS)):
                 loss = _loss(model, inputs.take(rows), correct[rows], weights[rows])
@@ -176,12 +181,11 @@ def fit(
                 optimizer.step()
             log_odds = predict(model, inputs.take(validation))
             sign = np.where(correct[validation], 1, -1)
-            found = float(np.average(np.logaddexp(0, -sign * log_odds), weights=weights[validation]))
-            announce(f"{name}: epoch {epoch + 1}, loss on left-out groups {found:.4f}")
-            if found < best:
-                best, since = found, 0
+            losses.append(float(np.average(np.logaddexp(0, -sign * log_odds), weights=weights[validation])))
+            since_best = len(losses) - 1 - int(np.argmin(losses))
+            if since_best == 0:
                 kept = {key: value.clone() for key, value in model.state_dict().items()}
-            elif (since := since + 1) == PATIENCE:
+            elif since_best == PATIENCE:
                 break
     model.load_state_dict(kept)
     return model.eval()

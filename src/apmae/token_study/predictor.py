@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from apmae.common.errors import ApmaeError
+from apmae.common.progress import Progress, silent
 from apmae.prediction.protocols import group_numbers
 from apmae.token_study.columns import Tokens, inputs_of
 from apmae.token_study.models import Inputs, TokenClassifier, fit, new_model, predict, tensors
@@ -36,7 +37,13 @@ class TokenPredictor:
 
     @classmethod
     def fit(
-        cls, tokens: Tokens, rows: NDArray[np.int64], features: str, model: TokenModel, seed: int
+        cls,
+        tokens: Tokens,
+        rows: NDArray[np.int64],
+        features: str,
+        model: TokenModel,
+        seed: int,
+        progress: Progress = silent,
     ) -> Self:
         """Fit a classifier on some rows, see `apmae.token_study.models.fit`."""
         table = tokens.table[rows]
@@ -47,6 +54,7 @@ class TokenPredictor:
             table["weight"].to_numpy().astype(np.float64),
             group_numbers(table),
             seed,
+            progress,
         )
         return cls(features, model, classifier)
 

@@ -36,7 +36,7 @@ def run(context: Context) -> dict[str, object]:
     for features in context.progress(list(sets), "token predictors"):
         if not (work / f"{features}.safetensors").exists():
             seed = derive_seed(config.seed, "token predictor", features)
-            TokenPredictor.fit(tokens, train, features, model, seed).save(work)
+            TokenPredictor.fit(tokens, train, features, model, seed, context.progress).save(work)
         predictor = TokenPredictor.load(work, features)
         log_odds[Kind(features, model)] = [predictor.log_odds(inputs_of(tokens, features, test, train))]
     metrics = measure(tokens.table[test], log_odds, derive_seed(config.seed, "token predictor", "bootstrap"))
