@@ -345,10 +345,10 @@ def _quiet_libraries() -> None:
 
 
 def _print_summary(study: Study) -> None:
-    from apmae.report import summary_table
+    from apmae.report import summary
     from apmae.study.artifacts import REPORT_INDEX
 
-    _console().print(summary_table(study))
+    _console().print(summary(study))
     typer.echo(f"report: {study.path(REPORT_INDEX)}")
 
 

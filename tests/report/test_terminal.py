@@ -9,15 +9,15 @@ from helpers.finished_study import condition, interventions, rewrite
 from rich.console import Console
 
 from apmae.intervention.choices import choose
-from apmae.report import summary_table
+from apmae.report import summary
 from apmae.study import Study
 from apmae.study import artifacts as files
 
 
-def printed(study: Study) -> str:
-    console = Console(width=200)
+def printed(study: Study, width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(summary_table(study))
+        console.print(summary(study))
     return capture.get()
 
 
@@ -46,10 +46,19 @@ def test_the_confirmed_change_stands_beside_random_heads_chosen_likewise(
     rewrite(study, files.CHOICES, choose(table))
     said = printed(study)
     eol, identifiers = (
-        next(line for line in said.splitlines() if task in line) for task in ("eol ", "identifiers ")
+        [line for line in said.splitlines() if task in line][-1] for task in ("eol ", "identifiers ")
     )
     assert "+0.0: 5 positive" in eol
     assert "+25.0: 5 random" in eol
     assert "+50.0" not in said
     assert identifiers.count("nothing helped") == 2
-    assert "chosen likewise" in said
+    assert "random heads are chosen likewise" in " ".join(said.split())
+
+
+def test_the_tables_fit_a_terminal_of_80_columns(small_study: Callable[..., Study]) -> None:
+    tasks = ("mathematical_operators", "assignment_operators", "string_literals", "eol")
+    said = printed(small_study(tasks=tasks), width=80)
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 80
+    words = said.split()
+    assert {"mathematical_", "operators", "mathematical_operators"} <= set(words)

@@ -1,5 +1,5 @@
 """The report: figures and one self-contained HTML page that opens from disk."""
 
-from apmae.report.terminal import summary_table
+from apmae.report.terminal import summary
 
-__all__ = ["summary_table"]
+__all__ = ["summary"]
