@@ -118,6 +118,7 @@ def build_study(
     return study
 
 
+TOKEN_RISKS = {50: 0.05, 80: 0.15, 95: 0.3}
 TOKEN_GAINS = {
     "all": (0.04, 0.001),
     "identifiers": (0.05, 0.004),
@@ -148,6 +149,13 @@ def token_metrics() -> pl.DataFrame:
             gain + 0.005,
         )
         rows.append((*difference, p, tokens))
+    for percent, risk in TOKEN_RISKS.items():
+        metric = f"risk_at_{percent}"
+        for features, value in (("confidence", risk), ("confidence+rows", risk - 0.01)):
+            rows.append((features, "mlp", 0, "all", metric, "", value, value, value, np.nan, 40_000))
+        rows.append(
+            ("confidence+rows", "mlp", 0, "all", metric, "confidence", -0.01, -0.02, 0.001, 0.1, 40_000)
+        )
     return files.TOKEN_METRICS.of_rows(rows)
 
 

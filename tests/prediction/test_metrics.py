@@ -19,6 +19,7 @@ from apmae.prediction.metrics import (
     ece,
     probability_at_rate,
     prr,
+    risk_at,
     weights_at_rate,
     within_group_auroc,
 )
@@ -119,6 +120,21 @@ def test_prr_by_hand():
     assert prr(scored(RIGHT, [1, 0, 1, 0]), ONES) == pytest.approx(1)
     assert prr(scored(RIGHT, [0.5] * 4), ONES) == 0
     assert np.isnan(prr(scored([True, True], [0.1, 0.2]), np.ones(2)))
+
+
+def test_risk_at_a_coverage_by_hand():
+    four = scored([True, False, True, False], [0.9, 0.8, 0.7, 0.1])
+    assert risk_at(four, ONES, 0.25) == 0
+    assert risk_at(four, ONES, 0.5) == pytest.approx(1 / 2)
+    assert risk_at(four, ONES, 0.75) == pytest.approx(1 / 3)
+    assert risk_at(four, ONES, 1) == pytest.approx(1 / 2)
+    # Half of the three tied ones are taken, each a third wrong.
+    tied = scored([True, True, False, False], [0.5, 0.5, 0.5, 0.1])
+    assert risk_at(tied, ONES, 3 / 8) == pytest.approx(1 / 3)
+    weights = np.array([[1, 3, 1, 1], [2, 0, 2, 0], [0, 0, 0, 0]], dtype=float)
+    found = risk_at(four, weights, 0.5)
+    assert found[:2].tolist() == pytest.approx([2 / 3, 0])
+    assert np.isnan(found[2])
 
 
 def test_auroc_within_groups_by_hand():

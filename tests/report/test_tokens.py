@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from helpers.finished_study import TOKEN_GAINS, token_metrics
+from helpers.finished_study import TOKEN_GAINS, TOKEN_RISKS, token_metrics
 
 from apmae.report.data import ReportData
 from apmae.report.sections import tokens
@@ -14,6 +14,15 @@ def test_rows_are_all_tokens_then_classes_by_size():
     for row in rows:
         assert row["gain"] == TOKEN_GAINS[row["syntax"]][0]
         assert row["attention"] - row["confidence"] == pytest.approx(row["gain"])
+
+
+def test_risks_are_by_coverage_and_absent_where_an_earlier_version_measured():
+    rows = tokens.risk_rows(token_metrics(), "confidence+rows")
+    assert [(row["percent"], row["confidence"], row["attention"]) for row in rows] == [
+        (percent, risk, pytest.approx(risk - 0.01)) for percent, risk in TOKEN_RISKS.items()
+    ]
+    assert rows[0]["low"] == -0.02
+    assert tokens.risk_rows(token_metrics().filter(metric="auroc"), "confidence+rows") == []
 
 
 def test_significance_is_corrected_over_the_classes_with_enough_tokens():

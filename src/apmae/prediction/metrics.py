@@ -4,9 +4,9 @@
 `brier`, mean squared error, and `brier_skill`, the part of a constant's error that is gone;
 `ece`, expected calibration error (Guo et al. 2017); `aurc`, the area under the risk-coverage curve:
 the fraction of incorrect completions among those at least as trusted, averaged over the prompts
-(Geifman and El-Yaniv 2017); `prr`, the prediction-rejection ratio (Malinin et al. 2020), as LM-Polygraph
-computes it (Fadeeva et al. 2023). A tie counts half in `auroc` and stands for every order in `prr`;
-elsewhere tied prompts go together.
+(Geifman and El-Yaniv 2017), and `risk_at`, a point of it; `prr`, the prediction-rejection ratio
+(Malinin et al. 2020), as LM-Polygraph computes it (Fadeeva et al. 2023). A tie counts half in `auroc` and
+stands for every order in `prr`; elsewhere tied prompts go together.
 
 Shapes: n prompts; `weights` may have leading axes, (..., n), and the metric then has these axes;
 k distinct probabilities.
@@ -134,6 +134,19 @@ def prr(scored: Scored, weights: Values) -> Values:
     gained = np.nansum(surplus * (digamma(trusted + 1) - digamma(before + 1)), -1)
     all_right, every = trusted_right[..., -1], trusted[..., -1]
     return _ratio(gained, all_right * (digamma(every + 1) - digamma(all_right + 1)))
+
+
+def risk_at(scored: Scored, weights: Values, coverage: float) -> Values:
+    """Fraction incorrect among the most trusted, which are the fraction `coverage` of all.
+
+    Of tied prompts at the border as many count as are needed, with the risk that all of them have.
+    """
+    right, wrong, trusted_right, trusted_wrong = _from_above(scored, weights)
+    tied = right + wrong
+    before = trusted_right + trusted_wrong - tied
+    wanted = coverage * weights.sum(-1, keepdims=True)
+    taken = np.clip(_ratio(wanted - before, tied), 0, 1)
+    return _ratio(np.nansum(wrong * taken, -1), wanted[..., 0])
 
 
 METRIC_FUNCTIONS: dict[str, Metric] = {

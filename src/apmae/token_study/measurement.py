@@ -6,6 +6,7 @@ A value is the mean over seeds, and so is each resample's: intervals are over ot
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +14,21 @@ import polars as pl
 from scipy.special import expit
 
 from apmae.prediction.measurement import interval, p_value
-from apmae.prediction.metrics import Metric, Scored, Values, auroc, brier_skill, ece, prr
+from apmae.prediction.metrics import Metric, Scored, Values, auroc, brier_skill, ece, prr, risk_at
 from apmae.prediction.protocols import group_numbers
 from apmae.study.artifacts import TOKEN_METRICS
 
 RESAMPLES = 400
 CHUNK = 50
-METRICS = {"auroc": auroc, "prr": prr, "brier_skill": brier_skill, "ece": ece}
+COVERAGES = (50, 80, 95)
+"""Percentages of the tokens, the most trusted ones, whose risk is measured."""
+METRICS: Mapping[str, Metric] = {
+    "auroc": auroc,
+    "prr": prr,
+    "brier_skill": brier_skill,
+    "ece": ece,
+    **{f"risk_at_{percent}": partial(risk_at, coverage=percent / 100) for percent in COVERAGES},
+}
 OF_CLASS = {"auroc": auroc}
 """Metrics of a syntax class."""
 

@@ -15,7 +15,7 @@ from apmae.report.section import Drawing, Section
 from apmae.report.summaries import SIGNIFICANCE
 from apmae.study.artifacts import TOKEN_IMPORTANCE, TOKEN_METRICS
 from apmae.token_study.columns import CONFIDENCE
-from apmae.token_study.measurement import ALL, FEWEST_TOKENS
+from apmae.token_study.measurement import ALL, COVERAGES, FEWEST_TOKENS
 
 
 def section(data: ReportData) -> Section | None:
@@ -28,6 +28,7 @@ def section(data: ReportData) -> Section | None:
     content = {
         "features": data.config.token_predictor.features,
         "rows": class_rows(metrics, data.config.token_predictor.features),
+        "risks": risk_rows(metrics, data.config.token_predictor.features),
         "fewest": FEWEST_TOKENS,
         "top": importance.sort("mean_size", descending=True).head(TOP_HEADS).to_dicts(),
     }
@@ -71,6 +72,28 @@ def class_rows(metrics: pl.DataFrame, features: str) -> list[dict[str, Any]]:
         }
         for row in table.iter_rows(named=True)
     ]
+
+
+def risk_rows(metrics: pl.DataFrame, features: str) -> list[dict[str, Any]]:
+    """The fraction of wrong tokens among the most trusted, by how many are trusted."""
+    rows = []
+    for percent in COVERAGES:
+        risks = metrics.filter(metric=f"risk_at_{percent}", syntax=ALL)
+        if risks.is_empty():
+            continue  # of an earlier version
+        plain = risks.filter(difference_from="")
+        change = risks.filter(features=features, difference_from=CONFIDENCE).row(0, named=True)
+        rows.append(
+            {
+                "percent": percent,
+                "confidence": plain.filter(features=CONFIDENCE)["value"].item(),
+                "attention": plain.filter(features=features)["value"].item(),
+                "change": change["value"],
+                "low": change["low"],
+                "high": change["high"],
+            }
+        )
+    return rows
 
 
 @style.styled
