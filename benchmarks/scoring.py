@@ -1,7 +1,8 @@
 """What scoring every token costs, as ratios in one run, with a small token study of SmolLM2-135M.
 
 - generation: `generate` alone, and watched (`apmae.scoring.watch`), greedy, with the key-value cache;
-- a file: one plain pass over each of its windows without overlap, and every token scored.
+- a file: one plain pass over each of its windows without overlap, with the logits of the last position or of
+  all, in the weights' precision; and every token scored, in windows that overlap.
 
     python benchmarks/scoring.py [--tokens 64] [--rounds 3]
 """
@@ -51,7 +52,8 @@ def measure(scorer: TokenScorer, tokens: int, rounds: int) -> None:
     width = scorer.study.config.prompts.length_tokens
     windows = ids[: len(ids[:FILE_TOKENS]) // width * width].reshape(-1, width)
     of_file: dict[str, Callable[[], object]] = {
-        PLAIN: partial(_passes, scorer, windows),
+        PLAIN: partial(_passes, scorer, windows, 0),
+        "plain, last logits only": partial(_passes, scorer, windows, 1),
         "every token scored": partial(scorer.score, text),
     }
     print()
@@ -75,10 +77,13 @@ def _generate_watched(scorer: TokenScorer, prompt: torch.Tensor, tokens: int) ->
     assert len(scores) == tokens
 
 
-def _passes(scorer: TokenScorer, windows: np.ndarray) -> None:
-    size = scorer.study.config.target.batch_size
+def _passes(scorer: TokenScorer, windows: np.ndarray, logits: int) -> None:
+    """Plain passes with the logits of the last so many positions; 0: of all."""
+    size = scorer.study.config.target.batch_size if logits else 4
     for start in range(0, len(windows), size):
-        scorer.target.logits(windows[start : start + size])
+        ids = torch.from_numpy(windows[start : start + size]).long()
+        with torch.inference_mode():
+            scorer.target.model(input_ids=ids, use_cache=False, logits_to_keep=logits)
 
 
 if __name__ == "__main__":
