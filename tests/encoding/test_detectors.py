@@ -143,7 +143,7 @@ def _entropies_of_parts(llama, ids):
         handle.remove()
     return [
         [
-            float(torch.special.entr(llama.model.lm_head(llama.model.model.norm(vector)).softmax(-1)).sum())
+            torch.special.entr(llama.model.lm_head(llama.model.model.norm(vector)).softmax(-1)).sum().item()
             for vector in vectors
         ]
         for vectors in found.values()
