@@ -31,7 +31,7 @@ FEATURES = {
 
 def summary(study: Study) -> Group:
     """How well a correct completion is predicted, and what interventions change, by task."""
-    return Group(prediction_table(study), intervention_table(study))
+    return Group(prediction_table(study), "", intervention_table(study))
 
 
 def prediction_table(study: Study) -> Table:
