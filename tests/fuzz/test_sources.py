@@ -6,9 +6,9 @@
 import os
 import random
 import time
-from pathlib import Path
 
 import pytest
+from helpers.traps import SOURCES
 
 from apmae.corpus.content_checks import header
 from apmae.corpus.duplicates import fingerprint
@@ -17,15 +17,6 @@ from apmae.prompts import find_comments, find_functions, find_spans, span_tasks
 from apmae.prompts.spans import DEEPEST
 
 TRIALS = int(os.environ.get("APMAE_FUZZ", "400")) // 6 // 2
-TRAPS = Path(__file__).parents[1] / "prompts"
-SOURCES = {
-    "cpp": "traps.cpp",
-    "java": "Traps.java",
-    "javascript": "traps.js",
-    "python": "traps.py",
-    "tsx": "traps.tsx",
-    "typescript": "traps.ts",
-}
 PIECES = (
     *(
         "\r\n",
@@ -89,11 +80,10 @@ def mutated(source, generator):
 @pytest.mark.parametrize("language", language_names())
 def test_positions_are_those_of_the_text(language):
     generator = random.Random(0)
-    whole = (TRAPS / SOURCES[language]).read_text(encoding="utf-8")
     comments = language_named(language).comments
     for _ in range(TRIALS):
         # A corpus has no lone surrogates: what is not UTF-8 is skipped.
-        source = mutated(whole, generator).encode("utf-8", "ignore").decode()
+        source = mutated(SOURCES[language], generator).encode("utf-8", "ignore").decode()
         assert source.startswith(header(source, comments))
         fingerprint(source, source, 0)
         for found in (

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.traps import SOURCES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,17 +13,6 @@ from apmae.languages import language_names
 from apmae.prompts.spans import find_spans, span_tasks
 
 HERE = Path(__file__).parent
-SOURCES = {
-    language: (HERE / name).read_text(encoding="utf-8")
-    for language, name in {
-        "cpp": "traps.cpp",
-        "java": "Traps.java",
-        "javascript": "traps.js",
-        "python": "traps.py",
-        "tsx": "traps.tsx",
-        "typescript": "traps.ts",
-    }.items()
-}
 EXPECTED = {
     language: yaml.safe_load((HERE / f"traps.{language}.yaml").read_text(encoding="utf-8"))
     for language in SOURCES

@@ -81,6 +81,7 @@ def _run(
         if only is not None and stage.name != only:
             continue
         _require_earlier(study, stage, keys, contents=only is not None)
+        wrong: list[str] = []
         if state(study, stage.name, keys) in ("done", "damaged"):
             later = [each.name for each in STAGES if stage.name in each.needs]
             is_read = any(state(study, name, keys) != "done" for name in later)
@@ -89,12 +90,11 @@ def _run(
                 announce(f"{stage.name}: already done")
                 continue
             announce(f"{stage.name}: {wrong[0]}")
-            distributed.barrier()
-            if distributed.is_main():
-                study.discard(stage.name)
         announce(f"{stage.name}: started")
         distributed.barrier()  # until all have looked: what the first one does now changes the state
         if distributed.is_main():
+            if wrong:
+                study.discard(stage.name)
             study.unmark(stage.name)
             study.work_directory(stage.name, keys[stage.name])
         distributed.barrier()
@@ -163,8 +163,9 @@ def _refuse_several_processes(only: StageName | None) -> None:
 
 def _require_earlier(study: Study, stage: Stage, keys: dict[StageName, str], *, contents: bool) -> None:
     for name in stage.needs:
-        study.require_intact(name, contents=contents)
         found = state(study, name, keys)
+        if contents or found == "damaged":
+            study.require_intact(name, contents=contents)
         if found != "done":
             why = "was made by another config" if found == "stale" else "is not done"
             raise ApmaeError(

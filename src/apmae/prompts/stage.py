@@ -115,16 +115,18 @@ def require_both_splits(corpus: Corpus, config: StudyConfig) -> None:
         ApmaeError: the first `FILES_LOOKED_AT` files are of one group, or all files are of one split.
     """
     groups: set[str] = set()
-    is_whole = True
+    splits: set[str] = set()
     for position, file in corpus.files():
         if position == FILES_LOOKED_AT:
-            is_whole = False
-            break
-        if isinstance(file, SourceFile):
-            groups.add(file.group)
-            if {"train", "test"} <= {split_of(group, config) for group in groups}:
+            if len(groups) > 1:
                 return
-    if groups and (is_whole or len(groups) == 1):
+            break
+        if isinstance(file, SourceFile) and file.group not in groups:
+            groups.add(file.group)
+            splits.add(split_of(file.group, config))
+            if {"train", "test"} <= splits:
+                return
+    if groups:
         raise ApmaeError(
             f"the groups (packages or projects) of {corpus.description}, {len(groups):,} in number, are all "
             "of one split, and training and measuring need different ones: name a corpus with more groups"

@@ -238,7 +238,7 @@ class Study:
         (self.path("markers") / f"{stage}.json").unlink(missing_ok=True)
 
     def discard(self, stage: str) -> None:
-        """Declare a stage not done, and delete what it left."""
+        """Delete what a stage left, once it is declared not done."""
         self.unmark(stage)
         for path in map(self.path, ARTIFACTS.get(stage, ())):
             if path.is_dir():
