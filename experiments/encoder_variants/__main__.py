@@ -30,11 +30,12 @@ def main(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, for every variant.")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A variant to run; all by default.")] = None,
     reconstruction_prompts: Annotated[int, typer.Option(help="Held-out prompts to reconstruct.")] = 32,
     put_into: Annotated[Path | None, typer.Option(help="Page whose tables are replaced.")] = None,
 ) -> None:
     """Run what is missing of every variant, and write tables.md and comparison.parquet."""
-    listed = load_variants(study, variants, change or [])
+    listed = load_variants(study, variants, change or [], only or [])
     studies = stages.run_stages([variant.config for variant in listed], console, typer.echo)
     predictions = {}
     for number, one in enumerate(studies):

@@ -30,16 +30,20 @@ class VariantRow(Section):
     changes: tuple[str, ...]
 
 
-def load_variants(base: Path, file: Path, overrides: Sequence[str] = ()) -> list[Variant]:
+def load_variants(
+    base: Path, file: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()
+) -> list[Variant]:
     """Read the variants; their directories lie in that of the base study.
 
     Args:
         base: the base study's file.
         file: the list of variants.
         overrides: changes of every variant, before its own.
+        only: names of the variants to read; empty: all.
 
     Raises:
-        ApmaeError: a file cannot be read, a change is wrong, or two variants have one name.
+        ApmaeError: a file cannot be read, a change is wrong, two variants have one name, or there is none
+            of a name in `only`.
     """
     root = load_config(base, list(overrides)).study_directory
     try:
@@ -48,11 +52,14 @@ def load_variants(base: Path, file: Path, overrides: Sequence[str] = ()) -> list
         raise ApmaeError(f"{file}: not a list of variants: {' '.join(str(error).split())}") from None
     if not rows or len({row.name for row in rows}) < len(rows):
         raise ApmaeError(f"{file}: give every variant a name of its own, and at least one variant")
+    if unknown := set(only) - {row.name for row in rows}:
+        raise ApmaeError(f"{file}: has no variant {', '.join(sorted(unknown))}")
     return [
         Variant(
             row.name, row.about, load_config(base, [*overrides, *row.changes, *_identity(row.name, root)])
         )
         for row in rows
+        if not only or row.name in only
     ]
 
 

@@ -44,6 +44,13 @@ def test_the_shipped_variants_change_what_they_are_called_after():
         assert config.prompts == base.prompts
 
 
+def test_some_variants_alone():
+    names = [variant.name for variant in load_variants(BASE, FILE, only=["paper", "base"])]
+    assert names == ["base", "paper"]
+    with pytest.raises(ApmaeError, match="has no variant papper"):
+        load_variants(BASE, FILE, only=["base", "papper"])
+
+
 def test_bad_lists(tmp_path):
     with pytest.raises(ApmaeError, match="a name of its own"):
         load_variants(BASE, write(tmp_path / "twins.yaml", ("a", "", []), ("a", "", [])))
