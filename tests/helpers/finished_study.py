@@ -304,6 +304,7 @@ def _tasks(generator: np.random.Generator, tasks: tuple[str, ...], per_task: int
             "searched": 0,
             "kept_correct": 0 if task == "noise" else per_task // 2,
             "kept_incorrect": 0 if task == "noise" else per_task - per_task // 2,
+            "kept_matched": 0 if task == "noise" else per_task - per_task % 2,
         }
         for task, rate in zip(tasks, rates, strict=True)
     ]

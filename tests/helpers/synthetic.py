@@ -97,6 +97,7 @@ def _tasks(tasks: tuple[str, ...], per_task: int) -> pl.DataFrame:
             "searched": 0,
             "kept_correct": half,
             "kept_incorrect": half,
+            "kept_matched": 2 * half,
         }
     )
 

@@ -1,7 +1,7 @@
 """The balanced draw, worked by hand."""
 
 from apmae.prompts.candidates import Candidate, Quota
-from apmae.prompts.collection import Collection
+from apmae.prompts.collection import Collection, matched
 
 QUOTA = Quota("study", "eol")
 
@@ -81,3 +81,17 @@ def test_a_file_gives_so_many_of_each_outcome():
 def test_prompts_of_any_outcome_are_drawn_by_key():
     candidates = [(f"a{number}", "p", number % 3 == 0) for number in range(8)]
     assert drawn(collection({None: 3}, 4, *candidates)) == ["a0", "a1", "a2"]
+
+
+def test_a_prompt_is_matched_whose_partner_is_of_its_package():
+    candidates = [("a1", "p", True), ("b1", "p", True), ("c1", "q", False), ("d1", "p", False)]
+    made = collection({True: 2, False: 2}, 9, *candidates)
+    assert matched(made.draw()) == 2  # b1 and c1 are alone
+
+
+def test_the_search_goes_on_for_pairs_but_not_for_ever():
+    candidates = [("a1", "p", True), ("b1", "q", False)]
+    assert not collection({True: 1, False: 1}, 9, *candidates).is_full
+    assert collection({True: 1, False: 1}, 9, *candidates, ("b2", "q", True)).is_full
+    others = [(f"{name}1", name, True) for name in "cdef"]
+    assert collection({True: 1, False: 1}, 9, *candidates, *others).is_full

@@ -12,6 +12,7 @@ from apmae.common.errors import ApmaeError
 from apmae.common.progress import silent
 from apmae.prompts import stage
 from apmae.study import Study
+from apmae.study.artifacts import TASKS
 from apmae.study.config import StudyConfig
 from apmae.target_model import Target
 
@@ -215,3 +216,10 @@ def test_a_corpus_of_one_group_is_refused_before_anything_runs(mine, tmp_path, c
     monkeypatch.setattr(stage, "FILES_LOOKED_AT", 3)
     with pytest.raises(TypeError):  # several groups so far: mining begins
         mine(corpus, directory="third")
+
+
+def test_prompts_without_a_partner_are_told():
+    tasks = TASKS.of_rows([("eol", 9, 5, 5 / 9, 0, 4, 4, 6), ("identifiers", 9, 5, 5 / 9, 0, 4, 4, 8)])
+    assert stage.pairing_notes(tasks) == [
+        "eol: 6 of 8 prompts have a partner of the other outcome in their package"
+    ]

@@ -142,6 +142,13 @@ def test_no_file_gives_more_of_an_outcome_than_it_may():
     assert prompts["searched"].any()
 
 
+def test_the_halves_are_matched_where_both_outcomes_are_frequent():
+    """The first 120 candidates have enough of each outcome, but not in the same packages."""
+    _, _, task = mine(KnownTarget(0.5))
+    assert task["kept_matched"] == 120
+    assert 120 < task["evaluated"] < 3 * 120
+
+
 class PackageTarget(KnownTarget):
     """A target that knows the even packages far better than the odd ones."""
 

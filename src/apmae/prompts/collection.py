@@ -5,6 +5,9 @@ target is correct, so a draw that took each half by itself would let them tell c
 draw therefore matches the halves: it takes *pairs*, a correct and an incorrect candidate of one file, or of
 one package where a file has no partner left, and fills up with single candidates only when there are no more
 pairs. Pairs and single candidates are taken by smallest key, so the draw is uniform over all files read.
+
+Where both outcomes are frequent there are enough candidates of each before there are enough pairs. The search
+for pairs then goes on, within reason.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from apmae.study.config import StudyConfig
 
 SURE = 0.9
 """Probability of the true token in a survey from which on the survey is sure that the target is correct."""
+
+TRIES_FOR_PAIRS = 3
+"""Candidates tried per prompt wanted, after which the draw may hold single candidates."""
 
 Outcomes = dict[bool | None, int]
 """Numbers of prompts by outcome; None: whatever the outcome."""
@@ -58,8 +64,11 @@ class Collection:
 
     @property
     def is_full(self) -> bool:
-        """Whether every prompt that is wanted can be drawn."""
-        return not any(self.lacking.values()) and len(self.draw()) == sum(self.wanted.values())
+        """Whether every prompt that is wanted can be drawn, and in pairs unless that was tried long enough."""
+        wanted = sum(self.wanted.values())
+        if any(self.lacking.values()) or len(drawn := self.draw()) < wanted:
+            return False
+        return None in self.wanted or self.tried >= TRIES_FOR_PAIRS * wanted or matched(drawn) == wanted
 
     @property
     def tried(self) -> int:
@@ -120,6 +129,12 @@ class Collection:
         assert candidate.seen is not None
         assert self.scarce is not None
         return candidate.seen > 1 - SURE if self.scarce else candidate.seen >= SURE
+
+
+def matched(drawn: Iterable[Candidate]) -> int:
+    """How many prompts of a draw have a partner: one of the other outcome, of the same package."""
+    of_group = Counter((candidate.group, candidate.correct) for candidate in drawn)
+    return sum(2 * min(of_group[group, True], of_group[group, False]) for group in {name for name, _ in of_group})
 
 
 def _by_key(candidate: Candidate) -> tuple[float, str]:

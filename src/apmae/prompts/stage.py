@@ -40,7 +40,7 @@ from apmae.prompts.candidates import (
     FileCandidates,
     Quota,
 )
-from apmae.prompts.collection import Collection, collections_of
+from apmae.prompts.collection import Collection, collections_of, matched
 from apmae.prompts.journal import Answers, TargetAnswers
 from apmae.prompts.survey import Survey
 from apmae.study.artifacts import PROMPTS, TASKS
@@ -104,6 +104,7 @@ def run(context: Context) -> dict[str, object]:
             *survey_notes(miner),
             *tie_notes(ties(prompts)),
             *shortfall_notes(miner.collections),
+            *pairing_notes(tasks),
         ],
     }
 
@@ -175,7 +176,8 @@ def task_table(collections: Iterable[Collection]) -> pl.DataFrame:
         if collection.quota.purpose == STUDY:
             right, wrong, unknown = (collection.evaluated[outcome] for outcome in (True, False, None))
             rate = right / (right + wrong) if right + wrong else float("nan")
-            kept = Counter(candidate.correct for candidate in collection.draw())
+            drawn = collection.draw()
+            kept = Counter(candidate.correct for candidate in drawn)
             counts = (
                 right + wrong + unknown,
                 right,
@@ -183,6 +185,7 @@ def task_table(collections: Iterable[Collection]) -> pl.DataFrame:
                 collection.searched.total(),
                 kept[True],
                 kept[False],
+                matched(drawn),
             )
             rows.append((collection.quota.task, *counts))
     return pl.DataFrame(rows, schema=list(TASKS.schema), orient="row")
@@ -234,6 +237,20 @@ def shortfall_notes(collections: Iterable[Collection]) -> list[str]:
     return said
 
 
+def pairing_notes(tasks: pl.DataFrame) -> list[str]:
+    """Of which tasks some prompts have no partner, in words.
+
+    Args:
+        tasks: `TASKS`.
+    """
+    kept = pl.col("kept_correct") + pl.col("kept_incorrect")
+    unpaired = tasks.filter(pl.col("task") != "noise", pl.col("kept_matched") < kept)
+    return [
+        f"{task}: {matched} of {count} prompts have a partner of the other outcome in their package"
+        for task, matched, count in unpaired.select("task", "kept_matched", kept).iter_rows()
+    ]
+
+
 def split_of(group: str, config: StudyConfig) -> str:
     """Which split a group falls into; the same in every run, whatever else is in the corpus."""
     draw = derive_seed(config.seed, "split", group) / 2**32
@@ -279,6 +296,7 @@ class Miner:
         self.holes_skipped: Counter[str] = Counter()
         self.passes = 0
         self.survey = Survey(answers, length, config.target.batch_size)
+        self._open: list[Collection] = []
         self._by_quota = collections_of(config)
         self.collections = list(self._by_quota.values())
         self.total = sum(sum(collection.wanted.values()) for collection in self.collections)
@@ -300,6 +318,7 @@ class Miner:
             noise.candidates = [self._maker.noise(number) for number in range(noise.wanted[None])]
             yield from self._run(noise, noise.candidates)
         while open_ones := [collection for collection in self.collections if self._is_open(collection)]:
+            self._open = open_ones
             came, ended = self._read_round(source, open_ones)
             for collection in open_ones:
                 yield from self._run(collection, came[collection.quota])
@@ -309,9 +328,13 @@ class Miner:
                     collection.exhausted = collection.exhausted or "the corpus has no more"
 
     def status(self) -> str:
-        """How far the corpus is read, and which tasks still lack prompts."""
+        """How far the corpus is read, and which tasks still lack prompts or partners of theirs."""
         lacking = sorted({each.quota.task for each in self.collections if any(each.lacking.values())})
-        return f"file {self.files_read}" + (f", lacking {', '.join(lacking)}" if lacking else "")
+        pairing = sorted({each.quota.task for each in self._open} - set(lacking))
+        said = [f"file {self.files_read}"]
+        said += [f"lacking {', '.join(lacking)}"] * bool(lacking)
+        said += [f"pairing {', '.join(pairing)}"] * bool(pairing)
+        return ", ".join(said)
 
     def _is_open(self, collection: Collection) -> bool:
         if collection.exhausted is None and self._has_tried_enough(collection):
@@ -353,12 +376,14 @@ class Miner:
     def _tries(self, collection: Collection) -> int:
         """Candidates worth running before looking again; a quota that has had them ends the round.
 
-        As many as shall be kept, then twice what the scarcer outcome lacks, and at least a batch.
+        As many as shall be kept, then twice what the scarcer outcome lacks, or as many as lack a partner,
+        and at least a batch.
         """
         first = sum(collection.wanted.values()) - collection.evaluated.total()
         if None in collection.wanted:
             return first
-        again = max(2 * max(collection.lacking.values()), self.config.target.batch_size)
+        again = 2 * max(collection.lacking.values()) or sum(collection.wanted.values()) - matched(collection.draw())
+        again = max(again, self.config.target.batch_size)
         left = self.config.prompts.max_candidates - collection.tried
         return min(first if first > 0 else again, left)
 

@@ -126,6 +126,7 @@ TASKS = Table(
         "searched": pl.Int32,  # further ones that a survey proposed
         "kept_correct": pl.Int32,
         "kept_incorrect": pl.Int32,
+        "kept_matched": pl.Int32,  # of both, those with a partner of the other outcome in the same package
     },
 )
 WINDOWS = Table(
