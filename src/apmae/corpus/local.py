@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,15 +18,23 @@ from apmae.corpus.files import Corpus, SkippedFile, SourceFile, printable, shuff
 from apmae.languages import Language, language_named
 from apmae.study.config import CorpusConfig
 
-TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
-ZIP_ENTRY_ERRORS = (
+DAMAGE = (
     zipfile.BadZipFile,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
+    tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    ValueError,
+    RuntimeError,  # an encrypted entry, and a NotImplementedError
 )
+"""What the readers of archives raise where bytes are not what they should be."""
+
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How entries of a zip archive may be compressed: `zipfile` unpacks no more of them than it is asked for. Of
+others it unpacks all, however small an entry says it is."""
 
 
 def directory_corpus(config: CorpusConfig, seed: int) -> Corpus:
@@ -78,7 +87,7 @@ def archive_corpus(config: CorpusConfig, seed: int) -> Corpus:
         return zip_corpus(path, config, seed)
     try:
         tarfile.open(path).close()
-    except TAR_ERRORS:
+    except DAMAGE:
         raise ApmaeError(f"{path}: neither a zip nor a tar archive that can be read") from None
     language = language_named(config.language)
     read = partial(_read_tar, path, language, config.max_file_bytes)
@@ -91,8 +100,8 @@ def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
     language = language_named(config.language)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except DAMAGE as error:
         raise ApmaeError(f"{path}: cannot be read as a zip archive ({error})") from None
     names = shuffled([name for name in names if language.is_source(name)], seed)
     _require(names, path, language)
@@ -149,11 +158,15 @@ def _read_zip(path: Path, names: list[str], max_bytes: int, start: int) -> Itera
     with zipfile.ZipFile(path) as archive:
         for name in names[start:]:
             try:
-                if archive.getinfo(name).file_size > max_bytes:
+                entry = archive.getinfo(name)
+                if entry.file_size > max_bytes:
                     yield SkippedFile(printable(name), "too large")
+                elif entry.compress_type not in BOUNDED:
+                    yield SkippedFile(printable(name), "unreadable")
                 else:
-                    yield source_file(name, archive.read(name))
-            except ZIP_ENTRY_ERRORS:
+                    with archive.open(entry) as content:
+                        yield source_file(name, content.read(entry.file_size))
+            except DAMAGE:
                 yield SkippedFile(printable(name), "unreadable")
 
 
@@ -175,5 +188,5 @@ def _read_tar(
                 content = archive.extractfile(member)
                 assert content
                 yield source_file(member.name, content.read())
-    except TAR_ERRORS as error:
+    except DAMAGE as error:
         raise ApmaeError(f"{path}: the archive is damaged ({error})") from None
