@@ -2,6 +2,7 @@ import io
 import os
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -60,12 +61,12 @@ def make_tar(path, mode, files=FILES):
 
 
 MAKERS = {
-    "directory": lambda path: make_directory(path / "src"),
-    "zip": lambda path: make_zip(path / "src.zip"),
-    "tar": lambda path: make_tar(path / "src.tar", "w"),
-    "tar.gz": lambda path: make_tar(path / "src.tar.gz", "w:gz"),
-    "tar.xz": lambda path: make_tar(path / "src.tar.xz", "w:xz"),
-    "tar.bz2": lambda path: make_tar(path / "src.tar.bz2", "w:bz2"),
+    "directory": lambda path, *files: make_directory(path / "src", *files),
+    "zip": lambda path, *files: make_zip(path / "src.zip", *files),
+    "tar": lambda path, *files: make_tar(path / "src.tar", "w", *files),
+    "tar.gz": lambda path, *files: make_tar(path / "src.tar.gz", "w:gz", *files),
+    "tar.xz": lambda path, *files: make_tar(path / "src.tar.xz", "w:xz", *files),
+    "tar.bz2": lambda path, *files: make_tar(path / "src.tar.bz2", "w:bz2", *files),
 }
 
 
@@ -117,17 +118,30 @@ def test_a_tar_archive_keeps_its_own_order(tmp_path):
     assert paths == [name for name in FILES if language_named("java").is_source(name)]
 
 
-def test_the_fingerprint_changes_with_the_files(config, tmp_path):
+def test_the_fingerprint_is_that_of_names_and_contents(config, tmp_path):
     before = open_corpus(config, 0).fingerprint
     assert open_corpus(config, 1).fingerprint == before
-    changed = tmp_path / "src" / "A.java" if config.source == "directory" else config.path
-    os.utime(changed, (4e9, 4e9))
-    later = open_corpus(config, 0).fingerprint
-    assert later != before
-    if config.source == "directory":
-        make_directory(tmp_path / "src", {"New.java": b" "})
-        os.utime(tmp_path / "src" / "New.java", (1, 1))
-        assert open_corpus(config, 0).fingerprint != later
+    place = Path(config.path)
+    os.utime(place / "A.java" if place.is_dir() else place, (4e9, 4e9))
+    elsewhere = place.rename(tmp_path / "elsewhere")
+    config = config.model_copy(update={"path": str(elsewhere)})
+    assert open_corpus(config, 0).fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"A.java": b"class B { }"}, {"New.java": b"class A { }"}, {"A.java": b"/" * 101}], ids=str
+)
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_the_fingerprint_changes_with_the_files(make, change, tmp_path):
+    prints = []
+    for number, files in enumerate((FILES, {**FILES, **change})):
+        (tmp_path / str(number)).mkdir()
+        place = make(tmp_path / str(number), files)
+        source = "directory" if place.is_dir() else "archive"
+        prints.append(
+            open_corpus(CorpusConfig(source=source, path=str(place), max_file_bytes=100), 0).fingerprint
+        )
+    assert prints[0] != prints[1]
 
 
 def test_descriptions_do_not_say_where_it_lies(config, tmp_path):

@@ -103,7 +103,9 @@ def test_one_damaged_entry_of_a_zip_leaves_the_others(kind, tmp_path):
 
 def test_names_are_never_paths_of_this_machine(tmp_path):
     names = ("/etc/A.java", "../../B.java", "p/../../C.java", "C:\\D.java", "E\0.java", "\u202eF.java")
-    files = files_of(tmp_path / "a.zip", made_zip(zipfile.ZIP_STORED, {name: "class A { }" for name in names}))
+    files = files_of(
+        tmp_path / "a.zip", made_zip(zipfile.ZIP_STORED, {name: "class A { }" for name in names})
+    )
     assert {file.text for file in files} == {"class A { }"}
     assert list(tmp_path.iterdir()) == [tmp_path / "a.zip"]
 

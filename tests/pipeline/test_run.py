@@ -129,6 +129,7 @@ def test_a_second_run_does_nothing_and_says_so(finished):
         ("intervention.random_seeds=1", {"intervene", "report"}),
         ("prediction.depth=3", {"predict", "intervene", "report"}),
         ("clustering.processes=2", set()),
+        ("target.batch_size=3", set()),
         ("training.steps=14", {"train", "encode", "cluster", "predict", "intervene", "report"}),
         ("training.seed=1", {"train", "encode", "cluster", "predict", "intervene", "report"}),
         ("seed=1", set(STAGE_NAMES)),

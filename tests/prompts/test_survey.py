@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from helpers.corpora import written_files
 from helpers.tokenizers import byte_level_tokenizer
+from polars.testing import assert_frame_equal
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
@@ -69,11 +70,16 @@ def _draw(input_ids):
     return numpy_generator(0, "outcome", *input_ids[-24:]).random()
 
 
-def mine(target, max_tokens=4096, corpus=CORPUS, **prompts):
+def mine(target, max_tokens=4096, corpus=CORPUS, batch_size=8, **prompts):
     """Mine `eol` prompts: -> (miner, prompts, the row of the tasks table)."""
     settings = {"tasks": ["eol"], "per_task": 120, "encoder_prompts": 8, "length_tokens": 64, **prompts}
     config = StudyConfig.model_validate(
-        {"name": "mined", "target": {"batch_size": 8}, "prompts": settings, "encoder": {"patch_size": 16}}
+        {
+            "name": "mined",
+            "target": {"batch_size": batch_size},
+            "prompts": settings,
+            "encoder": {"patch_size": 16},
+        }
     )
     miner = Miner(config, PromptFormatter(TOKENIZER, "causal", 64), target, max_tokens)
     progress = sum(1 for _ in miner.collect(corpus))
@@ -105,6 +111,14 @@ def test_prompts_are_exact_whatever_the_survey_saw(rate):
     for row in prompts.iter_rows(named=True):
         assert row["correct"] == (_draw(row["input_ids"]) < rate)
         assert len(row["input_ids"]) == 64
+
+
+@pytest.mark.parametrize("rate", [0.94, 0.5])
+def test_prompts_are_the_same_whatever_the_batch_size(rate):
+    _, prompts, task = mine(KnownTarget(rate), batch_size=3)
+    _, again, task_again = mine(KnownTarget(rate), batch_size=64)
+    assert_frame_equal(prompts, again)
+    assert task == task_again
 
 
 def test_a_rare_outcome_costs_less_than_running_on():

@@ -107,6 +107,27 @@ def _sorted_rows(rows):
     return rows[rows[:, -1].argsort()]
 
 
+@pytest.mark.parametrize("drawn_per", ["batch", "prompt"])
+def test_the_same_patterns_are_captured_whatever_the_batch_of_the_target(
+    tmp_path, llama, monkeypatch, drawn_per
+):
+    captured = []
+    capture = batches.capture_tokens
+
+    def spy(target, input_ids, heads, *rest):
+        captured[-1] += zip(input_ids.tolist(), heads, strict=True)
+        return capture(target, input_ids, heads, *rest)
+
+    monkeypatch.setattr(batches, "capture_tokens", spy)
+    section = {"batch_size": 16, "prompts_per_round": 64, "heads_drawn_per": drawn_per}
+    for size in (3, 16):
+        captured.append([])
+        config = tiny_config(tmp_path, training=section, target={"dtype": "float32", "batch_size": size})
+        training.PatternBatches(llama, random_prompts(), config, training.encoder_config(config)).batch(0)
+    assert len(captured[0]) == 64
+    assert captured[0] == captured[1]
+
+
 def test_batches_mix_prompts_and_layers(tmp_path, llama):
     config = tiny_config(tmp_path, training={"batch_size": 16, "prompts_per_round": 32})
     batches = training.PatternBatches(llama, random_prompts(), config, training.encoder_config(config))

@@ -48,7 +48,7 @@ class Corpus:
     """Source files in a fixed order."""
 
     fingerprint: str
-    """Changes when the files change. It is made without reading them."""
+    """Identity of the files' names and contents, whatever their place and times."""
     description: str
     """Names the corpus for provenance and people. It does not depend on the path on disk."""
     read: Callable[[int], Iterator[SourceFile | SkippedFile]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import os
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -64,10 +65,8 @@ def tree_corpus(
     """
     paths = shuffled(_list_directory(root, language, left_out), seed)
     _require(paths, root, language)
-    stats = [(root / path).stat() for path in paths]
-    size, newest = sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
     return Corpus(
-        fingerprint=f"directory:{len(paths)}:{size}:{newest}",
+        fingerprint=_directory_fingerprint(root, paths, config.max_file_bytes),
         description=f"{name}: {len(paths):,} {language.file_kind} files",
         read=partial(_read_directory, root, paths, config.max_file_bytes, group_of),
         max_files=config.max_files,
@@ -92,7 +91,9 @@ def archive_corpus(config: CorpusConfig, seed: int) -> Corpus:
     language = language_named(config.language)
     read = partial(_read_tar, path, language, config.max_file_bytes)
     _require(list(islice(read(0), 1)), path, language)
-    return Corpus(file_fingerprint(path), f"archive {path.name}", read, config.max_files)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, _hash)
+    return Corpus(f"tar:{digest.hexdigest()}", f"archive {path.name}", read, config.max_files)
 
 
 def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
@@ -100,23 +101,42 @@ def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
     language = language_named(config.language)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
+            entries = [entry for entry in archive.infolist() if language.is_source(entry.filename)]
     except DAMAGE as error:
         raise ApmaeError(f"{path}: cannot be read as a zip archive ({error})") from None
-    names = shuffled([name for name in names if language.is_source(name)], seed)
+    names = shuffled([entry.filename for entry in entries], seed)
     _require(names, path, language)
     return Corpus(
-        fingerprint=file_fingerprint(path),
+        fingerprint=_zip_fingerprint(entries),
         description=f"archive {path.name}: {len(names):,} {language.file_kind} files",
         read=partial(_read_zip, path, names, config.max_file_bytes),
         max_files=config.max_files,
     )
 
 
-def file_fingerprint(path: Path) -> str:
-    """Name, size and modification time of a file."""
-    stat = path.stat()
-    return f"archive:{path.name}:{stat.st_size}:{stat.st_mtime_ns}"
+def _directory_fingerprint(root: Path, paths: Iterable[str], max_bytes: int) -> str:
+    """Identity of the files' names and contents; of a file that is too large, or cannot be read, of its name."""
+    digest = _hash()
+    for path in sorted(paths):
+        digest.update(f"{printable(path)}\0".encode())
+        try:
+            with (root / path).open("rb") as file:
+                content = file.read(max_bytes + 1)
+        except OSError:
+            continue
+        if len(content) <= max_bytes:
+            digest.update(_hash(content).digest())
+    return f"directory:{digest.hexdigest()}"
+
+
+def _zip_fingerprint(entries: Iterable[zipfile.ZipInfo]) -> str:
+    """Identity of the files' names and of the checksums of their contents, which the archive lists."""
+    listed = sorted((printable(entry.filename), entry.file_size, entry.CRC) for entry in entries)
+    return f"zip:{_hash(repr(listed).encode()).hexdigest()}"
+
+
+def _hash(data: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=16)
 
 
 def _existing(config: CorpusConfig) -> Path:

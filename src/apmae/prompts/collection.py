@@ -134,7 +134,9 @@ class Collection:
 def matched(drawn: Iterable[Candidate]) -> int:
     """How many prompts of a draw have a partner: one of the other outcome, of the same package."""
     of_group = Counter((candidate.group, candidate.correct) for candidate in drawn)
-    return sum(2 * min(of_group[group, True], of_group[group, False]) for group in {name for name, _ in of_group})
+    return sum(
+        2 * min(of_group[group, True], of_group[group, False]) for group in {name for name, _ in of_group}
+    )
 
 
 def _by_key(candidate: Candidate) -> tuple[float, str]:

@@ -47,8 +47,9 @@ from apmae.study.artifacts import PROMPTS, TASKS
 from apmae.study.config import StudyConfig
 from apmae.vocabulary import PromptFormat
 
-ROUND_BATCHES = 8
+ROUND_PROMPTS = 128
 ROUND_FILES = 64
+FEWEST_TRIES = 16
 WINDOW_PROMPTS = 4
 """Length of a window, in prompts; at least half of that where the target cannot read so much."""
 FILES_LOOKED_AT = 5_000
@@ -347,7 +348,7 @@ class Miner:
     def _read_round(
         self, source: Iterator[SourceFile | SkippedFile], collections: Sequence[Collection]
     ) -> tuple[dict[Quota, list[Candidate]], bool]:
-        """Read files until there is enough for a few batches.
+        """Read files until there is enough to run.
 
         Returns:
             The candidates that are taken as they come, by quota, and whether the corpus ended.
@@ -355,7 +356,6 @@ class Miner:
         limits = {each.quota: self._tries(each) if each.scarce is None else 0 for each in collections}
         came: dict[Quota, list[Candidate]] = {each.quota: [] for each in collections}
         searching = [each.quota for each in collections if each.scarce is not None]
-        enough = ROUND_BATCHES * self.config.target.batch_size
         read = 0
         for file in source:
             read += 1
@@ -368,7 +368,7 @@ class Miner:
                     self.survey.add(made)
             spent = any(0 < limit <= len(came[quota]) for quota, limit in limits.items())
             to_run = sum(map(len, came.values())) + (self.survey.pending(searching) if searching else 0)
-            if spent or to_run >= enough or read >= ROUND_FILES:
+            if spent or to_run >= ROUND_PROMPTS or read >= ROUND_FILES:
                 break
         self.files_read += read
         return came, read == 0
@@ -377,13 +377,15 @@ class Miner:
         """Candidates worth running before looking again; a quota that has had them ends the round.
 
         As many as shall be kept, then twice what the scarcer outcome lacks, or as many as lack a partner,
-        and at least a batch.
+        and a few at least.
         """
         first = sum(collection.wanted.values()) - collection.evaluated.total()
         if None in collection.wanted:
             return first
-        again = 2 * max(collection.lacking.values()) or sum(collection.wanted.values()) - matched(collection.draw())
-        again = max(again, self.config.target.batch_size)
+        again = 2 * max(collection.lacking.values()) or sum(collection.wanted.values()) - matched(
+            collection.draw()
+        )
+        again = max(again, FEWEST_TRIES)
         left = self.config.prompts.max_candidates - collection.tried
         return min(first if first > 0 else again, left)
 

@@ -115,7 +115,7 @@ class Section(BaseModel):
 class TargetConfig(Section):
     """The language model under study."""
 
-    without_effect = frozenset({"device"})
+    without_effect = frozenset({"device", "batch_size"})
 
     model: str = "smollm2-135m"
     """Hub id, directory, `.gguf` file, or alias (`java-fim-4m`, `java-fim-12m`, and `smollm2-135m`, which is
@@ -127,7 +127,7 @@ class TargetConfig(Section):
     device: str = "auto"
     """Torch device, `auto` (CUDA, then MPS, then CPU), or `balanced` to spread over several GPUs."""
     batch_size: Positive = 16
-    """Prompts per forward pass."""
+    """Prompts per forward pass. Like the device, it changes results in the last digits of sums alone."""
     trust_remote_code: bool = False
     """Let the hub repository's own Python code run, in the stages of this file. Commands that read a finished
     study (`score`, `evaluate`, `export-model`) ask for `--trust-remote-code` whatever its directory says."""
@@ -319,8 +319,8 @@ class TrainingConfig(Section):
     """Fraction of every layer's heads taken from one prompt."""
     heads_drawn_per: HeadsDrawnPer = "batch"
     """`prompt`: every prompt has its own draw of heads (the paper's). A forward pass then captures nearly all
-    heads and most patterns are dropped. `batch`: the prompts of a forward pass share a draw, and only these
-    heads are captured."""
+    heads and most patterns are dropped. `batch`: the prompts of an eighth of a round share a draw, and only
+    these heads are captured."""
     correct_only: bool = True
     """Train on the patterns of correct completions only."""
     prompts_per_round: Annotated[WholeNumber, Field(gt=0, multiple_of=8)] = 64

@@ -105,18 +105,20 @@ class PatternBatches:
         first = number * self.training.prompts_per_round + lane
         chosen = range(first, first + self.training.prompts_per_round, LANES)
         input_ids = self.input_ids[[self._row(place) for place in chosen]]
+        heads = self._heads(len(input_ids), number, lane)
         captured = []
         for start in range(0, len(input_ids), self.target_batch):
-            batch = input_ids[start : start + self.target_batch]
-            heads = self._heads(len(batch), number, lane, start)
-            captured.append(capture_tokens(self.target, batch, heads, self.model_config, self.device))
+            rows = slice(start, start + self.target_batch)
+            captured.append(
+                capture_tokens(self.target, input_ids[rows], heads[rows], self.model_config, self.device)
+            )
         tokens = concatenate(captured)
         order = torch.randperm(len(tokens.patches), generator=self._generator("mix", number, lane))
         return take(tokens, order.to(tokens.patches.device))
 
     def _heads(self, prompts: int, *place: int) -> list[list[Head]]:
-        """The heads to capture of each prompt of a forward pass."""
-        generator = self._generator("heads", *place)
+        """The heads to capture of each prompt."""
+        generator = self._generator("heads", *place, 0)
         if self.training.heads_drawn_per == "prompt":
             return [draw_heads(self.target, self.layer_heads, generator) for _ in range(prompts)]
         return [draw_heads(self.target, self.layer_heads, generator)] * prompts
