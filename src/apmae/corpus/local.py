@@ -115,7 +115,7 @@ def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
 
 
 def _directory_fingerprint(root: Path, paths: Iterable[str], max_bytes: int) -> str:
-    """Identity of the files' names and contents; of a file that is too large, or cannot be read, of its name."""
+    """Identity of names and contents; of a file that is too large, or cannot be read, its name counts."""
     digest = _hash()
     for path in sorted(paths):
         digest.update(f"{printable(path)}\0".encode())

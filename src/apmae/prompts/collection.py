@@ -64,7 +64,7 @@ class Collection:
 
     @property
     def is_full(self) -> bool:
-        """Whether every prompt that is wanted can be drawn, and in pairs unless that was tried long enough."""
+        """Whether all prompts can be drawn, and in pairs unless these were searched long enough."""
         wanted = sum(self.wanted.values())
         if any(self.lacking.values()) or len(drawn := self.draw()) < wanted:
             return False

@@ -28,8 +28,8 @@ def _figure(tasks: pl.DataFrame) -> Drawing:
         alt="Bar chart of the target's rate of correct completions per task, and of the prompts kept.",
         caption="Left: fraction of all evaluated prompts whose next token the target predicts, with the 95% "
         "Wilson interval as a line. Right: how many correct and incorrect prompts were kept, so that later "
-        "figures start from a balanced sample; matched are those with a partner of the other outcome in the same "
-        "package. Paper figure 4 (I).",
+        "figures start from a balanced sample; matched are those with a partner of the other outcome in the "
+        "same package. Paper figure 4 (I).",
     )
 
 
@@ -69,7 +69,7 @@ def _kept_bars(axes: Axes, tasks: pl.DataFrame) -> None:
     right, wrong = tasks["kept_correct"].to_numpy(), tasks["kept_incorrect"].to_numpy()
     axes.barh(positions, right, height=0.56, color=style.PALETTE[0], label="correct")
     axes.barh(positions, wrong, height=0.56, left=right, color=style.PALETTE[4], label="incorrect")
-    for position, count, matched in zip(positions, right + wrong, tasks["kept_matched"], strict=True):
+    for position, (count, matched) in enumerate(zip(right + wrong, tasks["kept_matched"], strict=True)):
         if count:
             axes.text(count * 1.03, position, f"{matched / count:.0%} matched", va="center", fontsize=8)
     axes.set_xlim(0, 1.5 * max((right + wrong).max(), 1))
