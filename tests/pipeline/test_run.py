@@ -24,7 +24,7 @@ from apmae.study import Study
 from apmae.study.artifacts import EVALUATION, Table
 from apmae.study.study_file import load_config
 from apmae.target_model import weights
-from apmae.target_model.loading import Source
+from apmae.target_model.source import Source
 
 TABLES = (
     "prompts",

@@ -12,7 +12,7 @@ from helpers.corpora import write_corpus
 from helpers.models import write_target
 
 from apmae.common.errors import ApmaeWarning
-from apmae.target_model import Target, loading, weights
+from apmae.target_model import Target, source, weights
 from apmae.target_model.gguf_header import general_metadata
 from apmae.target_model.weights import find_weights
 
@@ -116,15 +116,15 @@ def test_the_hubs_cache_names_its_files_by_their_hash(tmp_path, monkeypatch):
             raise OSError("not in the cache")
         return str(tmp_path / name)
 
-    monkeypatch.setattr(weights, "cached_file", cached)
+    monkeypatch.setattr(source, "cached_file", cached)
     assert find_weights("owner/name").hashes == {weights.SAFETENSORS: digest}
 
 
 def test_an_alias_whose_package_is_missing_says_that_it_has_other_weights(tmp_path, monkeypatch):
     write_corpus(tmp_path / "corpus")
     write_target(tmp_path / "stand-in", tmp_path / "corpus")
-    alias = loading.Packaged("made_up_package", "model.gguf", str(tmp_path / "stand-in"))
-    monkeypatch.setitem(loading.PACKAGED, "made-up", alias)
+    alias = source.Packaged("made_up_package", "model.gguf", str(tmp_path / "stand-in"))
+    monkeypatch.setitem(source.PACKAGED, "made-up", alias)
     with pytest.warns(
         ApmaeWarning, match=r"'made-up' has the weights of .*stand-in.*model\.gguf of the package"
     ):

@@ -10,10 +10,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
-
 from apmae.target_model.gguf_header import general_metadata
-from apmae.target_model.loading import Source, resolve
+from apmae.target_model.source import Source, local_file, resolve
 
 SAFETENSORS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -95,10 +93,10 @@ def find_weights(model: str) -> Weights:
     if source.gguf_file:
         return Weights(source, (Path(source.location) / source.gguf_file,))
     names = {SAFETENSORS, ADAPTER}
-    index = _local(source.location, INDEX)
-    if index is not None and _local(source.location, SAFETENSORS) is None:
+    index = local_file(source.location, INDEX)
+    if index is not None and local_file(source.location, SAFETENSORS) is None:
         names |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    found = (_local(source.location, name) for name in sorted(names))
+    found = (local_file(source.location, name) for name in sorted(names))
     return Weights(source, tuple(path for path in found if path is not None))
 
 
@@ -115,14 +113,3 @@ def sha256_of(path: Path) -> str:
 def _sha256(path: Path, _modified: int, _size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _local(location: str, name: str) -> Path | None:
-    """A file of a directory, or of a hub repository in the cache; None if it is not there."""
-    if Path(location).is_dir():
-        return path if (path := Path(location) / name).exists() else None
-    try:
-        found = cached_file(location, name, local_files_only=True)
-    except OSError:
-        return None
-    return Path(found) if found else None
