@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
+from apmae.clustering.compiled import import_compiled
 from apmae.study.config import ClusteringConfig
 
 Reduction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -51,9 +52,7 @@ def _fit_umap(
     """
     if len(points) <= max(config.umap_neighbors, config.umap_dimensions + 1):
         return normalize(points), normalize
-    import umap
-
-    model: Any = umap.UMAP(
+    model: Any = import_compiled("umap").UMAP(
         n_components=config.umap_dimensions,
         n_neighbors=config.umap_neighbors,
         min_dist=config.umap_min_dist,
@@ -65,9 +64,7 @@ def _fit_umap(
 
 
 def _fit_hdbscan(points: NDArray[np.float32], config: ClusteringConfig) -> NDArray[np.int64]:
-    from fast_hdbscan import HDBSCAN
-
-    model = HDBSCAN(
+    model: Any = import_compiled("fast_hdbscan").HDBSCAN(
         min_cluster_size=config.min_cluster_size,
         min_samples=min(config.min_samples, len(points) - 1),
         allow_single_cluster=config.allow_single_cluster,
