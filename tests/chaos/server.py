@@ -1,0 +1,64 @@
+"""Runs commands of apmae in children of a process that has imported everything; see `conftest.py`.
+
+A line of standard input is a trial as JSON; a line of standard output tells how it ended.
+"""
+
+import ctypes
+import json
+import os
+import sys
+from pathlib import Path
+
+import apmae.cli
+import apmae.pipeline.run
+from apmae.stages import STAGES
+
+
+def run(trial, broken_disk):
+    """Do a trial in a child; returns its exit code, negative for a signal, and the changes it counted."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        log = os.open(trial["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        broken_disk.disk_break(os.fsencode(trial["root"]), trial["place"], trial["how"], trial["error"])
+        sys.argv = ["apmae", *trial["arguments"]]
+        code = 1
+        try:
+            apmae.cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            changes = broken_disk.disk_changes()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.write(writer, str(changes).encode())
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        changes = told.read()
+    _, status = os.waitpid(child, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "changes": int(changes or 0)}
+
+
+def serve():
+    """Answer trials until the input ends."""
+    import importlib
+
+    for stage in STAGES:
+        importlib.import_module(stage.module)
+    broken_disk = ctypes.CDLL(os.environ["LD_PRELOAD"])
+    broken_disk.disk_changes.restype = ctypes.c_long
+    broken_disk.disk_break.argtypes = (ctypes.c_char_p, ctypes.c_long, ctypes.c_int, ctypes.c_int)
+    print(json.dumps({"ready": str(Path(apmae.cli.__file__))}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line), broken_disk)), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
