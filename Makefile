@@ -12,7 +12,7 @@ TARGETS := smollm2-135m java-fim-4m java-fim-12m
 # Bytecode is not compiled at installation but when a module is first imported, so it has to be kept then.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo demo-fim test check lock bench bench-gpu docs toy-models table2 clean
+.PHONY: demo demo-fim test chaos check lock bench bench-gpu docs toy-models table2 clean
 
 # pip installs torch, so that a CPU build that pip is configured to find is used; uv installs the rest.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -33,6 +33,9 @@ demo-fim: $(INSTALLED)  ## the same of a model that learned to fill in the middl
 test: $(INSTALLED)  ## every test, slow ones too
 	sh scripts/ensure_chromium.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+chaos: $(INSTALLED)  ## hours: a thousand kills, 500 faults and 200 corruptions of a study
+	APMAE_CHAOS=1000 $(BIN)/python -m pytest tests/chaos -s
 
 check: $(INSTALLED)  ## format, lint, types, layers, pinned versions
 	$(BIN)/ruff format --check src tests experiments scripts benchmarks

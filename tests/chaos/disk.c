@@ -1,7 +1,7 @@
 /* What a process does to files below one directory, counted, and at one place broken.
 
-   Preloaded. `disk_break(root, place, how, code)` arms it: the place-th change of a file below `root` kills the
-   process, fails, or writes half. A change is a file made, a write, a rename, a deletion, a directory made or
+   Preloaded. `disk_break(root, place, how, code)` arms it: the place-th change of a file below `root` kills or
+   signals the process, fails, or writes half. A change is a file made, a write, a rename, a deletion, a directory made or
    deleted, or a flush to the disk. Nothing is counted before. */
 
 #define _GNU_SOURCE
@@ -21,7 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT = 0, KILL = 1, TEAR = 2, FAIL_ONCE = 3, FAIL_ON = 4, SHORT = 5 };
+enum { COUNT = 0, KILL = 1, TEAR = 2, FAIL_ONCE = 3, FAIL_ON = 4, SHORT = 5, SIGNAL = 6 };
 
 static char root[PATH_MAX];
 static size_t root_length;
@@ -61,17 +61,24 @@ static int at_below(int directory, const char *path) {
   return path[0] == '/' || directory == AT_FDCWD ? below(path) : open_below(directory);
 }
 
+static void die(void) {
+  kill(getpid(), SIGKILL);
+  for (;;) pause();
+}
+
 /* 0: go on; 1: fail with errno set; 2: do half; 3: do half, then die. */
 static int change(int takes_room) {
   long number = atomic_fetch_add(&seen, 1) + 1;
   if (how == COUNT || number < place || (number > place && how != FAIL_ON)) return 0;
   switch (how) {
-    case KILL: kill(getpid(), SIGKILL); for (;;) pause();
-    case TEAR: if (takes_room) return 3; kill(getpid(), SIGKILL); for (;;) pause();
+    case KILL: die(); break;
+    case TEAR: if (takes_room) return 3; die(); break;
     case SHORT: return takes_room ? 2 : 0;
+    case SIGNAL: kill(getpid(), code); return 0;
     case FAIL_ON: if (!takes_room) return 0; /* a full disk still deletes and renames */
-    default: errno = code; return 1;
   }
+  errno = code;
+  return 1;
 }
 
 #define REAL(name) ((typeof(&name))dlsym(RTLD_NEXT, #name))
@@ -82,7 +89,7 @@ ssize_t write(int fd, const void *data, size_t size) {
     if (what == 1) return -1;
     if (what >= 2) {
       ssize_t done = REAL(write)(fd, data, size > 1 ? size / 2 : size);
-      if (what == 3) { kill(getpid(), SIGKILL); for (;;) pause(); }
+      if (what == 3) die();
       return done;
     }
   }
@@ -95,7 +102,7 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) {
     if (what == 1) return -1;
     if (what >= 2) {
       ssize_t done = REAL(pwrite64)(fd, data, size > 1 ? size / 2 : size, at);
-      if (what == 3) { kill(getpid(), SIGKILL); for (;;) pause(); }
+      if (what == 3) die();
       return done;
     }
   }
@@ -108,7 +115,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     if (what == 1) return -1;
     if (what >= 2) {
       ssize_t done = REAL(writev)(fd, parts, 1);
-      if (what == 3) { kill(getpid(), SIGKILL); for (;;) pause(); }
+      if (what == 3) die();
       return done;
     }
   }

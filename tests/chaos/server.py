@@ -4,13 +4,12 @@ A line of standard input is a trial as JSON; a line of standard output tells how
 """
 
 import ctypes
+import importlib
 import json
 import os
 import sys
-from pathlib import Path
 
 import apmae.cli
-import apmae.pipeline.run
 from apmae.stages import STAGES
 
 
@@ -48,16 +47,19 @@ def run(trial, broken_disk):
 
 def serve():
     """Answer trials until the input ends."""
-    import importlib
-
     for stage in STAGES:
         importlib.import_module(stage.module)
     broken_disk = ctypes.CDLL(os.environ["LD_PRELOAD"])
     broken_disk.disk_changes.restype = ctypes.c_long
     broken_disk.disk_break.argtypes = (ctypes.c_char_p, ctypes.c_long, ctypes.c_int, ctypes.c_int)
-    print(json.dumps({"ready": str(Path(apmae.cli.__file__))}), flush=True)
+    _tell({"ready": True})
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line), broken_disk)), flush=True)
+        _tell(run(json.loads(line), broken_disk))
+
+
+def _tell(what):
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

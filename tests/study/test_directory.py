@@ -1,5 +1,9 @@
 """A study's directory: whole files or none, work that belongs to one key, keys that follow the config."""
 
+import errno
+import os
+import shutil
+
 import polars as pl
 import pytest
 from helpers.studies import tiny_config
@@ -27,12 +31,25 @@ def test_a_file_is_whole_or_not_there(study):
     assert [path.name for path in study.directory.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_full_disk_is_the_systems_error_whoever_wrote(study):
-    with pytest.raises(OSError, match="No space left on device") as raised, study.writing("table"):
-        raise pl.exceptions.ComputeError(
-            "parquet: underlying IO error: No space left on device (os error 28)"
-        )
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("parquet: underlying IO error: No space left on device (os error 28)", errno.ENOSPC),
+        ("parquet: underlying IO error: Disk quota exceeded (os error 122)", errno.EDQUOT),
+        ("I/O error: Stale file handle (os error 116)", errno.ESTALE),
+        ("(Error 27: File too large) util/stream/output.cpp", errno.EFBIG),
+    ],
+)
+def test_a_broken_disk_is_the_systems_error_whoever_wrote(study, said, code):
+    with pytest.raises(OSError, match=os.strerror(code)) as raised, study.writing("table"):
+        raise pl.exceptions.ComputeError(said)
+    assert raised.value.errno == code
     assert raised.value.filename.endswith("run/table")
+
+
+def test_another_error_stays_what_it_is(study):
+    with pytest.raises(pl.exceptions.ComputeError), study.writing("table"):
+        raise pl.exceptions.ComputeError("no such column")
 
 
 def test_directories_are_replaced_whole(study):
@@ -59,12 +76,25 @@ def test_unfinished_work_belongs_to_one_key(study):
 
 def test_a_done_stage_leaves_nothing_behind(study):
     study.work_directory("train", "a")
-    (study.directory / ".writing-of-a-killed-process").mkdir()
+    chunk = study.directory / "encodings.zarr" / "cls" / "c" / "0"
+    chunk.mkdir(parents=True)
+    (chunk / "0.92134e9ea02e.partial").touch()
+    study.mark_done("encode", {"key": "a"})
     study.mark_done("train", {"key": "a"})
-    assert study.marker("train") == {"key": "a", "files": {}}
+    assert study.marker("train") == study.marker("encode") == {"key": "a", "files": {}}
+    shutil.rmtree(study.directory / "encodings.zarr")
     assert sorted(path.name for path in study.directory.iterdir()) == ["markers", "study.yaml", "work"]
     study.unmark("train")
     assert study.marker("train") is None
+
+
+def test_what_killed_writes_left_is_deleted(study):
+    for place in (study.directory, study.directory / "markers"):
+        (place / ".writing-of-a-killed-process" / "half").mkdir(parents=True)
+    (study.directory / "markers" / "train.json").write_text("{}")
+    study.clear_leftovers()
+    assert [path.name for path in study.directory.rglob(".*")] == []
+    assert (study.directory / "markers" / "train.json").exists()
 
 
 def test_an_open_study_has_the_config_it_was_made_with(study):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 TEMPORARY = ".writing-"
 """How temporary directories' names begin, so that what a killed write left can be told."""
 
@@ -39,13 +41,19 @@ def replacing(final: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync(final.parent)
     except Exception as error:
-        # Libraries written in Rust wrap the system's error; its words are all that is left of it.
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error):
-            raise OSError(errno.ENOSPC, full, str(final)) from error
-        raise
+        code = None if isinstance(error, OSError) else _code_in(str(error))
+        if code is None:
+            raise
+        raise OSError(code, os.strerror(code), str(final)) from error
     finally:
         shutil.rmtree(temporary.parent, ignore_errors=True)
+
+
+def _code_in(message: str) -> int | None:
+    """The system's error that a library wraps, which only its words tell: Rust's have its number too."""
+    if numbered := re.search(r"\(os error (\d+)\)", message):
+        return int(numbered[1])
+    return next((code for code in DISK_ERRORS if os.strerror(code) in message), None)
 
 
 def write_parquet(path: Path, table: pl.DataFrame) -> None:

@@ -75,6 +75,7 @@ def _run(
     if not _weights_record(study, inputs):
         _ = inputs.target  # from the hub: its weights, which the keys depend on, are not here yet
     if distributed.is_main():
+        study.clear_leftovers()
         study.write_provenance(_weights_record(study, inputs))
     keys = stage_keys(study, inputs)
     for stage in STAGES:

@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     import zarr
 
 
+ZARR_TEMPORARY = ".partial"
+"""How the name of a chunk ends that Zarr is writing."""
+
 MADE_ANEW = "`apmae run STUDY.yaml --verify` makes what is damaged anew"
 
 
@@ -226,12 +229,20 @@ class Study:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def mark_done(self, stage: str, record: dict[str, Any]) -> None:
-        """Declare a stage done, with its files, and drop unfinished work, also what a killed write left."""
+        """Declare a stage done, with its files, and drop its unfinished work, also chunks half written."""
+        for artifact in ARTIFACTS.get(stage, ()):
+            for left in self.path(artifact).rglob(f"*{ZARR_TEMPORARY}"):
+                left.unlink()
         files = manifest_of(self.directory, ARTIFACTS.get(stage, ()))
         with self.writing(f"markers/{stage}.json") as path:
             path.write_text(json.dumps({**record, "files": files}, indent=1) + "\n", encoding="utf-8")
-        for left in (self.path("work") / stage, *self.directory.glob(f"{TEMPORARY}*")):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(self.path("work") / stage, ignore_errors=True)
+
+    def clear_leftovers(self) -> None:
+        """Delete what killed writes left behind; no other process may be at work here."""
+        for pattern in (f"{TEMPORARY}*", f"*/{TEMPORARY}*"):
+            for left in self.directory.glob(pattern):
+                shutil.rmtree(left, ignore_errors=True)
 
     def unmark(self, stage: str) -> None:
         """Declare a stage not done."""
