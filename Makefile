@@ -57,6 +57,7 @@ docs: $(INSTALLED)  ## regenerate docs/config.md and docs/targets.md
 bench: $(INSTALLED)  ## measure, as ratios in one run
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/corpus.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/intervention.py
