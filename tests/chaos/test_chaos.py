@@ -25,7 +25,7 @@ from chaos.harness import (
 from helpers.corpora import write_corpus
 from helpers.models import write_target
 
-KILL_COUNT = int(os.environ.get("APMAE_CHAOS", "6"))
+KILL_COUNT = int(os.environ.get("APMAE_CHAOS", "4"))
 BREAKS_PER_STUDY = min(KILL_COUNT, 40)
 
 pytestmark = [
