@@ -11,8 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 HERE = Path(__file__).parent
 KILL, TEAR, FAIL_ONCE, FAIL_ON, SHORT, SIGNAL = range(1, 7)
 
@@ -98,55 +96,35 @@ class Server:
         return found
 
 
-def write_small_study(path: Path, target: Path, corpus: Path, directory: Path) -> Path:
-    """Every stage, in as few seconds as possible."""
-    config = {
-        "name": "small",
-        "directory": str(directory),
-        "target": {"model": str(target), "dtype": "float32", "device": "cpu", "batch_size": 8},
-        "corpus": {"source": "directory", "path": str(corpus)},
-        "prompts": {"tasks": ["eol"], "per_task": 16, "encoder_prompts": 16, "length_tokens": 64},
-        "tokens": {"windows": 24, "per_window": 32, "context_tokens": 33},
-        "token_predictor": {"model": "linear"},
-        "encoder": {"size": "tiny", "patch_size": 16},
-        "training": {
-            "steps": 4,
-            "batch_size": 8,
-            "prompts_per_round": 8,
-            "validate_every_steps": 2,
-            "checkpoint_every_steps": 2,
-            "validation_prompts": 4,
-            "precision": "float32",
-        },
-        "encoding": {
-            "shard_prompts": 8,
-            "precision": "float32",
-            "random_encoder": False,
-            "readouts": ["cls"],
-        },
-        "clustering": {"n_clusters": 2, "processes": 1},
-        "prediction": {
-            "folds": 2,
-            "iterations": 4,
-            "processes": 1,
-            "features": ["clusters", "row_statistics"],
-        },
-        "intervention": {
-            "importance": ["row_statistics"],
-            "selections": ["positive", "random", "greedy"],
-            "operations": ["zero"],
-            "head_counts": [1],
-            "random_seeds": 1,
-            "prompts_per_outcome": 2,
-            "tuning_prompts_per_outcome": 2,
-            "greedy_candidates": 1,
-            "greedy_heads": 1,
-            "side_effect_prompts": 2,
-        },
-        "report": {"gallery_clusters": 1, "reconstructions": 1},
-    }
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
+SMALL = {
+    "prompts": {"tasks": ["eol"], "per_task": 16, "encoder_prompts": 16},
+    "tokens": {"windows": 24, "per_window": 32, "context_tokens": 33},
+    "token_predictor": {"model": "linear"},
+    "training": {
+        "steps": 4,
+        "batch_size": 8,
+        "validate_every_steps": 2,
+        "checkpoint_every_steps": 2,
+        "validation_prompts": 4,
+    },
+    "encoding": {"shard_prompts": 8, "random_encoder": False, "readouts": ["cls"]},
+    "clustering": {"n_clusters": 2},
+    "prediction": {"folds": 2, "iterations": 4, "features": ["clusters", "row_statistics"]},
+    "intervention": {
+        "importance": ["row_statistics"],
+        "selections": ["positive", "random", "greedy"],
+        "operations": ["zero"],
+        "head_counts": [1],
+        "random_seeds": 1,
+        "prompts_per_outcome": 2,
+        "tuning_prompts_per_outcome": 2,
+        "greedy_candidates": 1,
+        "greedy_heads": 1,
+        "side_effect_prompts": 2,
+    },
+    "report": {"gallery_clusters": 1, "reconstructions": 1},
+}
+"""What makes the study of `helpers.studies.write_study` smaller still, and lets it keep tokens."""
 
 
 def contents(directory: Path) -> dict[str, object]:

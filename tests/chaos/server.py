@@ -1,4 +1,4 @@
-"""Runs commands of apmae in children of a process that has imported everything; see `conftest.py`.
+"""Runs commands of apmae in children of a process that has imported everything; see `harness.py`.
 
 A line of standard input is a trial as JSON; a line of standard output tells how it ended.
 """

@@ -17,13 +17,13 @@ from chaos.harness import (
     FAULTS,
     HERE,
     KILLS,
+    SMALL,
     Server,
     contents,
     leftovers,
-    write_small_study,
 )
-from helpers.corpora import write_corpus
-from helpers.models import write_target
+from helpers.models import write_parts
+from helpers.studies import write_study
 
 KILL_COUNT = int(os.environ.get("APMAE_CHAOS", "4"))
 BREAKS_PER_STUDY = min(KILL_COUNT, 40)
@@ -50,17 +50,14 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    root = tmp_path_factory.mktemp("parts")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    return root / "target", root / "corpus"
+    return write_parts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(scope="module")
 def untouched(server, parts, tmp_path_factory):
     """(what an untouched run wrote, how many changes it made, its directory)."""
     root = tmp_path_factory.mktemp("untouched")
-    study = write_small_study(root / "study.yaml", *parts, root / "run")
+    study = write_study(root / "study.yaml", *parts, root / "run", **SMALL)
     ended = server.run("run", str(study), root=root / "run")
     assert ended.code == 0, ended.said
     assert ended.changes > 500
@@ -83,7 +80,7 @@ def broken_again_and_again(server, study, root, changes, generator, breaks):
 def studies(parts, tmp_path):
     """One study after another: (generator, study file, directory)."""
     for number in itertools.count():
-        study = write_small_study(tmp_path / f"{number}.yaml", *parts, tmp_path / f"run{number}")
+        study = write_study(tmp_path / f"{number}.yaml", *parts, tmp_path / f"run{number}", **SMALL)
         yield random.Random(number), study, tmp_path / f"run{number}"
         shutil.rmtree(tmp_path / f"run{number}")
 
@@ -140,7 +137,7 @@ CORRUPTIONS = {
 def test_every_corruption_is_found_and_mended(server, parts, untouched, tmp_path):
     expected, _, finished = untouched
     generator = random.Random(0)
-    study = write_small_study(tmp_path / "study.yaml", *parts, tmp_path / "run")
+    study = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run", **SMALL)
     directory = shutil.copytree(finished, tmp_path / "run", copy_function=shutil.copy2)
     ended = server.run("run", str(study), root=directory)
     assert ended.code == 0, ended.said

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import tempfile, pathlib, sys
+import pathlib, sys
 from numba.core import caching, config
 ensure = caching._CacheLocator.ensure_cache_path
 def refuse(self):

@@ -9,8 +9,7 @@ import random
 import shutil
 
 import pytest
-from helpers.corpora import write_corpus
-from helpers.models import write_target
+from helpers.models import write_parts
 
 from apmae.common.errors import ApmaeError
 from apmae.target_model import Target
@@ -22,10 +21,7 @@ VALUES = (None, True, -1, 0, 1, 3, 0.5, 70_000, "", "x", "../x", "\ud800", [], [
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    root = tmp_path_factory.mktemp("fuzzed")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    return root / "target"
+    return write_parts(tmp_path_factory.mktemp("fuzzed"))[0]
 
 
 def changed_json(data, generator):

@@ -4,6 +4,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from experiments.toy_models.sizes import ToyModel
+from helpers.corpora import write_corpus
 from helpers.tokenizers import byte_level_tokenizer
 
 VOCABULARY = 512
@@ -53,3 +54,10 @@ def write_target(directory, corpus):
     model.lm_head.weight.data = torch.linalg.solve(gram, hidden.T @ following).T.contiguous()
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+def write_parts(root, **sizes):
+    """A corpus and a target fitted to it: the directories of (target, corpus)."""
+    write_corpus(root / "corpus", **sizes)
+    write_target(root / "target", root / "corpus")
+    return root / "target", root / "corpus"

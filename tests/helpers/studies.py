@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import numpy as np
 import yaml
@@ -76,9 +77,9 @@ def context_of(study, target=None, corpus=None, key="key", progress=silent):
     return Context(study, key, progress, inputs)
 
 
-def write_study(path, target, corpus, directory):
-    """The study's file: every stage, in seconds."""
-    config = {
+def write_study(path, target, corpus, directory, **sections):
+    """The study's file: every stage, in seconds; `sections` have keys beside these, or in their place."""
+    config: dict[str, Any] = {
         "name": "miniature",
         "directory": str(directory),
         "target": {"model": str(target), "dtype": "float32", "device": "cpu", "batch_size": 8},
@@ -112,6 +113,8 @@ def write_study(path, target, corpus, directory):
         },
         "report": {"gallery_clusters": 4, "reconstructions": 2},
     }
+    for name, section in sections.items():
+        config[name] = {**config.get(name, {}), **section}
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
 

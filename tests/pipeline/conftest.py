@@ -3,8 +3,7 @@
 import subprocess
 
 import pytest
-from helpers.corpora import write_corpus
-from helpers.models import write_target
+from helpers.models import write_parts
 from helpers.studies import ENVIRONMENT, command, write_study
 
 from apmae.study import Study
@@ -16,10 +15,7 @@ RUN = "run [1]*"
 @pytest.fixture(scope="package")
 def parts(tmp_path_factory):
     """(target, corpus) directories."""
-    root = tmp_path_factory.mktemp("parts")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    return root / "target", root / "corpus"
+    return write_parts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(scope="package")

@@ -209,7 +209,9 @@ def test_the_corpus_is_listed_once(parts, tmp_path, monkeypatch):
     path = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run")
     study = pipeline.run(load_config(path), only="prompts")
     assert len(opened) == 1
-    assert study.marker("prompts")["corpus"].startswith("directory:")
+    listed = open_corpus(study.config.corpus, study.config.seed)
+    assert study.marker("prompts")["corpus"] == listed.fingerprint
+    assert sum(1 for _ in listed.files()) == 40
 
 
 @pytest.mark.slow

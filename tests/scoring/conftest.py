@@ -2,7 +2,7 @@
 
 import pytest
 from helpers.corpora import write_corpus
-from helpers.models import write_target
+from helpers.models import write_parts
 from helpers.studies import write_study
 
 from apmae import pipeline
@@ -31,9 +31,7 @@ TOKEN_OVERRIDES = [
 def token_study(tmp_path_factory):
     """A miniature study of windows of 64 tokens, with its predictor of tokens."""
     root = tmp_path_factory.mktemp("tokens")
-    write_corpus(root / "corpus", packages=8, files=3)
-    write_target(root / "target", root / "corpus")
-    file = write_study(root / "study.yaml", root / "target", root / "corpus", root / "run")
+    file = write_study(root / "study.yaml", *write_parts(root, packages=8, files=3), root / "run")
     config = load_config(file, TOKEN_OVERRIDES)
     return [pipeline.run(config, only=stage) for stage in ("tokens", "token_predictor")][-1]
 
@@ -41,9 +39,7 @@ def token_study(tmp_path_factory):
 @pytest.fixture(scope="session")
 def study_file(tmp_path_factory):
     root = tmp_path_factory.mktemp("scored")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    return write_study(root / "study.yaml", root / "target", root / "corpus", root / "run")
+    return write_study(root / "study.yaml", *write_parts(root), root / "run")
 
 
 @pytest.fixture(scope="session")

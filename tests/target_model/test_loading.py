@@ -4,8 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers.corpora import write_corpus
-from helpers.models import write_target
+from helpers.models import write_parts
 from safetensors.torch import load_file, save_file
 
 from apmae.common.errors import ApmaeError
@@ -45,10 +44,7 @@ def test_a_packaged_model_is_a_file_or_else_a_hub_repository(monkeypatch, tmp_pa
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    root = tmp_path_factory.mktemp("loading")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    return root / "target"
+    return write_parts(tmp_path_factory.mktemp("loading"))[0]
 
 
 def renamed(weights):

@@ -10,8 +10,7 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from helpers.corpora import write_corpus
-from helpers.models import write_target
+from helpers.models import write_parts
 from helpers.studies import tiny_config, write_study
 from polars.testing import assert_frame_equal
 from safetensors.numpy import load_file
@@ -38,9 +37,7 @@ TOGETHER = (sys.executable, *TWO, "--module", "apmae")
 def mined(tmp_path_factory):
     """A study file whose prompts are mined."""
     root = tmp_path_factory.mktemp("mined")
-    write_corpus(root / "corpus")
-    write_target(root / "target", root / "corpus")
-    path = write_study(root / "study.yaml", root / "target", root / "corpus", root / "run")
+    path = write_study(root / "study.yaml", *write_parts(root), root / "run")
     run(path, root / "run", "prompts")
     return path
 

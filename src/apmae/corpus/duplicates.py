@@ -17,12 +17,13 @@ about 5.5 kB per kept file, see docs/corpus.md.
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
 from datasketch import LeanMinHash, MinHash, MinHashLSH
+
+from apmae.common.checksum import new_checksum
 
 PERMUTATIONS = 128
 SHINGLE_TOKENS = 5
@@ -56,7 +57,7 @@ def fingerprint(text: str, code: str, seed: int) -> Fingerprint:
     minhash = MinHash(PERMUTATIONS, seed=seed, hashfunc=crc32, scheme=SCHEME)
     minhash.update_batch(shingles(code))
     signature = minhash.hashvalues.astype("<u4").tobytes()
-    return Fingerprint(blake2b(lines.encode(), digest_size=16).digest(), signature)
+    return Fingerprint(new_checksum(lines.encode()).digest(), signature)
 
 
 def shingles(code: str) -> set[bytes]:

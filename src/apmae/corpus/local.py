@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import struct
@@ -14,6 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from apmae.common.checksum import checksum_of, new_checksum
 from apmae.common.errors import ApmaeError
 from apmae.corpus.files import Corpus, SkippedFile, SourceFile, printable, shuffled, source_file
 from apmae.languages import Language, language_named
@@ -91,9 +91,7 @@ def archive_corpus(config: CorpusConfig, seed: int) -> Corpus:
     language = language_named(config.language)
     read = partial(_read_tar, path, language, config.max_file_bytes)
     _require(list(islice(read(0), 1)), path, language)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, _hash)
-    return Corpus(f"tar:{digest.hexdigest()}", f"archive {path.name}", read, config.max_files)
+    return Corpus(f"tar:{checksum_of(path)}", f"archive {path.name}", read, config.max_files)
 
 
 def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
@@ -116,7 +114,7 @@ def zip_corpus(path: Path, config: CorpusConfig, seed: int) -> Corpus:
 
 def _directory_fingerprint(root: Path, paths: Iterable[str], max_bytes: int) -> str:
     """Identity of names and contents; of a file that is too large, or cannot be read, its name counts."""
-    digest = _hash()
+    digest = new_checksum()
     for path in sorted(paths):
         digest.update(f"{printable(path)}\0".encode())
         try:
@@ -125,18 +123,14 @@ def _directory_fingerprint(root: Path, paths: Iterable[str], max_bytes: int) -> 
         except OSError:
             continue
         if len(content) <= max_bytes:
-            digest.update(_hash(content).digest())
+            digest.update(new_checksum(content).digest())
     return f"directory:{digest.hexdigest()}"
 
 
 def _zip_fingerprint(entries: Iterable[zipfile.ZipInfo]) -> str:
     """Identity of the files' names and of the checksums of their contents, which the archive lists."""
     listed = sorted((printable(entry.filename), entry.file_size, entry.CRC) for entry in entries)
-    return f"zip:{_hash(repr(listed).encode()).hexdigest()}"
-
-
-def _hash(data: bytes = b"") -> hashlib.blake2b:
-    return hashlib.blake2b(data, digest_size=16)
+    return f"zip:{new_checksum(repr(listed).encode()).hexdigest()}"
 
 
 def _existing(config: CorpusConfig) -> Path:

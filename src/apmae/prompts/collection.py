@@ -53,6 +53,11 @@ class Collection:
         self._known: Counter[bool | None] = Counter()
 
     @property
+    def total(self) -> int:
+        """Prompts wanted, of all outcomes."""
+        return sum(self.wanted.values())
+
+    @property
     def lacking(self) -> Outcomes:
         """By outcome, how many prompts fewer there are than wanted."""
         return {outcome: max(0, count - self._known[outcome]) for outcome, count in self.wanted.items()}
@@ -60,15 +65,15 @@ class Collection:
     @property
     def found(self) -> int:
         """Prompts of a wanted outcome, no more than wanted."""
-        return sum(self.wanted.values()) - sum(self.lacking.values())
+        return self.total - sum(self.lacking.values())
 
     @property
     def is_full(self) -> bool:
         """Whether all prompts can be drawn, and in pairs unless these were searched long enough."""
-        wanted = sum(self.wanted.values())
-        if any(self.lacking.values()) or len(drawn := self.draw()) < wanted:
+        if any(self.lacking.values()) or len(drawn := self.draw()) < self.total:
             return False
-        return None in self.wanted or self.tried >= TRIES_FOR_PAIRS * wanted or matched(drawn) == wanted
+        tried_enough = None in self.wanted or self.tried >= TRIES_FOR_PAIRS * self.total
+        return tried_enough or matched(drawn) == self.total
 
     @property
     def tried(self) -> int:

@@ -8,7 +8,6 @@ order, as another version may, takes no answer for another's.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from apmae.common.atomic import read_parquet, write_parquet
+from apmae.common.checksum import new_checksum
 from apmae.prompts.candidates import Candidate, Outcome, Window
 from apmae.target_model import Target, outcomes
 
@@ -89,7 +89,7 @@ class TargetAnswers:
         return seen
 
     def _answer(self, question: list[Any], ask: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        digest = hashlib.blake2b(json.dumps(question).encode(), digest_size=16).hexdigest()
+        digest = new_checksum(json.dumps(question).encode()).hexdigest()
         path = self._journal / f"answer-{digest}.parquet"
         if not path.exists():
             write_parquet(path, ask())

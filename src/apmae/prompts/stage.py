@@ -229,7 +229,7 @@ def shortfall_notes(collections: Iterable[Collection]) -> list[str]:
     said = []
     for collection in collections:
         kept = Counter(candidate.correct for candidate in collection.draw())
-        if None not in collection.wanted and kept.total() < sum(collection.wanted.values()):
+        if None not in collection.wanted and kept.total() < collection.total:
             half = collection.wanted[True]
             said.append(
                 f"{collection.quota.task}: goes on with {kept[True]} correct and {kept[False]} incorrect "
@@ -300,7 +300,7 @@ class Miner:
         self._open: list[Collection] = []
         self._by_quota = collections_of(config)
         self.collections = list(self._by_quota.values())
-        self.total = sum(sum(collection.wanted.values()) for collection in self.collections)
+        self.total = sum(collection.total for collection in self.collections)
         self._answers = answers
         self._maker = CandidateMaker(
             formatter,
@@ -332,10 +332,9 @@ class Miner:
         """How far the corpus is read, and which tasks still lack prompts or partners of theirs."""
         lacking = sorted({each.quota.task for each in self.collections if any(each.lacking.values())})
         pairing = sorted({each.quota.task for each in self._open} - set(lacking))
-        said = [f"file {self.files_read}"]
-        said += [f"lacking {', '.join(lacking)}"] * bool(lacking)
-        said += [f"pairing {', '.join(pairing)}"] * bool(pairing)
-        return ", ".join(said)
+        tasks = {"lacking": lacking, "pairing": pairing}
+        said = [f"{what} {', '.join(names)}" for what, names in tasks.items() if names]
+        return ", ".join([f"file {self.files_read}", *said])
 
     def _is_open(self, collection: Collection) -> bool:
         if collection.exhausted is None and self._has_tried_enough(collection):
@@ -379,13 +378,11 @@ class Miner:
         As many as shall be kept, then twice what the scarcer outcome lacks, or as many as lack a partner,
         and a few at least.
         """
-        first = sum(collection.wanted.values()) - collection.evaluated.total()
+        first = collection.total - collection.evaluated.total()
         if None in collection.wanted:
             return first
-        again = 2 * max(collection.lacking.values()) or sum(collection.wanted.values()) - matched(
-            collection.draw()
-        )
-        again = max(again, FEWEST_TRIES)
+        lacking = 2 * max(collection.lacking.values()) or collection.total - matched(collection.draw())
+        again = max(lacking, FEWEST_TRIES)
         left = self.config.prompts.max_candidates - collection.tried
         return min(first if first > 0 else again, left)
 
@@ -421,7 +418,7 @@ class Miner:
             while True:
                 drawn = collection.draw(believing=True)
                 unknown = [candidate for candidate in drawn if candidate.outcome is None]
-                full = len(drawn) == sum(collection.wanted.values())
+                full = len(drawn) == collection.total
                 if not unknown or not (full or last):
                     break
                 for candidate in unknown:
@@ -431,7 +428,7 @@ class Miner:
     def _worth_searching(self, collection: Collection) -> bool | None:
         """The scarce outcome, if a survey finds what lacks of it in fewer passes than running on takes."""
         evaluated = collection.evaluated.total()
-        if None in collection.wanted or not self._can_survey or evaluated < sum(collection.wanted.values()):
+        if None in collection.wanted or not self._can_survey or evaluated < collection.total:
             return None
         scarce, lacking = max(collection.lacking.items(), key=lambda each: each[1])
         candidates = lacking * (evaluated + 1) / (collection.evaluated[scarce] + 0.5)

@@ -6,9 +6,10 @@ and where somebody asks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from apmae.common.checksum import checksum_of
 
 Manifest = Mapping[str, tuple[int, str]]
 """Size in bytes and checksum of every file, by its `/`-separated path in the study's directory."""
@@ -17,7 +18,7 @@ Manifest = Mapping[str, tuple[int, str]]
 def manifest_of(directory: Path, artifacts: Iterable[str]) -> Manifest:
     """The files of some artifacts, which are files, directories, or not there."""
     return {
-        name: (path.stat().st_size, _checksum(path))
+        name: (path.stat().st_size, checksum_of(path))
         for name, path in sorted(_files(directory, artifacts).items())
     }
 
@@ -38,7 +39,7 @@ def damaged(
             yield f"{directory / name} is gone"
         elif (found := path.stat().st_size) != size:
             yield f"{path} has {found:,} bytes and had {size:,}"
-        elif contents and _checksum(path) != checksum:
+        elif contents and checksum_of(path) != checksum:
             yield f"{path} has another content than was written"
     yield from (f"{path} was not there" for path in there.values())
 
@@ -50,8 +51,3 @@ def _files(directory: Path, artifacts: Iterable[str]) -> dict[str, Path]:
         paths = [root] if root.is_file() else root.rglob("*")
         found |= {path.relative_to(directory).as_posix(): path for path in paths if path.is_file()}
     return found
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -116,9 +116,9 @@ class PatternBatches:
         order = torch.randperm(len(tokens.patches), generator=self._generator("mix", number, lane))
         return take(tokens, order.to(tokens.patches.device))
 
-    def _heads(self, prompts: int, *place: int) -> list[list[Head]]:
-        """The heads to capture of each prompt."""
-        generator = self._generator("heads", *place, 0)
+    def _heads(self, prompts: int, number: int, lane: int) -> list[list[Head]]:
+        """The heads to capture of each prompt of a lane's round."""
+        generator = self._generator("heads", number, lane, 0)  # 0: as draws were when batches had their own
         if self.training.heads_drawn_per == "prompt":
             return [draw_heads(self.target, self.layer_heads, generator) for _ in range(prompts)]
         return [draw_heads(self.target, self.layer_heads, generator)] * prompts
