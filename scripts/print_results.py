@@ -16,10 +16,10 @@ from apmae.common.command import one_line_errors
 from apmae.common.markdown import markdown_table
 from apmae.figures.wording import head_name, points, points_interval
 from apmae.intervention.operations import operation_of
+from apmae.intervention.resampling import Resampling
 from apmae.prediction import measurement
 from apmae.prediction.features import BASELINES, SHUFFLED
 from apmae.report.chosen import ALL_TASKS, REFERENCES, chosen_effects, side_effect_table
-from apmae.report.resampling import Resampling
 from apmae.report.summaries import compare, gains, intervention_effects, metrics_table
 from apmae.study import Study
 

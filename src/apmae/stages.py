@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 StageName = Literal[
-    "prompts", "tokens", "token_predictor", "train", "encode", "cluster", "predict", "intervene", "report"
+    "prompts",
+    "tokens",
+    "token_predictor",
+    "effects",
+    "train",
+    "encode",
+    "cluster",
+    "predict",
+    "intervene",
+    "report",
 ]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
@@ -56,6 +65,13 @@ STAGES = (
         "apmae.token_study.predictor_stage",
     ),
     Stage(
+        "effects",
+        "Measure what every head does: ablate it, and see how the target's completions change.",
+        ("effects", "measured_split"),
+        ("prompts",),
+        "apmae.effects.stage",
+    ),
+    Stage(
         "train",
         "Train the AP-MAE on the target's attention patterns.",
         ("encoder", "training"),
@@ -89,14 +105,14 @@ STAGES = (
         "intervene",
         "Ablate or scale heads, and measure how the target's accuracy changes.",
         ("intervention",),
-        ("prompts", "encode", "cluster", "predict"),
+        ("prompts", "effects", "encode", "cluster", "predict"),
         "apmae.intervention.stage",
     ),
     Stage(
         "report",
         "Write the report: one page that opens from disk.",
         ("report",),
-        ("prompts", "token_predictor", "train", "encode", "cluster", "predict", "intervene"),
+        ("prompts", "token_predictor", "effects", "train", "encode", "cluster", "predict", "intervene"),
         "apmae.report.stage",
     ),
 )

@@ -55,6 +55,7 @@ Selection = Literal[
     "neutral_mean",
     "random",
     "greedy",
+    "effects",
 ]
 """How heads are chosen for an intervention, see `apmae.intervention.selections`."""
 

@@ -13,9 +13,9 @@ import zarr
 
 from apmae.autoencoder.reconstruction import Reconstruction
 from apmae.intervention.choices import choose
+from apmae.intervention.resampling import Resampling
 from apmae.intervention.side_effects import RANDOM_CODE
 from apmae.prediction.features import BASELINES, SHUFFLED
-from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study import artifacts as files
 from apmae.study.artifacts import EVALUATION

@@ -7,8 +7,8 @@ from helpers.studies import context_of, random_prompts, tiny_study
 
 from apmae.intervention import Intervention, side_effects, stage
 from apmae.intervention.conditions import Condition
+from apmae.intervention.resampling import Resampling
 from apmae.report.chosen import chosen_effects
-from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS, PROMPTS
 from apmae.study.config import StudyConfig

@@ -35,6 +35,7 @@ SELECTION_COLOURS = {
     "neutral_mean": "#000000",
     "random": "#8A8F98",
     "greedy": "#CC79A7",
+    "effects": "#6A3D9A",
 }
 PATTERN_COLOURS = "viridis"
 QUANTITY_COLOURS = "Blues"

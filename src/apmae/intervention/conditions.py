@@ -10,7 +10,7 @@ import polars as pl
 from apmae.common.seeding import numpy_generator
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.operations import Operation, operations
-from apmae.intervention.selections import rank_heads
+from apmae.intervention.selections import SHAP_SELECTIONS, rank_heads
 from apmae.study.artifacts import CONDITIONS
 from apmae.study.config import InterventionConfig
 from apmae.target_model import Head
@@ -63,7 +63,12 @@ def condition_table(conditions: Sequence[Condition]) -> pl.DataFrame:
 
 
 def sweep(
-    task: str, features: str, importance: pl.DataFrame, config: InterventionConfig, seed: int
+    task: str,
+    features: str,
+    importance: pl.DataFrame,
+    by_effect: Sequence[Head],
+    config: InterventionConfig,
+    seed: int,
 ) -> Iterator[Condition]:
     """A task's conditions but the greedy ones, by operation.
 
@@ -75,17 +80,20 @@ def sweep(
     Args:
         features: whose importance it is.
         importance: `IMPORTANCE`, of this task and these features.
+        by_effect: heads in the order of their effects, see `apmae.intervention.selections`.
     """
-    by_shap = sum(selection not in ("random", "greedy") for selection in config.selections)
+    by_shap = sum(selection in SHAP_SELECTIONS for selection in config.selections)
     random_seeds = max(config.random_seeds, by_shap * len(config.importance))
     for number, operation in enumerate(operations(config)):
-        has_control = number == 0 and features == config.importance[0]
+        is_first = features == config.importance[0]
         for selection in config.selections:
-            if selection == "greedy" or (selection == "random" and not has_control):
+            if selection == "greedy" or (selection == "effects" and not is_first):
+                continue
+            if selection == "random" and not (is_first and number == 0):
                 continue
             for number_of_seed in range(random_seeds if selection == "random" else 1):
                 generator = numpy_generator(seed, "interventions", task, selection, number_of_seed)
-                ranked = rank_heads(importance, selection, generator)
+                ranked = by_effect if selection == "effects" else rank_heads(importance, selection, generator)
                 for count in sorted(config.head_counts):
                     if count <= len(ranked):
                         intervention = Intervention(tuple(ranked[:count]), operation)

@@ -1,7 +1,7 @@
-"""How the heads of an intervention are chosen by their importance, or at random (paper section 7).
+"""How the heads of an intervention are chosen: by importance (paper section 7), by effects, or at random.
 
-A new selection is an entry of `RANKINGS` and its name in `apmae.vocabulary.Selection`. Greedy
-selection, which needs the target, is in `apmae.intervention.greedy`.
+A new selection is an entry of `RANKINGS` and its name in `apmae.vocabulary.Selection`. Selection by effects
+reads effects.parquet. Greedy selection, which needs the target, is in `apmae.intervention.greedy`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,25 @@ RANKINGS: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "random": _random,
 }
 """By selection: the importance of shuffled heads (`IMPORTANCE`) to that of the chosen ones, in order."""
+
+SHAP_SELECTIONS = tuple(selection for selection in RANKINGS if selection != "random")
+
+
+def heads_by_effect(effects: pl.DataFrame) -> list[Head]:
+    """Heads whose zero ablation makes the true tokens of training prompts more probable, the best first.
+
+    A head that was ablated goes by its exact effect, another one by its attribution.
+
+    Args:
+        effects: `EFFECTS` of one task.
+    """
+    found = effects.filter(split="train", operation="zero", outcome="log_probability", weighting="balanced")
+    exact_first = found.sort(pl.col("method") != "exact", maintain_order=True)
+    best_known = exact_first.unique(["layer", "head"], keep="first", maintain_order=True)
+    helpful = best_known.filter(pl.col("value") > 0).sort(
+        "value", "layer", "head", descending=[True, False, False]
+    )
+    return list(helpful.select("layer", "head").iter_rows())
 
 
 def rank_heads(importance: pl.DataFrame, selection: str, generator: np.random.Generator) -> list[Head]:

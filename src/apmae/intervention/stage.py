@@ -13,10 +13,9 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from apmae.common.atomic import read_parquet, replacing, write_parquet
+from apmae.common.atomic import read_parquet, write_parquet
 from apmae.common.progress import Progress
 from apmae.intervention.choices import best_ungated, choose
 from apmae.intervention.conditions import (
@@ -29,12 +28,14 @@ from apmae.intervention.conditions import (
 from apmae.intervention.gating import gate_probabilities
 from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
 from apmae.intervention.intervention import Intervention
+from apmae.intervention.means import saved_means
 from apmae.intervention.operations import Zero, operations
 from apmae.intervention.run_conditions import Results, run_conditions
+from apmae.intervention.selections import heads_by_effect
 from apmae.intervention.side_effects import side_effects
 from apmae.pipeline import Context
 from apmae.study import Study
-from apmae.study.artifacts import BEST, CHOICES, CONDITIONS, INTERVENTIONS, SIDE_EFFECTS, token_ids
+from apmae.study.artifacts import BEST, CHOICES, CONDITIONS, INTERVENTIONS, SIDE_EFFECTS
 from apmae.target_model import Head, Target
 
 STAGE = "intervene"
@@ -115,26 +116,18 @@ def _means(study: Study, target: Target, prompts: dict[str, TaskPrompts], work: 
     """(L, H, D) mean head outputs over the tuning prompts of all tasks; None where nothing needs them."""
     if not prompts or not any(made.uses_means for made in operations(study.config.intervention)):
         return None
-    path = work / "means.safetensors"
-    if not path.exists():
-        tuning = pl.concat([of_task.tuning for of_task in prompts.values()])
-        batches = token_ids(tuning)
-        size = study.config.target.batch_size
-        means = target.mean_head_outputs(
-            batches[start : start + size] for start in range(0, len(batches), size)
-        )
-        with replacing(path) as temporary:
-            save_file({"means": means}, temporary)
-    return load_file(path)["means"]
+    tuning = pl.concat([of_task.tuning for of_task in prompts.values()])
+    return saved_means(work / "means.safetensors", target, tuning, study.config.target.batch_size)
 
 
 def _sweeps(experiment: Experiment) -> Iterator[Condition]:
     study = experiment.study
     config = study.config.intervention
     for task in experiment.prompts:
+        by_effect = heads_by_effect(study.effects.filter(task=task))
         for features in config.importance:
             importance = study.importance.filter(task=task, features=features)
-            yield from sweep(task, features, importance, config, study.config.seed)
+            yield from sweep(task, features, importance, by_effect, config, study.config.seed)
 
 
 def _greedy(experiment: Experiment, progress: Progress) -> list[Condition]:

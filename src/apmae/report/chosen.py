@@ -9,8 +9,8 @@ from __future__ import annotations
 import polars as pl
 
 from apmae.intervention.choices import CHANGE, CHOICE_METHODS, GATED, METHOD, RANDOM, best_ungated
+from apmae.intervention.resampling import Resampling
 from apmae.intervention.side_effects import RANDOM_CODE
-from apmae.report.resampling import Resampling
 
 CHOSEN = "chosen"
 """Of each task the ungated method that gains most on the tuning prompts; random heads are not eligible."""

@@ -9,10 +9,10 @@ import polars as pl
 
 from apmae.autoencoder.reconstruction import Reconstruction
 from apmae.clustering import PatternSource
+from apmae.intervention.resampling import Resampling
 from apmae.prediction.features import CONFIDENCE, STRONG
 from apmae.report import summaries
 from apmae.report.chosen import chosen_effects
-from apmae.report.resampling import Resampling
 from apmae.study import Study
 from apmae.study.config import StudyConfig
 

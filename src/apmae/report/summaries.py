@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import polars as pl
 from scipy import stats
 
+from apmae.intervention.resampling import Resampling
 from apmae.prediction.features import HEAD_BLOCKS, SHUFFLED
 from apmae.prediction.measurement import REFERENCES
-from apmae.report.resampling import Resampling
 
 VARIANT = ("importance", "operation", "factor")
 CONDITION = ("selection", "n_heads", *VARIANT)

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from apmae.intervention.choices import RANDOM
+from apmae.intervention.resampling import Resampling
 from apmae.report.chosen import CHOSEN, chosen_effects
-from apmae.report.resampling import Resampling
 from apmae.report.summaries import SIGNIFICANCE, metrics_table
 from apmae.study import Study
 

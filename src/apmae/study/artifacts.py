@@ -198,6 +198,36 @@ CLUSTERS = Table(
         "random_cluster_held_out": pl.Int16,
     },
 )
+EFFECTS = Table(
+    "effects.parquet",
+    {  # how ablating one head changes the completions of a task
+        "task": pl.String,
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "split": pl.String,  # "train": prompts that choices are made on; else the measured split
+        "operation": pl.String,  # "zero", "mean"
+        "method": pl.String,  # "exact": the head ablated; "attribution": integrated gradients
+        "outcome": pl.String,  # "log_probability" of the true token, nats; "correct": -1, 0 or 1
+        "weighting": pl.String,  # "balanced", or "base_rate": outcomes as frequent as in the corpus
+        "value": pl.Float64,  # mean over prompts of ablated minus unchanged
+        "low": pl.Float64,  # 95% interval, bootstrap over groups
+        "high": pl.Float64,
+        "prompts": pl.Int32,
+        "inclusion": pl.Float64,  # probability that the head was to be ablated; 1 where it was sure
+    },
+)
+EFFECT_AGREEMENT = Table(
+    "effect_agreement.parquet",
+    {  # of attribution with the exact effects on log probability by zero ablation, balanced
+        "task": pl.String,
+        "split": pl.String,
+        "heads": pl.Int32,  # ablated one by one
+        "correlation": pl.Float64,  # over all heads, estimated from the ablated ones by their inclusion
+        "rank_correlation": pl.Float64,
+        "exact_seconds": pl.Float64,
+        "attribution_seconds": pl.Float64,
+    },
+)
 TRAINING_HISTORY = Table(
     "encoder/training/history.parquet",
     {
@@ -351,6 +381,7 @@ ARTIFACTS: Mapping[str, tuple[str, ...]] = {
     "prompts": (PROMPTS.name, TASKS.name),
     "tokens": (WINDOWS.name, TOKENS.name, TOKEN_ARRAYS),
     "token_predictor": (TOKEN_PREDICTOR, TOKEN_METRICS.name, TOKEN_IMPORTANCE.name),
+    "effects": (EFFECTS.name, EFFECT_AGREEMENT.name),
     "train": (ENCODER,),
     "encode": (ENCODINGS,),
     "cluster": (CLUSTERS.name, EXEMPLARS),

@@ -256,6 +256,29 @@ class TokenPredictorConfig(Section):
     """`linear`; `mlp`: a perceptron of two hidden layers; `heads`: a small transformer over the heads."""
 
 
+class EffectsConfig(Section):
+    """What every head does: the change of a task's completions when it is ablated alone."""
+
+    prompts_per_outcome: Annotated[WholeNumber, Field(ge=0)] = 16
+    """Prompts per task, outcome and split, training and measured; 0: no effects."""
+    operations: tuple[Literal["zero", "mean"], ...] = ("zero", "mean")
+    """Zero ablation, and mean ablation: the head's mean output over training prompts takes the place of its
+    output. Both on the measured split; on training prompts, which choose heads, the first one alone."""
+    exact_heads: Annotated[WholeNumber, Field(ge=0)] = 48
+    """Heads of a task that are ablated one by one: all where the target has no more, else a third each of
+    the largest and the smallest attribution, and the others at random."""
+    partitions: Positive = 4
+    """Attribution: the heads are parted at random, and each part is scaled down with the others at full."""
+    points: Positive = 2
+    """Attribution: points between no and full ablation at which the gradient is taken."""
+
+    @model_validator(mode="after")
+    def _given_once(self) -> Self:
+        if not self.operations or len(set(self.operations)) < len(self.operations):
+            raise ValueError("effects.operations is empty or names one twice")
+        return self
+
+
 class EncoderConfig(Section):
     """The AP-MAE. `size: paper` is Table 1 of the paper."""
 
@@ -476,11 +499,13 @@ class InterventionConfig(Section):
         "neutral",
         "random",
         "greedy",
+        "effects",
     )
     """How heads are chosen. `positive`, `negative`, `neutral`: by the mean of a head's positive SHAP values,
     of its negative ones, and of their sizes. `positive_mean`, `negative_mean`, `neutral_mean`: by its mean
     SHAP value (the paper's). `random`: the control. `greedy`: one by one, each time the head whose zero
-    ablation helps tuning prompts most."""
+    ablation helps tuning prompts most. `effects`: by the effect of zero ablation on training prompts, those
+    that it helps most first."""
     operations: tuple[OperationName, ...] = ("zero", "mean", "scale")
     """What is done to a head's output: zero ablation (the paper's), mean ablation (its mean over tuning
     prompts), or scaling by a factor. Greedy selection uses zero ablation."""
@@ -550,6 +575,7 @@ class StudyConfig(Section):
     prompts: PromptsConfig = PromptsConfig()
     tokens: TokensConfig = TokensConfig()
     token_predictor: TokenPredictorConfig = TokenPredictorConfig()
+    effects: EffectsConfig = EffectsConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     encoding: EncodingConfig = EncodingConfig()

@@ -30,6 +30,8 @@ from apmae.study.artifacts import (
     CLUSTERS,
     CONDITIONS,
     CONFIG,
+    EFFECT_AGREEMENT,
+    EFFECTS,
     ENCODINGS,
     EXEMPLARS,
     FORMAT,
@@ -88,6 +90,8 @@ class Study:
     tokens = TableReader(TOKENS, "Tokens that the token study keeps.")
     token_metrics = TableReader(TOKEN_METRICS, "How well correctness of single tokens is predicted.")
     token_importance = TableReader(TOKEN_IMPORTANCE, "What each head moves the predictor of tokens.")
+    effects = TableReader(EFFECTS, "What ablating one head does to each task.")
+    effect_agreement = TableReader(EFFECT_AGREEMENT, "How far attribution agrees with exact effects.")
     clusters = TableReader(CLUSTERS, "Cluster of every head on every prompt.")
     predictions = TableReader(PREDICTIONS, "Predicted correctness.")
     metrics = TableReader(METRICS, "How well correctness is predicted.")

@@ -110,23 +110,46 @@ class Resampling:
         weights: Values,
         made_up: Sequence[MadeUp],
     ) -> tuple[float, float, float]:
-        """Sum over strata of weight times mean change: value and interval.
+        """Sum over strata of weight times mean change: value and interval, see `stratified_means`."""
+        values, groups = rows[change].to_numpy().astype(np.float64)[:, None], rows["group"]
+        found = stratified_means(values, groups, stratum, weights, made_up, self.seed)[:, 0]
+        return float(found[0]), float(found[1]), float(found[2])
 
-        Args:
-            stratum: (rows,) number of each row's stratum.
-            weights: (strata,) sum to 1.
-        """
-        groups = rows["group"].rank("dense").to_numpy().astype(np.int64) - 1
-        sums, counts = np.zeros((2, groups.max() + 1 + len(made_up), len(weights)))
-        np.add.at(sums, (groups, stratum), rows[change].to_numpy().astype(np.float64))
-        np.add.at(counts, (groups, stratum), 1)
-        with np.errstate(invalid="ignore"):
-            value = (sums.sum(0) / counts.sum(0)) @ weights
-            for place, prompt in enumerate(made_up, start=-len(made_up)):
-                sums[place, prompt.stratum], counts[place, prompt.stratum] = prompt.change, 1
-            drawn = _drawn(len(sums), self.seed)
-            resampled = ((drawn @ sums) / (drawn @ counts)) @ weights
-        return interval(np.append(value, resampled))
+
+def stratified_means(
+    values_NC: Values,
+    groups: pl.Series,
+    stratum_N: NDArray[np.int64],
+    weights_S: Values,
+    made_up: Sequence[MadeUp],
+    seed: int,
+) -> Values:
+    """Sum over strata of weight times mean, of each column, with 95% intervals from a bootstrap over groups.
+
+    Args:
+        values_NC: columns of prompts.
+        groups: of the prompts.
+        stratum_N: number of each prompt's stratum.
+        weights_S: of the strata; sum to 1.
+        made_up: prompts that the resamples draw too; none for values that no change bounds.
+
+    Returns:
+        (3, C): value, low and high; NaN where a stratum of some weight has no prompt.
+    """
+    numbers = groups.rank("dense").to_numpy().astype(np.int64) - 1
+    n_groups, strata, columns = int(numbers.max()) + 1 + len(made_up), len(weights_S), values_NC.shape[1]
+    sums, counts = np.zeros((n_groups, strata, columns)), np.zeros((n_groups, strata))
+    np.add.at(sums, (numbers, stratum_N), values_NC)
+    np.add.at(counts, (numbers, stratum_N), 1)
+    with np.errstate(invalid="ignore"):
+        value = weights_S @ (sums.sum(0) / counts.sum(0)[:, None])
+        for place, prompt in enumerate(made_up, start=-len(made_up)):
+            sums[place, prompt.stratum], counts[place, prompt.stratum] = prompt.change, 1
+        drawn = _drawn(n_groups, seed)
+        totals = (drawn @ sums.reshape(n_groups, -1)).reshape(-1, strata, columns)
+        resampled = np.einsum("s,rsc->rc", weights_S, totals / (drawn @ counts)[:, :, None])
+    every = np.concatenate([value[None], resampled])
+    return np.array([interval(column) for column in every.T]).T.reshape(3, columns)
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ import pytest
 from helpers.studies import tiny_study
 from scipy.stats import binomtest
 
-from apmae.report.resampling import Resampling
+from apmae.intervention.resampling import Resampling
 
 Interval = tuple[float, float, float]
 
