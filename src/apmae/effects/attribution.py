@@ -3,8 +3,8 @@
 Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365) add up the gradient along a path from the
 whole model to the ablated one. The path that scales down one head alone gives the head's effect, but needs
 passes of its own for every head. The path that scales down all heads together needs few, but measures heads
-in a model that no longer works. Here every prompt parts the heads at random, and each part is scaled down with
-all others at full. docs/effects.md compares the three.
+in a model that no longer works. Here every prompt parts the heads at random, and each part is scaled down
+while the others stay. docs/effects.md compares the three.
 """
 
 from __future__ import annotations

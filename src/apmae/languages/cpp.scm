@@ -93,3 +93,20 @@
 ; The grammar parses casts as functions.
 ((identifier) @_excluded (#match? @_excluded "^(const|dynamic|reinterpret|static)_cast$"))
 (ERROR) @_excluded
+
+; What the roles of heads look at.
+["(" "[" "{"] @_opening_bracket
+(argument_list) @_arguments
+[
+  (init_declarator declarator: (identifier) @_declared)
+  (init_declarator declarator: (pointer_declarator declarator: (identifier) @_declared))
+  (init_declarator declarator: (reference_declarator (identifier) @_declared))
+  (declaration declarator: (identifier) @_declared)
+  (parameter_declaration declarator: (identifier) @_declared)
+  (parameter_declaration declarator: (pointer_declarator declarator: (identifier) @_declared))
+  (parameter_declaration declarator: (reference_declarator (identifier) @_declared))
+  (field_declaration declarator: (field_identifier) @_declared)
+  (function_declarator declarator: [(identifier) (field_identifier)] @_declared)
+  (for_range_loop declarator: (identifier) @_declared)
+  (for_range_loop declarator: (reference_declarator (identifier) @_declared))
+]

@@ -67,3 +67,22 @@
 [(line_comment) (block_comment)] @_comment
 (string_literal) @_text
 (ERROR) @_excluded
+
+; What the roles of heads look at.
+["(" "[" "{"] @_opening_bracket
+(argument_list) @_arguments
+[
+  (variable_declarator name: (identifier) @_declared)
+  (formal_parameter name: (identifier) @_declared)
+  (catch_formal_parameter name: (identifier) @_declared)
+  (enhanced_for_statement name: (identifier) @_declared)
+  (resource name: (identifier) @_declared)
+  (lambda_expression parameters: (identifier) @_declared)
+  (inferred_parameters (identifier) @_declared)
+  (method_declaration name: (identifier) @_declared)
+  (class_declaration name: (identifier) @_declared)
+  (interface_declaration name: (identifier) @_declared)
+  (enum_declaration name: (identifier) @_declared)
+  (record_declaration name: (identifier) @_declared)
+  (enum_constant name: (identifier) @_declared)
+]

@@ -81,3 +81,24 @@
 (string_fragment) @_text
 ((jsx_text) @_text (#match? @_text "\\S"))
 (ERROR) @_excluded
+
+; What the roles of heads look at. Of what is declared, names count.
+["(" "[" "{" "${"] @_opening_bracket
+(arguments) @_arguments
+[
+  (variable_declarator name: (identifier) @_declared)
+  (variable_declarator name: (object_pattern (shorthand_property_identifier_pattern) @_declared))
+  (variable_declarator name: (array_pattern (identifier) @_declared))
+  (function_declaration name: (identifier) @_declared)
+  (generator_function_declaration name: (identifier) @_declared)
+  (function_expression name: (identifier) @_declared)
+  (arrow_function parameter: (identifier) @_declared)
+  (catch_clause parameter: (identifier) @_declared)
+  (for_in_statement left: (identifier) @_declared)
+  (method_definition name: (property_identifier) @_declared)
+  (class_declaration name: (_) @_declared)
+  (formal_parameters (_) @_declared)
+  (assignment_pattern left: (identifier) @_declared)
+  (import_specifier !alias name: (identifier) @_declared)
+  (import_specifier alias: (identifier) @_declared)
+]

@@ -54,3 +54,28 @@
 (expression_statement . [(string) (concatenated_string)] .) @_comment
 (string_content) @_text
 (ERROR) @_excluded
+
+; What the roles of heads look at.
+["(" "[" "{"] @_opening_bracket
+(argument_list) @_arguments
+[
+  (function_definition name: (identifier) @_declared)
+  (class_definition name: (identifier) @_declared)
+  (parameters (identifier) @_declared)
+  (lambda_parameters (identifier) @_declared)
+  (list_splat_pattern (identifier) @_declared)
+  (dictionary_splat_pattern (identifier) @_declared)
+  (default_parameter name: (identifier) @_declared)
+  (typed_parameter . (identifier) @_declared)
+  (typed_default_parameter name: (identifier) @_declared)
+  (assignment left: (identifier) @_declared)
+  (assignment left: (pattern_list (identifier) @_declared))
+  (named_expression name: (identifier) @_declared)
+  (for_statement left: (identifier) @_declared)
+  (for_statement left: (pattern_list (identifier) @_declared))
+  (for_in_clause left: (identifier) @_declared)
+  (for_in_clause left: (pattern_list (identifier) @_declared))
+  (as_pattern_target (identifier) @_declared)
+  (aliased_import alias: (identifier) @_declared)
+  (import_from_statement name: (dotted_name (identifier) @_declared))
+]

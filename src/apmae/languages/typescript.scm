@@ -19,3 +19,7 @@
 (function_signature name: (identifier) @function_name)
 (method_signature name: (property_identifier) @function_name)
 (abstract_method_signature name: (property_identifier) @function_name)
+
+; What the roles of heads look at.
+(required_parameter pattern: (identifier) @_declared)
+(optional_parameter pattern: (identifier) @_declared)

@@ -9,7 +9,7 @@ ordinary vocabulary that only has such a name is no sentinel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -111,6 +111,20 @@ def fim_prompt(
     parts = (sides[part] if isinstance(part, Side) else [part] for part in layout)
     next_token_id = encode(document.text[start : span.end])[0]
     return Prompt(tuple(chain.from_iterable(parts)), next_token_id)
+
+
+def places_of_sides(input_ids: Sequence[int], layout: Layout) -> dict[Side, slice]:
+    """Where the two sides of the hole stand in a prompt."""
+    sentinels = [part for part in layout if not isinstance(part, Side)]
+    at = {part: input_ids.index(part) for part in sentinels}
+    places = {}
+    for number, part in enumerate(layout):
+        if isinstance(part, Side):
+            before, after = layout[:number], layout[number + 1 :]
+            start = next((at[each] + 1 for each in reversed(before) if not isinstance(each, Side)), 0)
+            stop = next((at[each] for each in after if not isinstance(each, Side)), len(input_ids))
+            places[part] = slice(start, stop)
+    return places
 
 
 def _window(left: list[int], right: list[int], budget: int) -> dict[Side, list[int]] | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from apmae.common.errors import ApmaeError
 from apmae.prompts.documents import Document, Prompt, Skip, hole_token
-from apmae.prompts.fim import FIM_FAMILIES, Side, fim_layout, fim_prompt
+from apmae.prompts.fim import FIM_FAMILIES, Side, fim_layout, fim_prompt, places_of_sides
 from apmae.prompts.spans import Span
 from apmae.prompts.tokenization import TextTokenizer, leading_ids, plain_ids
 from apmae.vocabulary import PromptFormat
@@ -77,6 +77,11 @@ class PromptFormatter:
         if isinstance(made, Skip):
             return made
         return Prompt((*self.leading_ids, *made.input_ids), made.next_token_id)
+
+    def places_of_sides(self, input_ids: Sequence[int]) -> dict[Side, slice]:
+        """Where what is left and right of the hole stands in a fill-in-the-middle prompt."""
+        assert self.format == "fim" and self._layout
+        return places_of_sides(input_ids, self._layout)
 
     def own_tokens(self, document: Document, span: Span) -> list[int]:
         """The tokens of a hole's text by itself, as a model that fills it in writes them."""

@@ -27,6 +27,11 @@ DEEPEST = 256
 """Levels of the syntax tree in which holes are found. tree-sitter's time grows with nodes times depth:
 without this, a sum of 4,000 strings takes half a minute. Of the JDK's files one in thousands is deeper."""
 
+Range = tuple[int, int]
+"""The characters from the first number to the second (exclusive)."""
+
+CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
+
 LINE_END = re.compile(r"(?<=[^\s\\])[ \t\f]*\r?\n")
 
 
@@ -48,6 +53,24 @@ class Function(NamedTuple):
     name: str
     start: int
     end: int
+
+
+class SyntaxParts(NamedTuple):
+    """Parts of a source text that its tokens relate to each other by; ranges of characters, in its order.
+
+    Attributes:
+        brackets: an opening bracket and the closing one that belongs to it.
+        identifiers: names.
+        declared: names where they are declared.
+        arguments: lists of arguments, brackets included.
+        functions: a function and its name; an outer one before those that it holds.
+    """
+
+    brackets: list[tuple[Range, Range]]
+    identifiers: list[Range]
+    declared: list[Range]
+    arguments: list[Range]
+    functions: list[tuple[Range, Range]]
 
 
 class _Query(NamedTuple):
@@ -121,14 +144,55 @@ def find_functions(source: str, language: str) -> list[Function]:
         ApmaeError: the language is unknown.
     """
     found = _captures(source, _query(language))
-    names = found["function_name"]
-    starts = [start for start, _ in names]
-    functions = []
-    for start, end in found["_function"]:
-        place = bisect_left(starts, start)
-        name = source[slice(*names[place])] if place < len(names) and starts[place] < end else ""
-        functions.append(Function(name, start, end))
-    return functions
+    names = [_name_in(whole, found["function_name"]) for whole in found["_function"]]
+    return [
+        Function(source[slice(*name)] if name else "", *whole)
+        for whole, name in zip(found["_function"], names, strict=True)
+    ]
+
+
+def find_parts(source: str, language: str) -> SyntaxParts:
+    """What the tokens of a source text relate to each other by; none of it in comments.
+
+    Raises:
+        ApmaeError: the language is unknown.
+    """
+    found = _captures(source, _query(language))
+    comments = _Ranges(sorted(found["_comment"], key=_outer_first))
+    identifiers = [name for name in found["identifiers"] if name[0] not in comments]
+    names = set(identifiers)
+    functions = [
+        (whole, name) for whole in found["_function"] if (name := _name_in(whole, found["function_name"]))
+    ]
+    return SyntaxParts(
+        brackets=_pairs(source, found["_opening_bracket"], found["closing_bracket"]),
+        identifiers=identifiers,
+        declared=[name for name in found["_declared"] if name in names],
+        arguments=found["_arguments"],
+        functions=functions,
+    )
+
+
+def _name_in(function: Range, names: list[Range]) -> Range | None:
+    """The first of the sorted names that lies in a function."""
+    place = bisect_left(names, (function[0], 0))
+    return names[place] if place < len(names) and names[place][1] <= function[1] else None
+
+
+def _pairs(source: str, opening: list[Range], closing: list[Range]) -> list[tuple[Range, Range]]:
+    """Brackets that belong together; what nothing closes, or the wrong bracket, is left out."""
+    pairs, open_ones = [], []
+    of_closing = set(closing)
+    for bracket in sorted({*opening, *closing}):
+        if bracket not in of_closing:
+            open_ones.append(bracket)
+            continue
+        while open_ones:
+            opened = open_ones.pop()
+            if CLOSED_BY[source[opened[1] - 1]] == source[bracket[0]]:
+                pairs.append((opened, bracket))
+                break
+    return sorted(pairs)
 
 
 def _captures(source: str, query: _Query) -> dict[str, list[tuple[int, int]]]:

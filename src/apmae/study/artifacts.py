@@ -228,6 +228,24 @@ EFFECT_AGREEMENT = Table(
         "attribution_seconds": pl.Float64,
     },
 )
+ROLES = Table(
+    "roles.parquet",
+    {  # what every head looks at, see `apmae.roles.relations.ROLES`
+        "role": pl.String,
+        "text": pl.String,  # "code", or "repeated random tokens"
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "value": pl.Float64,  # attention of the role's queries to its keys, mean
+        "low": pl.Float64,  # 95% interval, bootstrap over groups
+        "high": pl.Float64,
+        "expected": pl.Float64,  # were each query's attention to the role's candidates uniform
+        "difference": pl.Float64,  # value minus expected
+        "difference_low": pl.Float64,
+        "difference_high": pl.Float64,
+        "examples": pl.Int32,  # windows, or sequences, that have such queries
+        "queries": pl.Int32,
+    },
+)
 TRAINING_HISTORY = Table(
     "encoder/training/history.parquet",
     {
@@ -382,6 +400,7 @@ ARTIFACTS: Mapping[str, tuple[str, ...]] = {
     "tokens": (WINDOWS.name, TOKENS.name, TOKEN_ARRAYS),
     "token_predictor": (TOKEN_PREDICTOR, TOKEN_METRICS.name, TOKEN_IMPORTANCE.name),
     "effects": (EFFECTS.name, EFFECT_AGREEMENT.name),
+    "roles": (ROLES.name,),
     "train": (ENCODER,),
     "encode": (ENCODINGS,),
     "cluster": (CLUSTERS.name, EXEMPLARS),

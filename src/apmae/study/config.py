@@ -279,6 +279,27 @@ class EffectsConfig(Section):
         return self
 
 
+FEWEST_ROLE_WINDOWS = 8
+"""A role that fewer windows have is left out."""
+
+
+class RolesConfig(Section):
+    """What every head looks at: the token before, the matching bracket, a name's declaration and more."""
+
+    windows: Annotated[WholeNumber, Field(ge=0)] = 48
+    """Windows of `prompts.length_tokens` tokens of the corpus, 8 or more; 0: no roles."""
+    per_file: Positive = 1
+    """At most this many windows from one file."""
+    random_sequences: Positive = 16
+    """Sequences of random tokens that are repeated once, of the same length."""
+
+    @model_validator(mode="after")
+    def _enough_windows(self) -> Self:
+        if 0 < self.windows < FEWEST_ROLE_WINDOWS:
+            raise ValueError(f"roles.windows is 0 or at least {FEWEST_ROLE_WINDOWS}")
+        return self
+
+
 class EncoderConfig(Section):
     """The AP-MAE. `size: paper` is Table 1 of the paper."""
 
@@ -576,6 +597,7 @@ class StudyConfig(Section):
     tokens: TokensConfig = TokensConfig()
     token_predictor: TokenPredictorConfig = TokenPredictorConfig()
     effects: EffectsConfig = EffectsConfig()
+    roles: RolesConfig = RolesConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     encoding: EncodingConfig = EncodingConfig()

@@ -41,6 +41,7 @@ from apmae.study.artifacts import (
     PREDICTIONS,
     PROMPTS,
     PROVENANCE,
+    ROLES,
     SIDE_EFFECTS,
     TASKS,
     TOKEN_IMPORTANCE,
@@ -92,6 +93,7 @@ class Study:
     token_importance = TableReader(TOKEN_IMPORTANCE, "What each head moves the predictor of tokens.")
     effects = TableReader(EFFECTS, "What ablating one head does to each task.")
     effect_agreement = TableReader(EFFECT_AGREEMENT, "How far attribution agrees with exact effects.")
+    roles = TableReader(ROLES, "What every head looks at.")
     clusters = TableReader(CLUSTERS, "Cluster of every head on every prompt.")
     predictions = TableReader(PREDICTIONS, "Predicted correctness.")
     metrics = TableReader(METRICS, "How well correctness is predicted.")

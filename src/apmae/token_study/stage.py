@@ -83,14 +83,15 @@ def run(context: Context) -> dict[str, object]:
 def _draw(context: Context) -> pl.DataFrame:
     """The windows, `WINDOWS`."""
     config, wanted = context.study.config, context.study.config.tokens.windows
-    drawn = islice(draw_windows(context.corpus, config, _formatter(config, context.target)), wanted)
+    formatter = _formatter(config, context.target)
+    drawn = islice(draw_windows(context.corpus, config, formatter, config.tokens.per_file), wanted)
     rows = [
         {
             "window": number,
-            "split": split_of(window.group, config),
-            **{name: np.asarray(value).tolist() for name, value in window._asdict().items()},
+            "split": split_of(placed.window.group, config),
+            **{name: np.asarray(value).tolist() for name, value in placed.window._asdict().items()},
         }
-        for number, window in enumerate(context.progress(drawn, "windows", wanted))
+        for number, placed in enumerate(context.progress(drawn, "windows", wanted))
     ]
     if not rows:
         raise ApmaeError(

@@ -18,6 +18,7 @@ from apmae.common.seeding import numpy_generator
 from apmae.corpus import Corpus, SkippedFile, SourceFile
 from apmae.corpus.hygiene import Hygiene
 from apmae.prompts import Document, FileHoles, PromptFormatter, Skip
+from apmae.prompts.fim import Side
 from apmae.prompts.spans import Span
 from apmae.study.config import StudyConfig
 from apmae.token_study.syntax import classify
@@ -43,15 +44,33 @@ class Window(NamedTuple):
     is_first: NDArray[np.bool_]
 
 
-def draw_windows(corpus: Corpus, config: StudyConfig, formatter: PromptFormatter) -> Iterator[Window]:
+class PlacedWindow(NamedTuple):
+    """A window, and the document that it is cut from.
+
+    Attributes:
+        places: (T,) the document's token that each token of the window is; -1 for none.
+        hole: (T,), tokens of a fill-in-the-middle window that fill in its hole.
+        suffix: (T,), those that stand right of the hole in the text.
+    """
+
+    window: Window
+    document: Document
+    places: NDArray[np.int64]
+    hole: NDArray[np.bool_]
+    suffix: NDArray[np.bool_]
+
+
+def draw_windows(
+    corpus: Corpus, config: StudyConfig, formatter: PromptFormatter, per_file: int
+) -> Iterator[PlacedWindow]:
     """Windows of the corpus's files in their seeded order, at random places that do not overlap.
 
-    A file gives at most `tokens.per_file` windows. Files that are shorter than a window give none.
+    A file gives at most `per_file` windows. Files that are shorter than a window give none.
     """
     hygiene = Hygiene(config.corpus, config.seed)
     for file in hygiene.sift(file for _, file in corpus.files()):
         if not isinstance(file, SkippedFile):
-            yield from _of_file(file, config, formatter)
+            yield from _of_file(file, config, formatter, per_file)
 
 
 def first_predicted(config: StudyConfig, formatter: PromptFormatter) -> int:
@@ -73,18 +92,20 @@ def first_predicted(config: StudyConfig, formatter: PromptFormatter) -> int:
     return first
 
 
-def _of_file(file: SourceFile, config: StudyConfig, formatter: PromptFormatter) -> Iterator[Window]:
+def _of_file(
+    file: SourceFile, config: StudyConfig, formatter: PromptFormatter, per_file: int
+) -> Iterator[PlacedWindow]:
     holes = FileHoles(file.text, formatter, config.corpus.language, ())
     document = holes.document
     classes = classify(document, config.corpus.language)
     generator = numpy_generator(config.seed, "tokens", "windows", file.path)
     fill_in = formatter.format == "fim"
     width = config.tokens.middle_tokens if fill_in else formatter.context_tokens
-    for start in _places(len(document.token_ids), width, config.tokens.per_file, generator):
+    for start in _places(len(document.token_ids), width, per_file, generator):
         some = slice(start, start + width)
         before = _prompt_of(document, some, formatter) if fill_in else formatter.leading_ids
         if before is not None:
-            yield Window(
+            window = Window(
                 file.path,
                 file.group,
                 holes.line_at(document.starts[start]),
@@ -92,6 +113,27 @@ def _of_file(file: SourceFile, config: StudyConfig, formatter: PromptFormatter) 
                 np.concatenate([np.zeros(len(before), np.int8), classes.syntax[some]]),
                 np.concatenate([np.ones(len(before), np.bool_), classes.is_first[some]]),
             )
+            yield _placed(window, document, some, len(before), formatter)
+
+
+def _placed(
+    window: Window, document: Document, tokens: slice, before: int, formatter: PromptFormatter
+) -> PlacedWindow:
+    length = len(window.input_ids)
+    places, suffix = np.full(length, -1), np.zeros(length, dtype=np.bool_)
+    places[before:] = range(tokens.start, tokens.stop)
+    hole = np.zeros(length, dtype=np.bool_)
+    if formatter.format == "fim":
+        hole[before:] = True
+        for side, there in formatter.places_of_sides(window.input_ids[:before].tolist()).items():
+            count = there.stop - there.start
+            first = tokens.start - count if side is Side.LEFT else tokens.stop
+            places[there] = range(first, first + count)
+            suffix[there] = side is Side.RIGHT
+        ids = np.array(document.token_ids)
+        # Tokens at an edge of the hole may be cut there, and are then no tokens of the document.
+        places[ids[places.clip(0, len(ids) - 1)] != window.input_ids] = -1
+    return PlacedWindow(window, document, places, hole, suffix)
 
 
 def _prompt_of(document: Document, tokens: slice, formatter: PromptFormatter) -> Sequence[int] | None:
