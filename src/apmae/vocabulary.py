@@ -56,6 +56,7 @@ Selection = Literal[
     "random",
     "greedy",
     "effects",
+    "learned_gates",
 ]
 """How heads are chosen for an intervention, see `apmae.intervention.selections`."""
 

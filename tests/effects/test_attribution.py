@@ -6,7 +6,7 @@ import torch
 from helpers.studies import random_prompts
 
 from apmae.effects.ablation import exact_effects
-from apmae.effects.attribution import attributed_effects, has_gradients
+from apmae.effects.attribution import attributed_effects
 from apmae.intervention import Zero
 
 PROMPTS = random_prompts(count=5).filter(purpose="study")
@@ -41,7 +41,8 @@ def test_a_prompts_attribution_does_not_depend_on_its_batch(llama):
 
 @pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
 def test_a_layer_that_cannot_be_derived_is_noticed(llama, monkeypatch, error):
-    assert has_gradients(llama)
+    assert llama.has_gradients
+    del vars(llama)["has_gradients"]  # it is looked at once
 
     class Quantised(torch.autograd.Function):
         @staticmethod
@@ -56,4 +57,4 @@ def test_a_layer_that_cannot_be_derived_is_noticed(llama, monkeypatch, error):
     monkeypatch.setattr(
         layer, "forward", lambda values, forward=layer.forward: Quantised.apply(forward(values))
     )
-    assert not has_gradients(llama)
+    assert not llama.has_gradients

@@ -112,9 +112,9 @@ def test_a_killed_stage_goes_on_and_gives_the_same(make_study, llama, monkeypatc
     assert killed.effects.equals(whole.effects)
 
 
-def test_a_target_without_gradients_is_ablated_head_by_head(make_study, llama, monkeypatch):
+def test_a_target_without_gradients_is_ablated_head_by_head(make_study, llama):
     study = make_study(exact_heads=3, operations=["zero"])
-    monkeypatch.setattr(stage, "has_gradients", lambda _target: False)
+    vars(llama)["has_gradients"] = False
     counts = stage.run(context_of(study, llama))
     assert counts["ablated"] == 12
     assert counts["notes"] == ["tiny-llama gives no gradients: all heads are ablated, none is attributed"]

@@ -13,7 +13,7 @@ import apmae
 from apmae.common.errors import ApmaeError
 from apmae.intervention import Intervention, Mean, Scale, Zero, export_model
 from apmae.intervention.apply import write_into_weights
-from apmae.intervention.operations import operation_of
+from apmae.intervention.operations import Gates, operation_of
 from apmae.stages import STAGE_NAMES
 from apmae.study.artifacts import BEST
 from apmae.study.config import TargetConfig
@@ -22,10 +22,12 @@ from apmae.target_model import Target
 IDS = torch.randint(0, VOCABULARY, (2, 20), generator=torch.Generator().manual_seed(1))
 HEADS = ((0, 1), (2, 3), (2, 0))
 MEANS = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
+GATES = (0.25, 0.0, 0.75)
 INTERVENTIONS = [
     Intervention(HEADS),
     Intervention(HEADS, Scale(0.5)),
     Intervention(HEADS, Mean(), MEANS),
+    Intervention(HEADS, Gates(), gates=GATES),
 ]
 
 
@@ -78,7 +80,7 @@ def test_apply_is_what_a_target_does_to_its_heads(llama, intervention):
         for head, mean in zip(HEADS, intervention.means, strict=True):
             replacement[head] = mean
     with llama.scale_heads(
-        dict.fromkeys(HEADS, intervention.operation.factor),
+        dict(zip(HEADS, intervention.gates or [intervention.operation.factor] * 3, strict=True)),
         replacement if intervention.means is not None else None,
     ):
         expected = llama.logits(IDS)
@@ -126,6 +128,8 @@ def test_an_intervention_is_read_as_it_was_saved(tmp_path, intervention):
     intervention.save(tmp_path)
     found = Intervention.load(tmp_path)
     assert (found.heads, found.operation) == (intervention.heads, intervention.operation)
+    assert found.gates == intervention.gates
+    assert found == intervention
     if intervention.means is None:
         assert found.means is None
         assert [path.name for path in tmp_path.iterdir()] == ["intervention.json"]
@@ -136,10 +140,13 @@ def test_an_intervention_is_read_as_it_was_saved(tmp_path, intervention):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: operation_of("double", 0.0), "one of zero, mean, scale, not 'double'"),
+        (lambda: operation_of("double", 0.0), "one of zero, mean, scale, gates, not 'double'"),
         (lambda: operation_of("zero", 0.5), "the operation zero has no factor"),
         (lambda: Intervention(HEADS, Zero(), MEANS), "the operation zero uses no means"),
         (lambda: Intervention(HEADS, Mean(), MEANS[:2]), "3 heads need as many means, not 2"),
+        (lambda: Intervention(HEADS, Gates()), "the operation gates needs gates"),
+        (lambda: Intervention(HEADS, Zero(), gates=GATES), "the operation zero uses no gates"),
+        (lambda: Intervention(HEADS, Gates(), gates=GATES[:2]), "3 heads need as many gates, not 2"),
         (lambda: apmae.apply(tiny_llama(), Intervention(HEADS, Mean())).__enter__(), "has no means"),
     ],
 )
@@ -151,7 +158,10 @@ def test_contradictions_are_refused(make, message):
 def test_interventions_are_equal_if_they_do_the_same():
     assert Intervention(HEADS) == Intervention(HEADS[::-1], Zero(), target=TargetConfig())
     others = {Intervention(HEADS), Intervention(HEADS[:2]), Intervention(HEADS, Mean())}
-    assert len(others | {Intervention(HEADS, Scale(0.5)), Intervention(HEADS, Scale(0.25))}) == 5
+    others |= {Intervention(HEADS, Scale(0.5)), Intervention(HEADS, Scale(0.25))}
+    others |= {Intervention(HEADS, Gates(), gates=GATES), Intervention(HEADS, Gates(), gates=GATES[::-1])}
+    assert len(others) == 7
+    assert Intervention(HEADS, Gates(), gates=GATES) == Intervention(HEADS[::-1], Gates(), gates=GATES[::-1])
 
 
 def test_what_is_no_intervention_is_refused(tmp_path):

@@ -13,7 +13,8 @@ from apmae.intervention.conditions import (
     sweep,
     tuning_prompts,
 )
-from apmae.intervention.selections import rank_heads
+from apmae.intervention.operations import Gates
+from apmae.intervention.selections import heads_by_effect, rank_heads
 from apmae.study import artifacts
 
 IMPORTANCE = pl.DataFrame(
@@ -55,6 +56,53 @@ def test_heads_are_ranked_by_their_mean_shap_value(selection, heads):
     assert rank_heads(importance, selection, np.random.default_rng(0)) == heads
 
 
+def test_heads_are_ranked_by_their_exact_effects_and_by_attribution_where_there_is_none():
+    def effect(head, method, value, **changed):
+        row = {
+            "task": "eol",
+            "layer": head[0],
+            "head": head[1],
+            "split": "train",
+            "operation": "zero",
+            "method": method,
+            "outcome": "log_probability",
+            "weighting": "balanced",
+            "value": value,
+        }
+        return row | changed
+
+    effects = artifacts.EFFECTS.of_rows(
+        [
+            effect((0, 0), "attribution", 9.0),
+            effect((0, 0), "exact", 0.1),
+            effect((0, 1), "attribution", 0.3),
+            effect((1, 0), "exact", -0.5),
+            effect((1, 0), "attribution", 5.0),
+            effect((1, 1), "exact", 0.2),
+            effect((1, 2), "exact", 7.0, split="test"),
+            effect((1, 2), "exact", 7.0, operation="mean"),
+            effect((1, 2), "exact", 7.0, outcome="correct"),
+            effect((1, 2), "exact", 7.0, weighting="base_rate"),
+        ]
+    )
+    assert heads_by_effect(effects) == [(0, 1), (1, 1), (0, 0)]
+
+
+def test_heads_by_effect_meet_every_operation_once(tmp_path):
+    sections = {"head_counts": [1, 2, 5], "factors": [0.5], "importance": ["clusters", "row_statistics"]}
+    config = tiny_config(tmp_path, intervention=sections).intervention
+    ranked = [(0, 1), (1, 1)]
+    made = [
+        (condition.operation.name, condition.heads)
+        for features in config.importance
+        for condition in sweep("eol", features, IMPORTANCE, ranked, config, seed=0)
+        if condition.selection == "effects"
+    ]
+    assert made == [
+        (name, heads) for name in ("zero", "mean", "scale") for heads in (((0, 1),), tuple(ranked))
+    ]
+
+
 def test_ties_and_random_draws_depend_on_the_generator_alone():
     silent = IMPORTANCE.with_columns(mean_absolute=0.0)
     orders = {tuple(rank_heads(silent, "neutral", np.random.default_rng(seed))) for seed in range(20)}
@@ -67,7 +115,9 @@ def test_ties_and_random_draws_depend_on_the_generator_alone():
 def test_counts_without_enough_heads_are_left_out(tmp_path):
     sections = {"head_counts": [4, 1, 9], "random_seeds": 2, "operations": ["zero"]}
     config = tiny_config(tmp_path, intervention=sections).intervention
-    made = [(c.selection, c.seed, len(c.heads)) for c in sweep("eol", "clusters", IMPORTANCE, config, seed=0)]
+    made = [
+        (c.selection, c.seed, len(c.heads)) for c in sweep("eol", "clusters", IMPORTANCE, [], config, seed=0)
+    ]
     assert made == [
         ("positive", 0, 1),
         ("negative", 0, 1),
@@ -80,7 +130,7 @@ def test_counts_without_enough_heads_are_left_out(tmp_path):
 def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(tmp_path):
     sections = {"head_counts": [2], "random_seeds": 1, "factors": [0.5, 2.0]}
     config = tiny_config(tmp_path, intervention=sections).intervention
-    made = list(sweep("eol", "clusters", IMPORTANCE, config, seed=0))
+    made = list(sweep("eol", "clusters", IMPORTANCE, [], config, seed=0))
     by_operation = {}
     for condition in made:
         chosen = (condition.selection, condition.heads)
@@ -89,7 +139,7 @@ def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(
     zeroed = by_operation.pop(("zero", 0.0))
     ranked = [chosen for chosen in zeroed if chosen[0] != "random"]
     assert len(zeroed) == len(ranked) + 3
-    others = sweep("eol", "row_statistics", IMPORTANCE, config, seed=0)
+    others = sweep("eol", "row_statistics", IMPORTANCE, [], config, seed=0)
     assert "random" not in {condition.selection for condition in others}
     assert all(chosen == ranked for chosen in by_operation.values())
 
@@ -97,7 +147,7 @@ def test_every_operation_gets_the_same_heads_and_the_first_one_random_heads_too(
 def test_random_heads_have_a_seed_for_every_shap_selection(tmp_path):
     sections = {"head_counts": [2], "random_seeds": 1, "importance": ["clusters", "row_statistics"]}
     config = tiny_config(tmp_path, intervention=sections).intervention
-    made = list(sweep("eol", "clusters", IMPORTANCE, config, seed=0))
+    made = list(sweep("eol", "clusters", IMPORTANCE, [], config, seed=0))
     random = {c.heads for c in made if c.selection == "random"}
     assert [c.seed for c in made if c.selection == "random"] == [0, 1, 2, 3, 4, 5]
     assert len(random) > 1
@@ -127,8 +177,10 @@ def test_conditions_are_numbered_in_their_table():
     made = [
         Condition("eol", "clusters", "random", 1, Intervention(((0, 1), (2, 3)), Scale(0.5))),
         Condition("eol", "clusters", "greedy", 0, Intervention(((1, 1),), Zero())),
+        Condition("eol", "clusters", "learned_gates", 0, Intervention(((1, 0),), Gates(), gates=(0.25,))),
     ]
     assert condition_table(made).rows() == [
-        (0, "eol", "clusters", "random", "scale", 0.5, 1, [[0, 1], [2, 3]]),
-        (1, "eol", "clusters", "greedy", "zero", 0.0, 0, [[1, 1]]),
+        (0, "eol", "clusters", "random", "scale", 0.5, 1, [[0, 1], [2, 3]], None),
+        (1, "eol", "clusters", "greedy", "zero", 0.0, 0, [[1, 1]], None),
+        (2, "eol", "clusters", "learned_gates", "gates", 0.0, 0, [[1, 0]], [0.25]),
     ]

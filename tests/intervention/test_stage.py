@@ -5,16 +5,16 @@ import pytest
 import torch
 from helpers.studies import context_of, random_prompts, tiny_study
 
-from apmae.intervention import Intervention, side_effects, stage
+from apmae.intervention import Intervention, experiment, gate_search, side_effects, stage
 from apmae.intervention.conditions import Condition
 from apmae.intervention.resampling import Resampling
 from apmae.report.chosen import chosen_effects
 from apmae.study import Study
-from apmae.study.artifacts import BEST, IMPORTANCE, PREDICTIONS, PROMPTS
+from apmae.study.artifacts import BEST, EFFECTS, IMPORTANCE, PREDICTIONS, PROMPTS, TASKS
 from apmae.study.config import StudyConfig
 
 TASKS_TABLE = pl.DataFrame({"task": ["eol", "identifiers"], "base_rate": [0.5, 0.5]})
-TABLES = ("conditions", "interventions", "choices", "side_effects")
+TABLES = ("learned_gates", "conditions", "interventions", "choices", "side_effects")
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def make_study(llama):
             split=pl.when(number % 3 == 0).then(pl.lit("test")).otherwise(pl.lit("train")),
         )
         sections = {"head_counts": [1, 4], "random_seeds": 1, "greedy_candidates": 3, "greedy_heads": 2}
+        sections |= {"gate_steps": 4}
         study = tiny_study(directory, prompts, intervention=sections | intervention)
         heads = [(layer, head) for layer in range(3) for head in range(4)]
         rows = [
@@ -50,6 +51,15 @@ def make_study(llama):
             probability=0.5,
         )
         study.write(PREDICTIONS, predictions)
+        study.write(
+            TASKS, TASKS.of_rows((task, 100, 50, 0.5, 0, 30, 30, 60) for task in ("eol", "identifiers"))
+        )
+        effects = [
+            (task, *head, "train", "zero", "exact", "log_probability", "balanced", 0.1, 0.0, 0.2, 6, 1.0)
+            for task in ("eol", "identifiers")
+            for head in heads[:5]
+        ]
+        study.write(EFFECTS, EFFECTS.of_rows(effects))
         return study
 
     return make
@@ -150,7 +160,7 @@ def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monk
     expected = make_study(tmp_path / "whole")
     stage.run(context_of(expected, llama))
     study = make_study(tmp_path / "killed")
-    real, runs = stage.run_conditions, []
+    real, runs = experiment.run_conditions, []
 
     def killed_after(most):
         def run(*arguments):
@@ -162,17 +172,57 @@ def test_a_killed_stage_goes_on_and_ends_equal(make_study, llama, tmp_path, monk
         return run
 
     for most in (1, 3, 6):  # in greedy selection, and in blocks
-        monkeypatch.setattr(stage, "run_conditions", killed_after(most))
+        monkeypatch.setattr(experiment, "run_conditions", killed_after(most))
         with pytest.raises(KeyboardInterrupt):
             stage.run(context_of(study, llama))
-    monkeypatch.setattr(stage, "run_conditions", killed_after(1000))
+    monkeypatch.setattr(experiment, "run_conditions", killed_after(1000))
     stage.run(context_of(study, llama))
     whole = []
-    monkeypatch.setattr(stage, "run_conditions", lambda *arguments: whole.append(0) or real(*arguments))
+    monkeypatch.setattr(experiment, "run_conditions", lambda *arguments: whole.append(0) or real(*arguments))
     stage.run(context_of(make_study(tmp_path / "again"), llama))
     assert len(runs) == len(whole)  # nothing ran twice
     for name, table in tables(expected).items():
         assert table.equals(getattr(study, name)), name
+
+
+def test_gates_are_learned_on_training_prompts_that_choose_nothing(make_study, llama, tmp_path, monkeypatch):
+    study = make_study(tmp_path, gate_penalties=[0.003, 0.1], tuning_prompts_per_outcome=5)
+    real, searches = gate_search.learn_gates, []
+
+    def learn(target, prompts, weights, code, *arguments, **options):
+        searches.append((prompts, weights, code, options["penalised"]))
+        return real(target, prompts, weights, code, *arguments, **options)
+
+    monkeypatch.setattr(gate_search, "learn_gates", learn)
+    stage.run(context_of(study, llama))
+    assert [penalised for *_, penalised in searches] == ["closed", "closed", "open"] * 2
+    chosen = set(study.interventions.filter(split="train")["prompt_id"])
+    for prompts, weights, code, _ in searches:
+        assert set(prompts["split"]) == {"train"} and not chosen & set(prompts["prompt_id"])
+        right = prompts["correct"].to_numpy()
+        assert weights[right].sum() == pytest.approx(weights[~right].sum())  # a base rate of a half
+        assert set(code["purpose"]) == {"encoder"} and set(code["split"]) == {"train"}
+    gates = study.learned_gates
+    assert gates.group_by("task").len()["len"].to_list() == [12, 12]
+    assert gates["verdict"].is_in(["facilitating", "interfering", "irrelevant"]).all()
+    conditions = study.conditions.filter(selection="learned_gates")
+    assert conditions["operation"].unique().to_list() == ["gates"]
+    first = conditions.row(0, named=True)
+    by_head = {
+        (layer, head): gate
+        for layer, head, gate in gates.filter(task="eol").select("layer", "head", "retained").rows()
+    }
+    assert first["gates"] == pytest.approx([by_head[tuple(head)] for head in first["heads"]])
+    assert all(0 <= gate < 1 for gate in first["gates"])
+
+
+def test_a_target_without_gradients_learns_no_gates_and_says_so(make_study, llama, tmp_path):
+    study = make_study(tmp_path, selections=["positive", "random", "learned_gates"])
+    vars(llama)["has_gradients"] = False
+    counts = stage.run(context_of(study, llama))
+    assert counts["notes"] == ["tiny-llama gives no gradients, so no gates are learned"]
+    assert study.learned_gates.is_empty()
+    assert "learned_gates" not in set(study.conditions["selection"])
 
 
 def test_the_best_intervention_is_saved_as_it_was_run(make_study, llama, tmp_path):

@@ -48,15 +48,6 @@ def attributed_effects(
     return effects
 
 
-def has_gradients(target: Target) -> bool:
-    """Whether log probabilities have gradients by the heads' factors; quantised layers may give none."""
-    try:
-        gradients = target.factor_gradients([[0, 0]], torch.tensor([0]), {})
-    except (RuntimeError, NotImplementedError):
-        return False
-    return bool(gradients.isfinite().all())
-
-
 def _parts(target: Target, partitions: int, seed: int, prompt_id: int) -> Tensor:
     """(L, H): the part that each head is in; parts are as equal as can be."""
     order = numpy_generator(seed, "effects", "parts", prompt_id).permutation(len(target.heads))

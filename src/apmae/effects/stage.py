@@ -19,7 +19,7 @@ from torch import Tensor
 from apmae.common.atomic import read_parquet, write_parquet
 from apmae.common.seeding import derive_seed, numpy_generator
 from apmae.effects.ablation import exact_effects, heads_to_ablate
-from apmae.effects.attribution import attributed_effects, has_gradients
+from apmae.effects.attribution import attributed_effects
 from apmae.effects.summary import Sample, agreement, summarised
 from apmae.intervention.conditions import held_out_prompts, tuning_prompts
 from apmae.intervention.means import saved_means
@@ -129,7 +129,7 @@ def run(context: Context) -> dict[str, object]:
         means = saved_means(work / "means.safetensors", target, tuning, study.config.target.batch_size)
     measurement = Measurement(study, target, work, means)
     attributed: dict[str, pl.DataFrame] = {}
-    if has_gradients(target):
+    if target.has_gradients:
         for cell in context.progress(cells, "attribution"):
             attributed[cell.name] = measurement.attribute(cell)
     else:

@@ -36,6 +36,7 @@ SELECTION_COLOURS = {
     "random": "#8A8F98",
     "greedy": "#CC79A7",
     "effects": "#6A3D9A",
+    "learned_gates": "#B15928",
 }
 PATTERN_COLOURS = "viridis"
 QUANTITY_COLOURS = "Blues"

@@ -10,13 +10,13 @@ from apmae.intervention.gating import best_gate
 from apmae.intervention.operations import OPERATIONS
 from apmae.study.artifacts import CHOICES
 
-GREEDY, EFFECTS, RANDOM, GATED = "greedy", "effects", "random", "gated"
-CHOICE_METHODS = (*OPERATIONS, EFFECTS, GREEDY, GATED, RANDOM)
+EFFECTS, GREEDY, LEARNED_GATES, RANDOM, GATED = "effects", "greedy", "learned_gates", "random", "gated"
+CHOICE_METHODS = (*OPERATIONS, EFFECTS, GREEDY, LEARNED_GATES, GATED, RANDOM)
 """The best condition that zeroes the heads of a SHAP selection, replaces them by their mean, or scales them;
-the best of heads by their effects; the best greedy one; the best of all of these behind a gate; and, their
-control, the best of random heads."""
+the best of heads by their effects; the best greedy one; the best learned gates; the best of all of these
+behind a gate; and, their control, the best of random heads."""
 
-BY_SHAP = ~pl.col("selection").is_in([GREEDY, EFFECTS, RANDOM])
+BY_SHAP = ~pl.col("selection").is_in([EFFECTS, GREEDY, LEARNED_GATES, RANDOM])
 METHOD = pl.when(BY_SHAP).then("operation").otherwise("selection")
 """The ungated method that chooses among conditions of this selection and operation."""
 

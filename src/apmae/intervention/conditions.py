@@ -15,6 +15,9 @@ from apmae.study.artifacts import CONDITIONS
 from apmae.study.config import InterventionConfig
 from apmae.target_model import Head
 
+SEARCHED = ("greedy", "learned_gates")
+"""Selections that run the target to choose heads."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -57,6 +60,7 @@ def condition_table(conditions: Sequence[Condition]) -> pl.DataFrame:
             made.operation.factor,
             made.seed,
             [list(head) for head in made.heads],
+            None if made.intervention.gates is None else list(made.intervention.gates),
         )
         for number, made in enumerate(conditions)
     )
@@ -70,7 +74,7 @@ def sweep(
     config: InterventionConfig,
     seed: int,
 ) -> Iterator[Condition]:
-    """A task's conditions but the greedy ones, by operation.
+    """A task's conditions but the searched ones, by operation.
 
     Random heads, which no importance chooses, are the control of the first operation. They have a seed for
     every SHAP selection, if `random_seeds` are fewer, so that as many sets of random heads can be chosen from
@@ -87,7 +91,7 @@ def sweep(
     for number, operation in enumerate(operations(config)):
         is_first = features == config.importance[0]
         for selection in config.selections:
-            if selection == "greedy" or (selection == "effects" and not is_first):
+            if selection in SEARCHED or (selection == "effects" and not is_first):
                 continue
             if selection == "random" and not (is_first and number == 0):
                 continue

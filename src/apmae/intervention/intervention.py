@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,14 @@ class Intervention:
         operation: what is done to each of them.
         means: (heads, D) float32 in the order of `heads`, for an operation that uses them; None where
             whoever runs it brings them.
+        gates: in the order of `heads`, each head's own factor in [0, 1], for an operation that uses them.
         target: the model that it was found on, if known.
     """
 
     heads: tuple[Head, ...]
     operation: Operation = field(default_factory=Zero)
     means: Tensor | None = None
+    gates: tuple[float, ...] | None = None
     target: TargetConfig | None = None
 
     def __post_init__(self) -> None:
@@ -48,6 +51,12 @@ class Intervention:
             raise ApmaeError(f"the operation {self.operation.name} uses no means: leave them out")
         if self.means is not None and len(self.means) != len(self.heads):
             raise ApmaeError(f"{len(self.heads)} heads need as many means, not {len(self.means)}")
+        if self.operation.uses_gates and self.gates is None:
+            raise ApmaeError(f"the operation {self.operation.name} needs gates")
+        if self.gates is not None and not self.operation.uses_gates:
+            raise ApmaeError(f"the operation {self.operation.name} uses no gates: leave them out")
+        if self.gates is not None and len(self.gates) != len(self.heads):
+            raise ApmaeError(f"{len(self.heads)} heads need as many gates, not {len(self.gates)}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Intervention) and self._deed == other._deed
@@ -56,17 +65,24 @@ class Intervention:
         return hash(self._deed)
 
     @property
-    def _deed(self) -> tuple[frozenset[Head], Operation]:
-        return frozenset(self.heads), self.operation
+    def _deed(self) -> tuple[frozenset[tuple[Head, float]], Operation]:
+        return frozenset(self._head_factors), self.operation
+
+    @property
+    def _head_factors(self) -> Iterator[tuple[Head, float]]:
+        factors = self.gates or [self.operation.factor] * len(self.heads)
+        return zip(self.heads, factors, strict=True)
 
     def save(self, directory: str | Path) -> None:
         """Write `intervention.json` and, with means, `means.safetensors` to a directory."""
-        values = {
+        values: dict[str, Any] = {
             "target": None if self.target is None else self.target.model_dump(mode="json"),
             "operation": self.operation.name,
             "factor": self.operation.factor,
             "heads": [list(head) for head in self.heads],
         }
+        if self.gates is not None:
+            values["gates"] = list(self.gates)
         if self.means is not None:
             with replacing(Path(directory) / MEANS) as path:
                 save_file({"means": self.means.contiguous()}, path)
@@ -91,6 +107,7 @@ class Intervention:
                 heads=tuple((int(layer), int(head)) for layer, head in values["heads"]),
                 operation=operation,
                 means=load_file(directory / MEANS)["means"] if operation.uses_means else None,
+                gates=tuple(map(float, values["gates"])) if operation.uses_gates else None,
                 target=_target(values["target"]),
             )
         except ApmaeError:
@@ -122,19 +139,19 @@ class Intervention:
         return cls.load(study.path(BEST) / task)
 
     def factors(self, n_layers: int, n_heads: int) -> Tensor:
-        """(L, H) float32: the operation's factor for its heads, 1 for the others.
+        """(L, H) float32: the operation's factor, or the gate, for the heads; 1 for the others.
 
         Raises:
             ApmaeError: a model of this shape does not have all of the heads.
         """
         factors = torch.ones(n_layers, n_heads)
-        for layer, head in self.heads:
+        for (layer, head), factor in self._head_factors:
             if not (0 <= layer < n_layers and 0 <= head < n_heads):
                 raise ApmaeError(
                     f"the intervention's head ({layer}, {head}) is not in this model of "
                     f"{n_layers} layers of {n_heads} heads"
                 )
-            factors[layer, head] = self.operation.factor
+            factors[layer, head] = factor
         return factors
 
 

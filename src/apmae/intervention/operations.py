@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from apmae.common.errors import ApmaeError
 from apmae.study.config import InterventionConfig
-from apmae.vocabulary import OperationName
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,18 @@ class Operation:
         phrase: the operation in words, with `{factor:g}` where it has one.
         uses_means: whether the head's mean output over tuning prompts takes the place of the rest.
         takes_factor: whether the factor can be chosen.
+        uses_gates: whether every head has a factor of its own.
 
     Raises:
         ApmaeError: a factor was given to an operation that takes none.
     """
 
     factor: float = 0.0
-    name: ClassVar[OperationName]
+    name: ClassVar[str]
     phrase: ClassVar[str]
     uses_means: ClassVar[bool] = False
     takes_factor: ClassVar[bool] = False
+    uses_gates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.factor and not self.takes_factor:
@@ -82,7 +83,17 @@ class Scale(Operation):
         yield from map(cls, config.factors)
 
 
+@dataclass(frozen=True)
+class Gates(Operation):
+    """The output of each head times a gate of its own in [0, 1], see `apmae.intervention.learned_gates`."""
+
+    name = "gates"
+    phrase = "scaled by learned gates"
+    uses_gates = True
+
+
 OPERATIONS: dict[str, type[Operation]] = {kind.name: kind for kind in (Zero, Mean, Scale)}
+"""Those that a study can ask for, whichever way heads are chosen."""
 
 
 def operation_of(name: str, factor: float) -> Operation:
@@ -91,9 +102,10 @@ def operation_of(name: str, factor: float) -> Operation:
     Raises:
         ApmaeError: there is none of that name, or it takes no factor.
     """
-    if name not in OPERATIONS:
-        raise ApmaeError(f"an intervention's operation is one of {', '.join(OPERATIONS)}, not {name!r}")
-    return OPERATIONS[name](factor)
+    known = OPERATIONS | {Gates.name: Gates}
+    if name not in known:
+        raise ApmaeError(f"an intervention's operation is one of {', '.join(known)}, not {name!r}")
+    return known[name](factor)
 
 
 def operations(config: InterventionConfig) -> Iterator[Operation]:

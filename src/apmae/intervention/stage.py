@@ -7,7 +7,7 @@ directory, and a killed stage loses the one in flight.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -25,17 +25,25 @@ from apmae.intervention.conditions import (
     sweep,
     tuning_prompts,
 )
+from apmae.intervention.experiment import Experiment, TaskPrompts, saved
+from apmae.intervention.gate_search import search_gates
 from apmae.intervention.gating import gate_probabilities
 from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.means import saved_means
 from apmae.intervention.operations import Zero, operations
-from apmae.intervention.run_conditions import Results, run_conditions
 from apmae.intervention.selections import heads_by_effect
 from apmae.intervention.side_effects import side_effects
 from apmae.pipeline import Context
 from apmae.study import Study
-from apmae.study.artifacts import BEST, CHOICES, CONDITIONS, INTERVENTIONS, SIDE_EFFECTS
+from apmae.study.artifacts import (
+    BEST,
+    CHOICES,
+    CONDITIONS,
+    INTERVENTIONS,
+    LEARNED_GATES,
+    SIDE_EFFECTS,
+)
 from apmae.target_model import Head, Target
 
 STAGE = "intervene"
@@ -57,38 +65,15 @@ OUTCOMES_SCHEMA = pl.Schema(
 )
 
 
-@dataclass(frozen=True)
-class TaskPrompts:
-    """A task's prompts: tuning prompts, for choices, and held-out prompts."""
-
-    tuning: pl.DataFrame
-    held_out: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What the parts of the stage share; `prompts` has tasks with importance and held-out prompts."""
-
-    study: Study
-    target: Target
-    work: Path
-    prompts: dict[str, TaskPrompts]
-    means: Tensor | None
-
-    def run(self, conditions: Sequence[Condition], prompts: pl.DataFrame) -> Results:
-        """Outcomes of prompts under conditions."""
-        batch_size = self.study.config.target.batch_size
-        interventions = [condition.intervention for condition in conditions]
-        return run_conditions(self.target, interventions, prompts, self.means, batch_size)
-
-
 def run(context: Context) -> dict[str, object]:
     """Write the tables of interventions and `best/`; returns counts for the stage's marker."""
     study, target, progress = context.study, context.target, context.progress
     work = study.work_directory(STAGE, context.key)
     prompts = {task: found for task in study.config.prompts.tasks if (found := _task_prompts(study, task))}
     experiment = Experiment(study, target, work, prompts, _means(study, target, prompts, work))
-    conditions = [*_sweeps(experiment), *_greedy(experiment, progress)]
+    gates, gated, notes = search_gates(experiment, progress)
+    study.write(LEARNED_GATES, gates)
+    conditions = [*_sweeps(experiment), *_greedy(experiment, progress), *gated]
     study.write(CONDITIONS, condition_table(conditions))
     interventions = _run_blocks(experiment, conditions, progress)
     study.write(INTERVENTIONS, interventions)
@@ -98,7 +83,12 @@ def run(context: Context) -> dict[str, object]:
     chosen = [conditions[number] for number in best.values()]
     _write_side_effects(experiment, chosen, progress)
     _write_best(experiment, chosen)
-    return {"conditions": len(conditions), "tasks": sorted(prompts), "helped": sorted(best)}
+    return {
+        "conditions": len(conditions),
+        "tasks": sorted(prompts),
+        "helped": sorted(best),
+        "notes": notes,
+    }
 
 
 def _task_prompts(study: Study, task: str) -> TaskPrompts | None:
@@ -161,7 +151,7 @@ def _proposer(experiment: Experiment, task: str) -> Propose:
         def find() -> pl.DataFrame:
             return pl.DataFrame(promising_heads(target, tuning, chosen, count), schema, orient="row")
 
-        return list(_saved(path, find).iter_rows())
+        return list(saved(path, find).iter_rows())
 
     return propose
 
@@ -184,7 +174,7 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
         nonlocal calls
         calls += 1
         path = experiment.work / f"greedy-{task}-scored-{calls:03d}.parquet"
-        return [Effect(*row) for row in _saved(path, lambda: score(sets)).iter_rows()]
+        return [Effect(*row) for row in saved(path, lambda: score(sets)).iter_rows()]
 
     return evaluate
 
@@ -252,7 +242,7 @@ def _write_side_effects(experiment: Experiment, chosen: list[Condition], progres
         def measure(condition: Condition = condition) -> pl.DataFrame:
             return side_effects(experiment.study, experiment.target, condition, experiment.means)
 
-        tables.append(_saved(path, measure))
+        tables.append(saved(path, measure))
     experiment.study.write(SIDE_EFFECTS, pl.concat(tables))
 
 
@@ -267,9 +257,3 @@ def _write_best(experiment: Experiment, chosen: list[Condition]) -> None:
                 means = torch.stack([experiment.means[head] for head in condition.heads])
             best = replace(condition.intervention, means=means, target=study.config.target)
             best.save(directory / condition.task)
-
-
-def _saved(path: Path, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-    if not path.exists():
-        write_parquet(path, make())
-    return read_parquet(path)

@@ -324,10 +324,22 @@ CONDITIONS = Table(
         "task": pl.String,
         "importance": pl.String,  # `features` of importance.parquet; of random and greedy heads the first
         "selection": pl.String,  # see `apmae.vocabulary.Selection`
-        "operation": pl.String,  # "zero", "mean", "scale"
+        "operation": pl.String,  # "zero", "mean", "scale", "gates"
         "factor": pl.Float32,  # what is left of a head's output; 0 unless the operation is "scale"
         "seed": pl.Int16,  # number of the random selection's seed; 0 for the others
         "heads": pl.List(pl.List(pl.Int16)),  # (layer, head) each
+        "gates": pl.List(pl.Float32),  # of learned gates, each head's factor; else null
+    },
+)
+LEARNED_GATES = Table(
+    "learned_gates.parquet",
+    {  # what learned gates say of every head, see `apmae.intervention.learned_gates`
+        "task": pl.String,
+        "layer": pl.Int16,
+        "head": pl.Int16,
+        "retained": pl.Float32,  # its gate where closed gates cost: small if it interferes
+        "removed": pl.Float32,  # its gate where open gates cost: large if it facilitates
+        "verdict": pl.String,  # "facilitating", "interfering" or "irrelevant"
     },
 )
 INTERVENTIONS = Table(
@@ -354,7 +366,7 @@ CHOICES = Table(
     "choices.parquet",
     {  # per task and method, what does best on the tuning prompts; a method that helps none has no row
         "task": pl.String,
-        "method": pl.String,  # "zero", "mean", "scale", "greedy", "gated", "random": the control
+        "method": pl.String,  # see `apmae.intervention.choices.CHOICE_METHODS`
         "condition": pl.Int32,
         "threshold": pl.Float32,  # gated: only completions of at most this gate_probability are changed
         "tuning_prompts": pl.Int32,
@@ -405,7 +417,14 @@ ARTIFACTS: Mapping[str, tuple[str, ...]] = {
     "encode": (ENCODINGS,),
     "cluster": (CLUSTERS.name, EXEMPLARS),
     "predict": (PREDICTIONS.name, METRICS.name, IMPORTANCE.name, CALIBRATION.name, PREDICTOR),
-    "intervene": (CONDITIONS.name, INTERVENTIONS.name, CHOICES.name, SIDE_EFFECTS.name, BEST),
+    "intervene": (
+        LEARNED_GATES.name,
+        CONDITIONS.name,
+        INTERVENTIONS.name,
+        CHOICES.name,
+        SIDE_EFFECTS.name,
+        BEST,
+    ),
     "report": (REPORT,),
 }
 """What every stage (`apmae.stages`) writes."""

@@ -521,12 +521,13 @@ class InterventionConfig(Section):
         "random",
         "greedy",
         "effects",
+        "learned_gates",
     )
     """How heads are chosen. `positive`, `negative`, `neutral`: by the mean of a head's positive SHAP values,
     of its negative ones, and of their sizes. `positive_mean`, `negative_mean`, `neutral_mean`: by its mean
     SHAP value (the paper's). `random`: the control. `greedy`: one by one, each time the head whose zero
     ablation helps tuning prompts most. `effects`: by the effect of zero ablation on training prompts, those
-    that it helps most first."""
+    that it helps most first. `learned_gates`: a factor in [0, 1] for every head, all learned together."""
     operations: tuple[OperationName, ...] = ("zero", "mean", "scale")
     """What is done to a head's output: zero ablation (the paper's), mean ablation (its mean over tuning
     prompts), or scaling by a factor. Greedy selection uses zero ablation."""
@@ -547,6 +548,11 @@ class InterventionConfig(Section):
     """greedy: how many heads are tried at a time, those whose gradients promise most."""
     greedy_heads: Positive = 8
     """greedy: at most this many heads."""
+    gate_steps: Positive = 60
+    """learned_gates: steps of gradient descent."""
+    gate_penalties: tuple[Annotated[float, Field(gt=0)], ...] = (0.003,)
+    """learned_gates: nats of the true token's log probability that closing a gate has to gain. Gates are
+    learned for each."""
     gate: str = "confidence"
     """Feature set whose prediction opens the gate: gated interventions change only completions that
     are predicted to be incorrect."""
@@ -556,7 +562,7 @@ class InterventionConfig(Section):
 
     @model_validator(mode="after")
     def _given_once(self) -> Self:
-        for name in ("importance", "selections", "operations", "factors", "head_counts"):
+        for name in ("importance", "selections", "operations", "factors", "head_counts", "gate_penalties"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"intervention.{name} names one twice")

@@ -37,6 +37,7 @@ from apmae.study.artifacts import (
     FORMAT,
     IMPORTANCE,
     INTERVENTIONS,
+    LEARNED_GATES,
     METRICS,
     PREDICTIONS,
     PROMPTS,
@@ -99,6 +100,7 @@ class Study:
     metrics = TableReader(METRICS, "How well correctness is predicted.")
     importance = TableReader(IMPORTANCE, "SHAP importance of every head.")
     calibration = TableReader(CALIBRATION, "From the predictors' log-odds to frequencies.")
+    learned_gates = TableReader(LEARNED_GATES, "What learned gates say of every head.")
     conditions = TableReader(CONDITIONS, "What every intervention did to which heads.")
     interventions = TableReader(INTERVENTIONS, "Outcome of every intervention.")
     choices = TableReader(CHOICES, "The best condition of every task and method.")

@@ -355,12 +355,34 @@ class Target:
             ApmaeError: as `scale_heads` and `logits` do.
         """
         at_BLH = self._factor_tensor(factors).expand(len(next_ids), -1, -1).clone().requires_grad_()
-        with self.scale_heads(at_BLH):
-            log_probs = self._last_logits(input_ids).log_softmax(-1)
+        log_probs = self.log_probs_under(at_BLH, input_ids, [np.shape(input_ids)[1] - 1])[:, 0]
         (gradients,) = torch.autograd.grad(
             log_probs.gather(1, next_ids[:, None].to(log_probs.device)).sum(), at_BLH
         )
         return gradients
+
+    def log_probs_under(self, factors: Tensor, input_ids: TokenIds, positions: Sequence[int]) -> Tensor:
+        """Next-token log probabilities with the heads scaled, with gradients by the factors.
+
+        Args:
+            factors: (L, H) or (B, L, H), as in `scale_heads`.
+            input_ids: (B, T) without padding.
+            positions: where; ascending.
+
+        Returns:
+            (B, len(positions), V) float32.
+        """
+        with self.scale_heads(factors):
+            return self._logits(input_ids, None, torch.as_tensor(positions)).log_softmax(-1)
+
+    @cached_property
+    def has_gradients(self) -> bool:
+        """Whether log probabilities have gradients by the heads' factors; quantised layers may give none."""
+        try:
+            gradients = self.factor_gradients([[0, 0]], torch.tensor([0]), {})
+        except (RuntimeError, NotImplementedError):
+            return False
+        return bool(gradients.isfinite().all())
 
     def mean_head_outputs(self, batches: Iterable[TokenIds]) -> Tensor:
         """Mean output of every head, before the output projection, over prompts and positions.
