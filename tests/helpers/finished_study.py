@@ -20,6 +20,7 @@ from apmae.study import Study
 from apmae.study import artifacts as files
 from apmae.study.artifacts import EVALUATION
 from apmae.study.config import StudyConfig
+from apmae.target_model import Head
 
 TASKS = ("eol", "identifiers", "string_literals", "numeric_literals", "boolean_operators")
 FEATURES = {
@@ -100,6 +101,18 @@ def build_study(
     study.write(files.METRICS, _metrics(generator, outcome_tasks))
     importance = _importance(generator, outcome_tasks, n_layers, n_heads)
     study.write(files.IMPORTANCE, importance)
+    leader = importance.sort("max_difference", descending=True).select("layer", "head").row(0)
+    study.write(files.EFFECTS, _effects(outcome_tasks, n_layers, n_heads, leader))
+    study.write(
+        files.EFFECT_AGREEMENT,
+        files.EFFECT_AGREEMENT.of_rows(
+            (task, split, n_layers * n_heads, 0.9, 0.8, 61.0, 12.0)
+            for task in outcome_tasks
+            for split in ("train", "test")
+        ),
+    )
+    study.write(files.ROLES, _roles(n_layers, n_heads, leader))
+    study.write(files.LEARNED_GATES, _learned_gates(outcome_tasks, n_layers, n_heads, leader))
     interventions = _interventions(generator, prompts, outcome_tasks, head_counts)
     study.write(files.INTERVENTIONS, interventions)
     study.write(files.CHOICES, choose(interventions))
@@ -412,6 +425,60 @@ def _importance(
         for task in tasks
     ]
     return pl.concat(frames)
+
+
+def _effects(tasks: list[str], n_layers: int, n_heads: int, leader: Head) -> pl.DataFrame:
+    """Ablating the leader costs most, the more the later the task; the other effects are small."""
+    generator = np.random.default_rng(11)
+    rows = []
+    for place, task in enumerate(tasks):
+        for layer, head in np.ndindex(n_layers, n_heads):
+            size = -0.5 - 0.1 * place if (layer, head) == leader else 0.02 * generator.normal()
+            for operation, method, outcome, weighting in product(
+                ("zero", "mean"), ("exact", "attribution"), ("log_probability", "correct"), WEIGHTINGS
+            ):
+                if method == "attribution" and (operation == "mean" or outcome == "correct"):
+                    continue
+                value = size * (0.8 if operation == "mean" else 1.0) * (0.4 if outcome == "correct" else 1.0)
+                value *= 1.2 if weighting == "base_rate" else 1.0
+                for split in ("train", "test") if operation == "zero" else ("test",):
+                    kind = (split, operation, method, outcome, weighting)
+                    rows.append((task, layer, head, *kind, value, value - 0.05, value + 0.05, 32, 1.0))
+    return files.EFFECTS.of_rows(rows)
+
+
+WEIGHTINGS = ("balanced", "base_rate")
+
+
+def _roles(n_layers: int, n_heads: int, leader: Head) -> pl.DataFrame:
+    """The leader attends to the token before, and a little to the opening bracket."""
+    rows = []
+    for role, text in (
+        ("previous_token", "code"),
+        ("opening_bracket", "code"),
+        ("previous_token", "repeated random tokens"),
+    ):
+        for layer, head in np.ndindex(n_layers, n_heads):
+            is_one = (layer, head) == leader
+            value = (0.9 if role == "previous_token" else 0.2) if is_one else 0.05
+            bounds = (value - 0.06, value - 0.1, value - 0.02)
+            rows.append((role, text, layer, head, value, value - 0.04, value + 0.04, 0.06, *bounds, 24, 480))
+    return files.ROLES.of_rows(rows)
+
+
+def _learned_gates(tasks: list[str], n_layers: int, n_heads: int, leader: Head) -> pl.DataFrame:
+    return files.LEARNED_GATES.of_rows(
+        (
+            task,
+            layer,
+            head,
+            1.0,
+            float((layer, head) == leader),
+            "facilitating" if (layer, head) == leader else "irrelevant",
+        )
+        for task in tasks
+        for layer, head in np.ndindex(n_layers, n_heads)
+    )
 
 
 def _interventions(

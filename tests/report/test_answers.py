@@ -8,6 +8,7 @@ from apmae.report.chosen import chosen_effects
 from apmae.report.sections.answers import answers, beside_random_heads, comparisons, shuffled_labels
 from apmae.report.sections.interventions import versus
 from apmae.report.summaries import metrics_table
+from apmae.study.artifacts import EFFECTS
 
 TOP = pl.DataFrame(
     {
@@ -18,6 +19,7 @@ TOP = pl.DataFrame(
     }
 )
 NO_TOP = TOP.clear()
+NO_EFFECTS = EFFECTS.of_rows()
 AUROC = {
     "clusters": 0.6,
     "confidence": 0.8,
@@ -57,20 +59,35 @@ def chosen(tuning: dict[str, str], measured: dict[str, str]) -> pl.DataFrame:
 NONE_CHOSEN = chosen({}, {})
 
 
+def test_the_first_card_names_the_heads_that_do_most_and_whether_shap_agrees() -> None:
+    def effect(task: str, head: tuple[int, int], value: float, low: float) -> dict[str, object]:
+        return {"task": task, "layer": head[0], "head": head[1], "value": value, "low": low, "high": 0.9}
+
+    leading = EFFECTS.of_rows([effect("eol", (3, 2), 0.5, 0.1), effect("random", (0, 1), -0.7, -1.0)])
+    first, second, *_ = answers(
+        leading, TOP.cast({"layer": pl.Int16, "head": pl.Int16}), held_out(AUROC), NONE_CHOSEN
+    )
+    assert first.question == "Which heads do most?"
+    assert first.headline == "Ablated alone, L0H1 for random (-0.70 nats) and L3H2 for eol (+0.50 nats)."
+    assert "excludes zero in 1 of 2 tasks" in first.detail
+    assert "the same head first in 1 of 2 tasks" in first.detail
+    assert second.question == "Which heads know most?"
+
+
 def test_heads_that_lead_several_tasks_are_named_once() -> None:
-    heads, _, _ = answers(TOP, held_out(AUROC), NONE_CHOSEN)
+    heads, _, _ = answers(NO_EFFECTS, TOP, held_out(AUROC), NONE_CHOSEN)
     assert heads.headline == "Head L3H2 leads in all 2 tasks."
     assert "L3H2 (2 tasks)" in heads.detail
 
 
 def test_the_card_says_what_attention_adds_to_all_that_needs_none() -> None:
-    _, prediction, _ = answers(TOP, held_out(AUROC), NONE_CHOSEN)
+    _, prediction, _ = answers(NO_EFFECTS, TOP, held_out(AUROC), NONE_CHOSEN)
     assert prediction.headline == "Clusters alone reach an AUROC of 0.60 on held-out groups."
     assert prediction.detail == (
         "Row statistics, added to all that needs no attention, change its AUROC by +0.100: significantly up "
         "in the one task, down in no task."
     )
-    _, prediction, _ = answers(TOP, held_out(AUROC | {"row_statistics": 0.7}), NONE_CHOSEN)
+    _, prediction, _ = answers(NO_EFFECTS, TOP, held_out(AUROC | {"row_statistics": 0.7}), NONE_CHOSEN)
     assert prediction.headline == "Row statistics alone reach an AUROC of 0.70 on held-out groups."
 
 
@@ -87,7 +104,7 @@ def test_every_comparison_of_attention_is_told_with_its_significance() -> None:
 
 
 def test_without_baselines_only_attention_is_told() -> None:
-    _, prediction, _ = answers(TOP, held_out({"clusters": 0.8}), NONE_CHOSEN)
+    _, prediction, _ = answers(NO_EFFECTS, TOP, held_out({"clusters": 0.8}), NONE_CHOSEN)
     assert prediction.detail == ""
     assert comparisons(held_out({"clusters": 0.8})) == []
 
@@ -98,7 +115,7 @@ def test_what_changing_did_is_the_confirmed_figure_beside_random_heads() -> None
         {"positive": "ggrr", "negative": "gwrr", "random": "gwrr"},
         {"positive": "gwlr", "negative": "ggrr", "random": "gwrr"},
     )
-    _, _, changing = answers(TOP, held_out(AUROC), made)
+    _, _, changing = answers(NO_EFFECTS, TOP, held_out(AUROC), made)
     assert changing.headline.startswith("0.0 points [−")
     assert "50.0" not in changing.headline + changing.detail.partition("[")[0]
     assert "Random heads, chosen likewise: +25.0 [−" in changing.detail
@@ -111,12 +128,12 @@ def test_what_changing_did_is_the_confirmed_figure_beside_random_heads() -> None
 
 def test_a_clear_gain_and_a_clear_loss_are_counted() -> None:
     _, _, gain = answers(
-        TOP, held_out(AUROC), chosen({"positive": "gwrr"}, {"positive": "g" * 20 + "r" * 20})
+        NO_EFFECTS, TOP, held_out(AUROC), chosen({"positive": "gwrr"}, {"positive": "g" * 20 + "r" * 20})
     )
     assert gain.headline.startswith("+50.0 points [+")
     assert "above zero in the one task, below zero in no task" in gain.detail
     _, _, loss = answers(
-        TOP, held_out(AUROC), chosen({"positive": "gwrr"}, {"positive": "l" * 20 + "w" * 20})
+        NO_EFFECTS, TOP, held_out(AUROC), chosen({"positive": "gwrr"}, {"positive": "l" * 20 + "w" * 20})
     )
     assert loss.headline.startswith("−50.0 points [−")
     assert "above zero in no task, below zero in the one task" in loss.detail
@@ -124,7 +141,9 @@ def test_a_clear_gain_and_a_clear_loss_are_counted() -> None:
 
 
 def test_where_nothing_helped_tuning_prompts_that_is_said() -> None:
-    _, _, changing = answers(TOP, held_out(AUROC), chosen({"positive": "wwrr"}, {"positive": "gggg"}))
+    _, _, changing = answers(
+        NO_EFFECTS, TOP, held_out(AUROC), chosen({"positive": "wwrr"}, {"positive": "gggg"})
+    )
     assert changing.headline == "Nothing that was tried helped the tuning prompts of any task."
 
 
@@ -155,7 +174,7 @@ def test_where_a_method_beats_zero_ablation_is_counted() -> None:
 
 
 def test_what_was_not_measured_is_said() -> None:
-    heads, prediction, zeroing = answers(NO_TOP, held_out({"prior": 0.5}), NONE_CHOSEN)
+    heads, prediction, zeroing = answers(NO_EFFECTS, NO_TOP, held_out({"prior": 0.5}), NONE_CHOSEN)
     assert heads.headline == "Importance was computed for no task."
     assert prediction.headline == "Not measured on held-out groups."
     assert zeroing.headline == "No intervention was run."

@@ -106,7 +106,10 @@ class Measurement:
         )
 
     def inclusion(self, cell: Cell, attribution: pl.DataFrame | None) -> NDArray[np.float64]:
-        """(L * H,) probability with which each head was to be ablated; 0 for heads that are not."""
+        """(L * H,) probability with which each head of a task was to be ablated; 0 for heads that are not.
+
+        Training prompts decide, so that no head is shown because it stood out on held-out prompts.
+        """
         if attribution is None:
             return np.ones(len(self.target.heads))
         generator = numpy_generator(self.study.config.seed, STAGE, "ablated", cell.sample.task)
@@ -134,7 +137,12 @@ def run(context: Context) -> dict[str, object]:
             attributed[cell.name] = measurement.attribute(cell)
     else:
         notes.append(f"{target.name} gives no gradients: all heads are ablated, none is attributed")
-    inclusion = {cell.name: measurement.inclusion(cell, attributed.get(cell.name)) for cell in cells}
+    of_task = {
+        cell.sample.task: measurement.inclusion(cell, attributed.get(cell.name))
+        for cell in cells
+        if cell.sample.split == "train"
+    }
+    inclusion = {cell.name: of_task[cell.sample.task] for cell in cells}
     blocks = [block for cell in cells for block in _blocks(cell, inclusion[cell.name], target)]
     ablated: dict[tuple[str, str], list[pl.DataFrame]] = {}
     for block in context.progress(blocks, "ablations"):

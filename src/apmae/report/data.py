@@ -82,6 +82,21 @@ class ReportData:
         return summaries.top_heads(self.importance, TOP_HEADS)
 
     @cached_property
+    def effects(self) -> pl.DataFrame:
+        """`EFFECTS`."""
+        return self.in_task_order(self.study.effects)
+
+    @cached_property
+    def roles(self) -> pl.DataFrame:
+        """`ROLES`."""
+        return self.study.roles
+
+    @cached_property
+    def learned_gates(self) -> pl.DataFrame:
+        """`LEARNED_GATES`."""
+        return self.in_task_order(self.study.learned_gates)
+
+    @cached_property
     def interventions(self) -> pl.DataFrame:
         """`INTERVENTIONS`."""
         return self.in_task_order(self.study.interventions)

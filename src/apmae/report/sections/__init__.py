@@ -14,18 +14,22 @@ from apmae.report.sections import (
     clusters,
     cross_evaluation,
     gallery,
+    heads,
     importance,
     interventions,
     paper,
     prediction,
     provenance,
     reconstruction,
+    roles,
     target_accuracy,
     tokens,
 )
 
 SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     answers.section,
+    heads.section,
+    roles.section,
     target_accuracy.section,
     prediction.section,
     tokens.section,

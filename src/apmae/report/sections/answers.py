@@ -16,6 +16,7 @@ from apmae.report import summaries
 from apmae.report.chosen import ALL_TASKS, CHOSEN
 from apmae.report.data import CLUSTERS, ReportData, by_task
 from apmae.report.section import Section
+from apmae.report.sections.heads import leading_heads
 from apmae.report.summaries import SIGNIFICANCE, compare
 
 METRICS = {
@@ -38,6 +39,8 @@ MORE_METRICS = {
     "aurc_at_base_rate": "Area under the risk-coverage curve at the base rate, smaller is better",
 }
 MOST_NAMED = 5
+MOST_TOLD = 3
+"""Tasks whose head of largest effect the first answer names."""
 BY_CONFIDENCE, BY_STRONG = REFERENCES
 ATTENTION = ("row_statistics", CLUSTERS)
 """Blocks of heads whose comparison with the baselines is told first."""
@@ -48,7 +51,7 @@ WITHOUT_ATTENTION = "all that needs no attention"
 def section(data: ReportData) -> Section:
     """The answers."""
     content = {
-        "answers": answers(data.top_heads, data.held_out, data.chosen),
+        "answers": answers(_leading(data.effects), data.top_heads, data.held_out, data.chosen),
         "top_heads": by_task(data.top_heads),
         "comparisons": comparisons(data.held_out),
         "metric_tables": _metric_tables(data),
@@ -67,15 +70,19 @@ class Answer:
     detail: str
 
 
-def answers(top: pl.DataFrame, held_out: pl.DataFrame, chosen: pl.DataFrame) -> list[Answer]:
+def answers(
+    leading: pl.DataFrame, top: pl.DataFrame, held_out: pl.DataFrame, chosen: pl.DataFrame
+) -> list[Answer]:
     """Answer a reader's first questions.
 
     Args:
+        leading: `EFFECTS` of the head of largest effect on each task; may be empty.
         top: heads per task, `summaries.top_heads`.
         held_out: `summaries.metrics_table` of the held-out protocol.
         chosen: `chosen.chosen_effects`.
     """
-    return [_which_heads(top), _how_predictable(held_out), _what_changing_did(chosen)]
+    first = [_what_heads_do(leading, top)] if leading.height else []
+    return [*first, _which_heads(top), _how_predictable(held_out), _what_changing_did(chosen)]
 
 
 def shuffled_labels(held_out: pl.DataFrame) -> str | None:
@@ -98,8 +105,32 @@ def _span(values: list[float]) -> str:
     return f"{values[0]:.2f}" if len(values) == 1 else f"{min(values):.2f} to {max(values):.2f}"
 
 
+def _leading(effects: pl.DataFrame) -> pl.DataFrame:
+    """The head of largest effect on each task's training prompts, and its effect on held-out ones."""
+    tasks = effects.partition_by("task", maintain_order=True)
+    return pl.concat([effects.clear(), *(leading_heads(of_task, 1) for of_task in tasks)])
+
+
+def _what_heads_do(leading: pl.DataFrame, top: pl.DataFrame) -> Answer:
+    named = [
+        f"{head_name(row['layer'], row['head'])} for {readable(row['task'])} ({row['value']:+.2f} nats)"
+        for row in leading.sort(pl.col("value").abs(), descending=True).head(MOST_TOLD).iter_rows(named=True)
+    ]
+    clear = leading.filter((pl.col("low") > 0) | (pl.col("high") < 0)).height
+    first_by_shap = top.group_by("task", maintain_order=True).first()
+    same = leading.join(first_by_shap, on=["task", "layer", "head"], how="semi").height
+    return Answer(
+        "Which heads do most?",
+        f"Ablated alone, {listed(named)}.",
+        "Change of the true token's log probability on held-out prompts, by the head of largest effect on "
+        "each task's training prompts. Its 95% interval excludes zero in "
+        f"{out_of(clear, leading.height, 'task')}. SHAP importance names the same head first in "
+        f"{out_of(same, leading.height, 'task')}.",
+    )
+
+
 def _which_heads(top: pl.DataFrame) -> Answer:
-    question = "Which heads matter?"
+    question = "Which heads know most?"
     if top.is_empty():
         return Answer(question, "Importance was computed for no task.", "")
     first = top.group_by("task", maintain_order=True).first()

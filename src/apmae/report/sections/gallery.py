@@ -29,7 +29,7 @@ def section(data: ReportData) -> Section:
     exemplars = data.study.exemplars
     count = data.config.report.gallery_clusters
     tiles = choose_tiles(exemplar_table(exemplars), data.importance, data.clusters, data.prompts, count)
-    patterns = _patterns(exemplars, tiles)
+    patterns = patterns_of_tiles(exemplars, tiles)
     pictures = [
         {"tile": tile, "source": svg_uri(encode(pattern(values), "svg"))}
         for tile, values in zip(tiles, patterns, strict=True)
@@ -96,7 +96,8 @@ def gallery(
     return figure
 
 
-def _patterns(exemplars: zarr.Group, tiles: list[Tile]) -> list[NDArray[np.floating]]:
+def patterns_of_tiles(exemplars: zarr.Group, tiles: list[Tile]) -> list[NDArray[np.floating]]:
+    """The exemplars' patterns, (T, T) each."""
     patterns = exemplars["patterns"]
     assert isinstance(patterns, zarr.Array)
     return [np.asarray(patterns[tile.index], dtype=np.float32) for tile in tiles]
