@@ -90,6 +90,8 @@ def write_study(path, target, corpus, directory, **sections):
             "encoder_prompts": 24,
             "length_tokens": 64,
         },
+        "effects": {"prompts_per_outcome": 2, "partitions": 2, "points": 1},
+        "roles": {"windows": 8, "random_sequences": 8},
         "encoder": {"size": "tiny", "patch_size": 16},
         "training": {
             "steps": 12,
@@ -109,6 +111,7 @@ def write_study(path, target, corpus, directory, **sections):
             "tuning_prompts_per_outcome": 4,
             "greedy_candidates": 3,
             "greedy_heads": 2,
+            "gate_steps": 2,
             "side_effect_prompts": 6,
         },
         "report": {"gallery_clusters": 4, "reconstructions": 2},
