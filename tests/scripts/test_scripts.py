@@ -30,6 +30,16 @@ def test_print_results_prints_every_table_of_a_study(tmp_path):
         assert heading in printed
 
 
+def test_print_heads_prints_effects_and_roles(tmp_path):
+    study = build_study(tmp_path / "study", **SMALL)
+    printed = output_of("print_heads.py", study.directory)
+    leader = study.importance.sort("max_difference", descending=True).select("layer", "head").row(0)
+    assert f"| eol | L{leader[0]}H{leader[1]} | -0.600 [-0.650, -0.550] | " in printed
+    assert "| previous token 0.90, opening bracket 0.20 |" in printed
+    assert re.search(r"\n\| eol \| \d+ \| \d+ \| \d+ \| 0\.90 \| 0\.80 \|", printed)
+    assert f"| opening bracket | 480 | 1 | L{leader[0]}H{leader[1]} 0.20 (0.06) |" in printed
+
+
 def test_compare_seeds_prints_every_task_and_refuses_equal_seeds(tmp_path):
     studies = [build_study(tmp_path / str(seed), **SMALL, seed=seed).directory for seed in (0, 1)]
     printed = output_of("compare_seeds.py", *studies)

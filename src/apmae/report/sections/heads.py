@@ -73,7 +73,7 @@ def head_rows(data: ReportData, task: str) -> list[Row]:
             "effect": row,
             "correct": _row(correct, row),
             "mean": _row(mean, row),
-            "roles": role_words(data, row["layer"], row["head"]),
+            "roles": role_words(data.roles, row["layer"], row["head"]),
             "verdict": (_row(gates, row) or {}).get("verdict"),
             "shap_rank": (_row(importance, row) or {}).get("rank"),
         }
@@ -98,9 +98,9 @@ def leading_heads(effects: pl.DataFrame, count: int) -> pl.DataFrame:
     return order.join(held_out, on=HEAD, maintain_order="left").select(effects.columns).head(count)
 
 
-def role_words(data: ReportData, layer: int, head: int) -> str:
+def role_words(roles: pl.DataFrame, layer: int, head: int) -> str:
     """What a head looks at most, in excess of uniform attention: `previous token 0.98, induction 0.12`."""
-    found = data.roles.filter(pl.col("difference_low") > 0, text="code", layer=layer, head=head)
+    found = roles.filter(pl.col("difference_low") > 0, text="code", layer=layer, head=head)
     largest = found.sort("difference", descending=True, maintain_order=True).head(SHOWN_ROLES)
     return ", ".join(
         f"{readable(role)} {value:.2f}" for role, value in largest.select("role", "value").rows()
