@@ -81,7 +81,7 @@ def test_heads_drawn_at_random_stand_for_the_others():
     inclusion = np.append(np.ones(10), np.full(100, 0.1))
     estimated, _ = agreement(np.append(sure, first[drawn]), np.append(sure, second[drawn]), inclusion)
     naive = np.corrcoef(np.append(sure, first[drawn]), np.append(sure, second[drawn]))[0, 1]
-    assert abs(estimated - of_all) < abs(naive - of_all)
+    assert abs(estimated - of_all) < abs(naive - of_all) / 3
 
 
 @pytest.mark.parametrize("heads", [0, 2])

@@ -181,3 +181,10 @@ def test_brackets_that_do_not_match_are_left_out():
         "(b[0], ')')",
         "[0]",
     ]
+
+
+def test_a_bracket_is_not_closed_by_another_kind():
+    source = "class A { void f() { g(a]; h(b); } }"
+    pairs = [source[opened[0] : closed[1]] for opened, closed in find_parts(source, "java").brackets]
+    assert "(b)" in pairs and "()" in pairs
+    assert not any(pair[0] + pair[-1] in ("(]", "[)", "{)", "(}") for pair in pairs)

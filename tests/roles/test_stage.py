@@ -1,5 +1,8 @@
 """The whole stage on Java and a tiny target: its table, resuming, and what it refuses."""
 
+from itertools import islice
+
+import numpy as np
 import polars as pl
 import pytest
 from helpers.corpora import write_corpus
@@ -9,10 +12,12 @@ from helpers.tokenizers import byte_level_tokenizer
 from pydantic import ValidationError
 
 from apmae.common.errors import ApmaeError
+from apmae.prompts import PromptFormatter
 from apmae.roles import stage
 from apmae.roles.relations import TOKEN_ROLES
 from apmae.study import Study
 from apmae.target_model import Target
+from apmae.token_study.windows import draw_windows
 
 SENTINELS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
 
@@ -65,6 +70,24 @@ def test_a_fill_in_the_middle_target_has_roles_of_syntax_and_the_suffix(make, ta
     study = make(prompt_format="fim")
     stage.run(context_of(study, target))
     assert {"suffix", "opening_bracket", "declaration"} <= set(study.roles["role"])
+
+
+def test_places_of_a_fill_in_the_middle_window_are_those_of_its_tokens(make, target):
+    study = make(prompt_format="fim")
+    context = context_of(study, target)
+    formatter = PromptFormatter(target.tokenizer, "fim", 96)
+    windows = list(islice(draw_windows(context.corpus, study.config, formatter, 1), 8))
+    for placed in windows:
+        ids, document = placed.window.input_ids, placed.document
+        there = placed.places >= 0
+        assert (ids[there] == np.array(document.token_ids)[placed.places[there]]).all()
+        assert there.sum() >= 96 - 3 - 4  # all but the sentinels, and tokens cut at an edge
+        hole, suffix = (placed.places[mask & there] for mask in (placed.hole, placed.suffix))
+        assert len(hole) == 32 and (np.diff(hole) == 1).all()
+        assert not (placed.hole & placed.suffix).any()
+        prefix = placed.places[there & ~placed.hole & ~placed.suffix]
+        assert prefix.max(initial=-1) < hole.min() and suffix.min(initial=10**9) > hole.max()
+    assert any(placed.suffix.any() for placed in windows)
 
 
 def test_a_head_that_looks_at_the_token_before_is_found(make, target, monkeypatch):
