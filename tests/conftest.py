@@ -5,12 +5,17 @@ import sys
 import pytest
 import torch
 from helpers.models import tiny_llama
+from hypothesis import settings
 
 from apmae import cli
 from apmae.target_model import Target
 
 # The models are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)
+
+# Examples are slow where the machine is busy, which says nothing of the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture

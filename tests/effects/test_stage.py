@@ -28,7 +28,8 @@ def make_study(tmp_path):
 def test_every_head_has_an_effect_on_every_task_and_split(make_study, llama):
     study = make_study()
     counts = stage.run(context_of(study, llama))
-    assert counts == {"heads": 12, "ablated": 12, "notes": []}
+    assert (counts["heads"], counts["ablated"], counts["notes"]) == (12, 12, [])
+    assert counts["exact_seconds"] > 0 and counts["attribution_seconds"] > 0
     effects = study.effects
     kinds = effects.group_by("task", "split", "operation", "method", "outcome", "weighting").len()
     assert kinds["len"].unique().to_list() == [12]
@@ -45,7 +46,6 @@ def test_every_head_has_an_effect_on_every_task_and_split(make_study, llama):
     agreement = study.effect_agreement
     assert agreement.select("task", "split").n_unique() == 4
     assert (agreement["rank_correlation"] > 0.5).all()
-    assert (agreement["exact_seconds"] > 0).all()
 
 
 def test_exact_effects_are_those_of_a_head_ablated_alone(make_study, llama):
@@ -79,7 +79,8 @@ def test_some_heads_are_ablated_and_all_are_attributed(make_study, llama):
     attribution, exact = (of_one.filter(method=method) for method in ("attribution", "exact"))
     assert attribution.filter(pl.col("inclusion") > 0).height == 6
     assert exact["inclusion"].is_in([1.0, 2 / 8]).all()
-    extremes = attribution.sort("value").select("layer", "head").rows()
+    on_train = study.effects.filter(task="eol", split="train", method="attribution", weighting="balanced")
+    extremes = on_train.sort("value").select("layer", "head").rows()
     assert {*extremes[:2], *extremes[-2:]} <= set(exact.select("layer", "head").rows())
 
 
@@ -110,6 +111,7 @@ def test_a_killed_stage_goes_on_and_gives_the_same(make_study, llama, monkeypatc
     stage.run(context_of(killed, llama))
     assert len(calls) == 6 - 2  # two tasks: zero ablation on both splits, mean ablation on one
     assert killed.effects.equals(whole.effects)
+    assert killed.effect_agreement.equals(whole.effect_agreement)
 
 
 def test_a_target_without_gradients_is_ablated_head_by_head(make_study, llama):

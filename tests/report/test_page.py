@@ -131,7 +131,7 @@ def test_the_papers_measures_have_their_tables(small_study: Callable[..., Study]
 def test_page_says_how_it_was_made(html: str) -> None:
     text = Page(html).text
     assert "0123456789abcdef" in text
-    assert "11 min 4 s" in text
+    assert "12 min 17 s" in text
     assert "length_tokens: 64" in text
 
 

@@ -7,7 +7,7 @@ stage loses the one in flight.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,8 +160,13 @@ def run(context: Context) -> dict[str, object]:
             if cell.name in attributed
         ),
     )
-    measured = {name: int((values > 0).sum()) for name, values in inclusion.items()}
-    return {"heads": len(target.heads), "ablated": max(measured.values()), "notes": notes}
+    return {
+        "heads": len(target.heads),
+        "ablated": max(int((values > 0).sum()) for values in inclusion.values()),
+        "exact_seconds": _seconds(exact.values()),
+        "attribution_seconds": _seconds(attributed.values()),
+        "notes": notes,
+    }
 
 
 def _cells(study: Study, task: str) -> Iterator[Cell]:
@@ -209,15 +214,13 @@ def _agreement(
     inclusion: NDArray[np.float64],
 ) -> tuple[object, ...]:
     """A row of `EFFECT_AGREEMENT`."""
-    tables = [table for (name, _), table in exact.items() if name == cell.name]
-    seconds = [_seconds(table) for table in tables]
     ablated = np.flatnonzero(inclusion)
     zeroed = exact.get((cell.name, "zero"))
     correlations = (np.nan, np.nan)
     if zeroed is not None:
         correlations = agreement(_means_of(attribution)[ablated], _means_of(zeroed), inclusion[ablated])
     known = [None if np.isnan(value) else value for value in correlations]
-    return (cell.sample.task, cell.sample.split, len(ablated), *known, sum(seconds), _seconds(attribution))
+    return (cell.sample.task, cell.sample.split, len(ablated), *known)
 
 
 def _means_of(effects: pl.DataFrame) -> NDArray[np.float64]:
@@ -226,9 +229,9 @@ def _means_of(effects: pl.DataFrame) -> NDArray[np.float64]:
     return means["log_probability"].to_numpy()
 
 
-def _seconds(table: pl.DataFrame) -> float:
-    """What measuring the parts of a table took."""
-    return float(table.unique("seconds")["seconds"].sum())
+def _seconds(tables: Iterable[pl.DataFrame]) -> float:
+    """What measuring the parts of some tables took."""
+    return round(sum(float(table.unique("seconds")["seconds"].sum()) for table in tables), 1)
 
 
 def _timed(path: Path, measure: Callable[[], pl.DataFrame]) -> pl.DataFrame:

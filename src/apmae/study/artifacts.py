@@ -224,8 +224,6 @@ EFFECT_AGREEMENT = Table(
         "heads": pl.Int32,  # ablated one by one
         "correlation": pl.Float64,  # over all heads, estimated from the ablated ones by their inclusion
         "rank_correlation": pl.Float64,
-        "exact_seconds": pl.Float64,
-        "attribution_seconds": pl.Float64,
     },
 )
 ROLES = Table(

@@ -42,7 +42,8 @@ def section(data: ReportData) -> Section | None:
     top = {task: head_rows(data, task) for task in effects["task"].unique(maintain_order=True)}
     rankings = _rankings(data)
     agreement = [(task, [_agreement(data, task, ranking) for ranking in rankings.values()]) for task in top]
-    cost = data.study.effect_agreement.filter(split=data.config.measured_split)
+    marker = data.study.marker("effects")
+    assert marker is not None, "effects come from their stage"
     content = {
         "top": top,
         "rankings": [readable(name) for name in rankings],
@@ -51,7 +52,7 @@ def section(data: ReportData) -> Section | None:
         "all_ablated": bool((effects["inclusion"] == 1).all()),
         "ablated": int((effects.unique(["task", *HEAD])["inclusion"] > 0).sum() / len(top)),
         "heads": effects.select(HEAD).n_unique(),
-        "seconds": {name: cost[f"{name}_seconds"].sum() for name in ("exact", "attribution")},
+        "seconds": {name: marker["counts"][f"{name}_seconds"] for name in ("exact", "attribution")},
     }
     figures = [_map(data), *_telling_patterns(data, top)]
     return Section("heads", "What heads do, know and look like", tuple(figures), content)
