@@ -68,7 +68,7 @@ def test_the_first_card_names_the_heads_that_do_most_and_whether_shap_agrees() -
         leading, TOP.cast({"layer": pl.Int16, "head": pl.Int16}), held_out(AUROC), NONE_CHOSEN
     )
     assert first.question == "Which heads do most?"
-    assert first.headline == "Ablated alone, L0H1 for random (-0.70 nats) and L3H2 for eol (+0.50 nats)."
+    assert first.headline == "Ablated alone, L0H1 for random (−0.70 nats) and L3H2 for eol (+0.50 nats)."
     assert "excludes zero in 1 of 2 tasks" in first.detail
     assert "the same head first in 1 of 2 tasks" in first.detail
     assert second.question == "Which heads know most?"

@@ -38,6 +38,11 @@ def points(change: float | None) -> str:
     return f"{'−' if rounded < 0 else '+' if rounded > 0 else ''}{abs(rounded):.1f}"  # noqa: RUF001
 
 
+def signed(value: float) -> str:
+    """A number with its sign and two decimals."""
+    return f"{value:+.2f}".replace("-", "−")  # noqa: RUF001
+
+
 def points_interval(low: float | None, high: float | None) -> str:
     """An interval of changes in percentage points."""
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"

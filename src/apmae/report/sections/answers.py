@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from apmae.figures.wording import count, head_name, listed, out_of, points, points_interval, readable
+from apmae.figures.wording import count, head_name, listed, out_of, points, points_interval, readable, signed
 from apmae.intervention.choices import RANDOM
 from apmae.prediction.features import BASELINES, CONFIDENCE, SHUFFLED, STRONG
 from apmae.prediction.measurement import REFERENCES
@@ -113,7 +113,7 @@ def _leading(effects: pl.DataFrame) -> pl.DataFrame:
 
 def _what_heads_do(leading: pl.DataFrame, top: pl.DataFrame) -> Answer:
     named = [
-        f"{head_name(row['layer'], row['head'])} for {readable(row['task'])} ({row['value']:+.2f} nats)"
+        f"{head_name(row['layer'], row['head'])} for {readable(row['task'])} ({signed(row['value'])} nats)"
         for row in leading.sort(pl.col("value").abs(), descending=True).head(MOST_TOLD).iter_rows(named=True)
     ]
     clear = leading.filter((pl.col("low") > 0) | (pl.col("high") < 0)).height

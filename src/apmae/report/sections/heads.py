@@ -48,6 +48,7 @@ def section(data: ReportData) -> Section | None:
         "top": top,
         "rankings": [readable(name) for name in rankings],
         "agreement": agreement,
+        "means": "mean" in effects["operation"],
         "gates": not data.learned_gates.is_empty(),
         "all_ablated": bool((effects["inclusion"] == 1).all()),
         "ablated": int((effects.unique(["task", *HEAD])["inclusion"] > 0).sum() / len(top)),
