@@ -77,10 +77,11 @@ def test_effects_are_means_over_tasks_and_count_changed_predictions():
         # Another task gains its one incorrect prompt in one of two seeds: +0.5.
         outcome(5, False, True, OTHER, task="random", seed=0),
         outcome(5, False, False, BEFORE, task="random", seed=1),
-        # Not the paper's: another operation, tuning prompts, greedy heads.
+        # Not the paper's: another operation, tuning prompts, heads by a search or by their effects.
         outcome(0, True, False, OTHER, operation="mean"),
         outcome(0, True, False, OTHER, split="train"),
         outcome(0, True, False, OTHER, selection="greedy"),
+        outcome(0, True, False, OTHER, selection="effects"),
         outcome(0, True, False, OTHER, importance="row_statistics"),
     ]
     conditions = paper_conditions(INTERVENTIONS.of_rows(rows), prompts(6), "clusters")

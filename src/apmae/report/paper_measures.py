@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
+from apmae.intervention.selections import RANKINGS
 from apmae.prediction.measurement import resampled_weights
 
 COLLAPSED = 0.9
@@ -39,7 +40,7 @@ def accuracy_over_folds(predictions: pl.DataFrame, prompts: pl.DataFrame) -> pl.
 
 
 def paper_conditions(interventions: pl.DataFrame, prompts: pl.DataFrame, importance: str) -> pl.DataFrame:
-    """Held-out prompts under the paper's conditions: zero ablation of heads of each selection but greedy.
+    """Held-out prompts under the paper's conditions: zero ablation by SHAP values or at random.
 
     Args:
         interventions, prompts: `INTERVENTIONS`, and the study prompts.
@@ -49,7 +50,7 @@ def paper_conditions(interventions: pl.DataFrame, prompts: pl.DataFrame, importa
         `task`, `selection`, `n_heads`, `prompt_id`, `group`, `correct_before`, and `correct_after` and
         `changed` (whether another token is predicted), means over the seeds of a random selection.
     """
-    measured = (pl.col("split") != "train", pl.col("selection") != "greedy")
+    measured = (pl.col("split") != "train", pl.col("selection").is_in(list(RANKINGS)))
     chosen = interventions.filter(*measured, operation="zero", importance=importance)
     return (
         chosen.join(prompts.select("prompt_id", "group"), on="prompt_id")
