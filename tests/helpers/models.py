@@ -3,11 +3,14 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from apmae.prompts.fim import FIM_FAMILIES
+from apmae.target_model import Target
 from experiments.toy_models.sizes import ToyModel
 from helpers.corpora import write_corpus
 from helpers.tokenizers import byte_level_tokenizer
 
 VOCABULARY = 512
+SENTINELS = FIM_FAMILIES["starcoder"].sentinels
 
 MINIATURE = ToyModel(
     "miniature",
@@ -37,12 +40,24 @@ def tiny_llama(seed=0, **overrides):
     return LlamaForCausalLM(LlamaConfig(**{**settings, **overrides})).eval()
 
 
+def corpus_text(corpus):
+    """All Java of a corpus's directory."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(corpus.rglob("*.java")))
+
+
+def filling_target(corpus):
+    """The tiny Llama with a tokenizer of the corpus that has StarCoder's sentinels."""
+    tokenizer = byte_level_tokenizer(corpus_text(corpus))
+    tokenizer.add_special_tokens({"additional_special_tokens": SENTINELS})
+    return Target(tiny_llama(vocab_size=len(tokenizer)), tokenizer, "filling")
+
+
 def write_target(directory, corpus):
     """A Llama with random weights but for its last layer, which is fitted to the corpus.
 
     Random weights alone would never be correct, and a study needs correct completions and incorrect ones.
     """
-    text = "".join(path.read_text(encoding="utf-8") for path in sorted(corpus.rglob("*.java")))
+    text = corpus_text(corpus)
     tokenizer = byte_level_tokenizer(text)
     model = tiny_llama(tie_word_embeddings=False)
     ids = torch.tensor(tokenizer(text)["input_ids"])

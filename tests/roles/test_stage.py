@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers.corpora import write_corpus
-from helpers.models import tiny_llama
+from helpers.models import filling_target
 from helpers.studies import context_of, tiny_config
-from helpers.tokenizers import byte_level_tokenizer
 from pydantic import ValidationError
 
 from apmae.common.errors import ApmaeError
@@ -16,10 +15,7 @@ from apmae.prompts import PromptFormatter
 from apmae.roles import stage
 from apmae.roles.relations import TOKEN_ROLES
 from apmae.study import Study
-from apmae.target_model import Target
 from apmae.token_study.windows import draw_windows
-
-SENTINELS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +27,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def target(corpus):
-    tokenizer = byte_level_tokenizer("".join(path.read_text() for path in sorted(corpus.rglob("*.java"))))
-    tokenizer.add_special_tokens({"additional_special_tokens": list(SENTINELS)})
-    return Target(tiny_llama(vocab_size=len(tokenizer)), tokenizer, "tiny")
+    return filling_target(corpus)
 
 
 @pytest.fixture

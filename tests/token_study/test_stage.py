@@ -8,7 +8,7 @@ import pytest
 import torch
 import zarr
 from helpers.corpora import write_corpus
-from helpers.models import tiny_llama
+from helpers.models import SENTINELS, corpus_text, filling_target, tiny_llama
 from helpers.studies import context_of, tiny_config
 from helpers.tokenizers import byte_level_tokenizer
 
@@ -34,19 +34,13 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def target(corpus):
-    text = "".join(path.read_text() for path in sorted(corpus.rglob("*.java")))
-    return Target(tiny_llama(), byte_level_tokenizer(text), "tiny")
-
-
-SENTINELS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+    return Target(tiny_llama(), byte_level_tokenizer(corpus_text(corpus)), "tiny")
 
 
 @pytest.fixture(scope="module")
 def filling(corpus):
     """A target whose tokenizer has the sentinels of StarCoder."""
-    tokenizer = byte_level_tokenizer("".join(path.read_text() for path in sorted(corpus.rglob("*.java"))))
-    tokenizer.add_special_tokens({"additional_special_tokens": list(SENTINELS)})
-    return Target(tiny_llama(vocab_size=len(tokenizer)), tokenizer, "filling")
+    return filling_target(corpus)
 
 
 @pytest.fixture
@@ -185,7 +179,7 @@ def test_a_fill_in_the_middle_window_ends_with_the_tokens_of_its_hole(make, fill
     counts = stage.run(context_of(study, filling))
     windows, tokens = study.windows, study.tokens
     assert (counts["windows"], counts["tokens"]) == (20, 20 * 32) == (windows.height, tokens.height)
-    prefix, suffix, middle = filling.tokenizer.convert_tokens_to_ids(list(SENTINELS))
+    prefix, suffix, middle = filling.tokenizer.convert_tokens_to_ids(SENTINELS)
     for row in windows.iter_rows(named=True):
         ids = row["input_ids"]
         assert (len(ids), ids[0], ids[LENGTH - 40 - 1]) == (LENGTH, prefix, middle)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +65,13 @@ def write_parquet(path: Path, table: pl.DataFrame) -> None:
 def read_parquet(path: Path) -> pl.DataFrame:
     """Read a table; a path with `[` or `*` in it is no pattern."""
     return pl.read_parquet(path, glob=False)
+
+
+def saved_parquet(path: Path, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    """A table from its file; it is made and written first where the file is not there."""
+    if not path.exists():
+        write_parquet(path, make())
+    return read_parquet(path)
 
 
 def _flush(root: Path) -> None:

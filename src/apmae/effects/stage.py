@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apmae.common.atomic import read_parquet, write_parquet
+from apmae.common.atomic import saved_parquet
 from apmae.common.seeding import derive_seed, numpy_generator
 from apmae.effects.ablation import exact_effects, heads_to_ablate
 from apmae.effects.attribution import attributed_effects
@@ -236,8 +236,9 @@ def _seconds(tables: Iterable[pl.DataFrame]) -> float:
 
 def _timed(path: Path, measure: Callable[[], pl.DataFrame]) -> pl.DataFrame:
     """A measured table with the `seconds` it took; from its file where it is there."""
-    if not path.exists():
+
+    def make() -> pl.DataFrame:
         started = time.monotonic()
-        table = measure()
-        write_parquet(path, table.with_columns(seconds=pl.lit(time.monotonic() - started)))
-    return read_parquet(path)
+        return measure().with_columns(seconds=pl.lit(time.monotonic() - started))
+
+    return saved_parquet(path, make)

@@ -1,15 +1,14 @@
-"""What the parts of the stage `intervene` share: prompts, the target, and files of the work directory."""
+"""What the parts of the stage `intervene` share: prompts, the target, and the heads' means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 from torch import Tensor
 
-from apmae.common.atomic import read_parquet, write_parquet
 from apmae.intervention.conditions import Condition
 from apmae.intervention.run_conditions import Results, run_conditions
 from apmae.study import Study
@@ -39,10 +38,3 @@ class Experiment:
         batch_size = self.study.config.target.batch_size
         interventions = [condition.intervention for condition in conditions]
         return run_conditions(self.target, interventions, prompts, self.means, batch_size)
-
-
-def saved(path: Path, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-    """A table, made where its file is not there."""
-    if not path.exists():
-        write_parquet(path, make())
-    return read_parquet(path)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from apmae.common.atomic import saved_parquet
 from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator
 from apmae.intervention.choices import LEARNED_GATES as LEARNED
 from apmae.intervention.conditions import Condition
-from apmae.intervention.experiment import Experiment, saved
+from apmae.intervention.experiment import Experiment
 from apmae.intervention.greedy import Heads
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.learned_gates import Penalised, learn_gates, verdict_of
@@ -52,11 +54,7 @@ def search_gates(
     notes = []
     for search in progress(searches, "learned gates"):
         path = experiment.work / f"gates-{search.task}-{search.penalised}-{search.penalty}.parquet"
-
-        def learn(search: Search = search) -> pl.DataFrame:
-            return _learn(experiment, code, search)
-
-        found[search] = saved(path, learn)
+        found[search] = saved_parquet(path, partial(_learn, experiment, code, search))
         if (step := found[search]["diverged_at"][0]) is not None:
             notes.append(f"{search.task}: learning gates diverged at step {step}; those before are kept")
     conditions = [

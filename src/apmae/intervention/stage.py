@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from apmae.common.atomic import read_parquet, write_parquet
+from apmae.common.atomic import read_parquet, saved_parquet, write_parquet
 from apmae.common.progress import Progress
 from apmae.intervention.choices import best_ungated, choose
 from apmae.intervention.conditions import (
@@ -25,7 +25,7 @@ from apmae.intervention.conditions import (
     sweep,
     tuning_prompts,
 )
-from apmae.intervention.experiment import Experiment, TaskPrompts, saved
+from apmae.intervention.experiment import Experiment, TaskPrompts
 from apmae.intervention.gate_search import search_gates
 from apmae.intervention.gating import gate_probabilities
 from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
@@ -151,7 +151,7 @@ def _proposer(experiment: Experiment, task: str) -> Propose:
         def find() -> pl.DataFrame:
             return pl.DataFrame(promising_heads(target, tuning, chosen, count), schema, orient="row")
 
-        return list(saved(path, find).iter_rows())
+        return list(saved_parquet(path, find).iter_rows())
 
     return propose
 
@@ -174,7 +174,7 @@ def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], li
         nonlocal calls
         calls += 1
         path = experiment.work / f"greedy-{task}-scored-{calls:03d}.parquet"
-        return [Effect(*row) for row in saved(path, lambda: score(sets)).iter_rows()]
+        return [Effect(*row) for row in saved_parquet(path, lambda: score(sets)).iter_rows()]
 
     return evaluate
 
@@ -242,7 +242,7 @@ def _write_side_effects(experiment: Experiment, chosen: list[Condition], progres
         def measure(condition: Condition = condition) -> pl.DataFrame:
             return side_effects(experiment.study, experiment.target, condition, experiment.means)
 
-        tables.append(saved(path, measure))
+        tables.append(saved_parquet(path, measure))
     experiment.study.write(SIDE_EFFECTS, pl.concat(tables))
 
 

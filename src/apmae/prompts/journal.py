@@ -17,7 +17,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from apmae.common.atomic import read_parquet, write_parquet
+from apmae.common.atomic import saved_parquet
 from apmae.common.checksum import new_checksum
 from apmae.prompts.candidates import Candidate, Outcome, Window
 from apmae.target_model import Target, outcomes
@@ -91,6 +91,4 @@ class TargetAnswers:
     def _answer(self, question: list[Any], ask: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         digest = new_checksum(json.dumps(question).encode()).hexdigest()
         path = self._journal / f"answer-{digest}.parquet"
-        if not path.exists():
-            write_parquet(path, ask())
-        return read_parquet(path)
+        return saved_parquet(path, ask)

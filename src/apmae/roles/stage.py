@@ -6,6 +6,7 @@ A shard of examples is a file of the work directory. A killed stage loses the on
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.common.atomic import read_parquet, write_parquet
+from apmae.common.atomic import saved_parquet
 from apmae.common.errors import ApmaeError
 from apmae.common.seeding import derive_seed, numpy_generator
 from apmae.intervention.resampling import stratified_means
@@ -60,10 +61,7 @@ def run(context: Context) -> dict[str, object]:
         study.write(ROLES, ROLES.of_rows())
         return {"windows": 0}
     work = study.work_directory("roles", context.key)
-    everything = work / "scores.parquet"
-    if not everything.exists():
-        write_parquet(everything, _scores(context, work))
-    scores = read_parquet(everything)
+    scores = _scores(context, work)
     drawn = scores.filter(text=CODE)["example"].n_unique()
     if drawn < FEWEST_ROLE_WINDOWS:
         raise ApmaeError(
@@ -123,10 +121,8 @@ def _scores(context: Context, work: Path) -> pl.DataFrame:
     for number in context.progress(range(-(-total // SHARD_EXAMPLES)), "roles"):
         shard = list(islice(examples, SHARD_EXAMPLES))
         path = work / f"roles-{number:05d}.parquet"
-        if shard and not path.exists():
-            write_parquet(path, _of_shard(context.target, shard))
         if shard:
-            tables.append(read_parquet(path))
+            tables.append(saved_parquet(path, partial(_of_shard, context.target, shard)))
     return pl.concat(tables)
 
 
