@@ -68,7 +68,7 @@ def broken_again_and_again(server, study, root, changes, generator, breaks):
     """Run a study until it ends, on a disk that breaks each time; yields (what broke, how it ended)."""
     for _ in range(20 * BREAKS_PER_STUDY):
         name = generator.choice(list(breaks))
-        far = generator.random() < 0.25  # some stages begin anew, and never end on a disk that breaks soon
+        far = generator.random() < 0.15  # some stages begin anew, and never end on a disk that breaks soon
         place = generator.randrange(1, changes // 2 if far else 2 * changes // BREAKS_PER_STUDY)
         ended = server.run("run", str(study), root=root, place=place, how=breaks[name])
         yield name, ended

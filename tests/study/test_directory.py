@@ -89,8 +89,8 @@ def test_a_done_stage_leaves_nothing_behind(study):
 
 
 def test_what_killed_writes_left_is_deleted(study):
-    for place in (study.directory, study.directory / "markers"):
-        (place / ".writing-of-a-killed-process" / "half").mkdir(parents=True)
+    for place in ("", "markers", "encoder/training/samples"):
+        (study.directory / place / ".writing-of-a-killed-process" / "half").mkdir(parents=True)
     (study.directory / "markers" / "train.json").write_text("{}")
     study.clear_leftovers()
     assert [path.name for path in study.directory.rglob(".*")] == []

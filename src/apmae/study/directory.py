@@ -248,9 +248,8 @@ class Study:
 
     def clear_leftovers(self) -> None:
         """Delete what killed writes left behind; no other process may be at work here."""
-        for pattern in (f"{TEMPORARY}*", f"*/{TEMPORARY}*"):
-            for left in self.directory.glob(pattern):
-                shutil.rmtree(left, ignore_errors=True)
+        for left in list(self.directory.rglob(f"{TEMPORARY}*")):
+            shutil.rmtree(left, ignore_errors=True)
 
     def unmark(self, stage: str) -> None:
         """Declare a stage not done."""
