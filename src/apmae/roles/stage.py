@@ -5,7 +5,7 @@ A shard of examples is a file of the work directory. A killed stage loses the on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -122,11 +122,12 @@ def _scores(context: Context, work: Path) -> pl.DataFrame:
         shard = list(islice(examples, SHARD_EXAMPLES))
         path = work / f"roles-{number:05d}.parquet"
         if shard:
-            tables.append(saved_parquet(path, partial(_of_shard, context.target, shard)))
+            tables.append(saved_parquet(path, partial(scores_of_examples, context.target, shard)))
     return pl.concat(tables)
 
 
-def _of_shard(target: Target, shard: list[tuple[int, Example]]) -> pl.DataFrame:
+def scores_of_examples(target: Target, shard: Sequence[tuple[int, Example]]) -> pl.DataFrame:
+    """What `summarised` takes, of numbered examples of one length."""
     layers, heads = np.array(target.heads, dtype=np.int16).T
     tables = []
     for start in range(0, len(shard), AT_ONCE):
@@ -160,16 +161,17 @@ def _examples(context: Context) -> Iterator[Example]:
         if parsed is None or parsed[0] is not placed.document:
             parsed = placed.document, Syntax.of(placed.document, config.corpus.language)
         relations = window_relations(placed, parsed[1])
-        yield _example(CODE, placed.window.group, placed.window.input_ids, relations)
+        yield example_of(CODE, placed.window.group, placed.window.input_ids, relations)
     vocabulary = np.array(plain_ids(target.tokenizer))
     once = (config.prompts.length_tokens - len(formatter.leading_ids)) // 2
     for number in range(config.roles.random_sequences):
         generator = numpy_generator(config.seed, "roles", "random", number)
         ids = generator.choice(vocabulary, once)
         sequence = np.array([*formatter.leading_ids, *ids, *ids], dtype=np.int32)
-        yield _example(REPEATED, str(number), sequence, token_relations(sequence))
+        yield example_of(REPEATED, str(number), sequence, token_relations(sequence))
 
 
-def _example(text: str, group: str, input_ids: NDArray[np.int32], relations: Iterator[Relation]) -> Example:
+def example_of(text: str, group: str, input_ids: NDArray[np.int32], relations: Iterator[Relation]) -> Example:
+    """Tokens with the roles that some of their queries have."""
     weights = [found for relation in relations if (found := role_weights(relation)) is not None]
     return Example(text, group, input_ids, weights)
