@@ -1,6 +1,7 @@
 """Print the tables of docs/results.md, in Markdown, from a finished study.
 
 python scripts/print_results.py runs/smollm2-java
+python scripts/print_results.py runs/smollm2-java --side-effects-of learned_gates   # measures them first
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import polars as pl
 import typer
 
 from apmae.common.command import one_line_errors
+from apmae.common.errors import ApmaeError
 from apmae.common.markdown import markdown_table
+from apmae.common.progress import console
 from apmae.figures.wording import head_name, points, points_interval
+from apmae.intervention.conditions import condition_of
 from apmae.intervention.operations import operation_of
 from apmae.intervention.resampling import Resampling
+from apmae.intervention.side_effects import side_effects
 from apmae.prediction import measurement
 from apmae.prediction.features import BASELINES, SHUFFLED
-from apmae.report.chosen import ALL_TASKS, REFERENCES, chosen_effects, side_effect_table
+from apmae.report.chosen import ALL_TASKS, CHOSEN, REFERENCES, chosen_effects, side_effect_table
 from apmae.report.summaries import compare, gains, intervention_effects, metrics_table
 from apmae.study import Study
+from apmae.target_model import Target
 
 Row = Sequence[str]
 
@@ -31,9 +37,18 @@ STABLE_BLOCK = "row_statistics"
 """Whose most important heads are listed."""
 
 
-def main(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished study's directory.")]) -> None:
+def main(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished study's directory.")],
+    side_effects_of: Annotated[
+        str | None,
+        typer.Option(help="Measure and print what this method's interventions do elsewhere, only."),
+    ] = None,
+) -> None:
     """Print every table of a finished study."""
     study = Study.open(run)
+    if side_effects_of is not None:
+        _print_side_effects_of(study, side_effects_of)
+        return
     held_out = metrics_table(study.metrics, "held_out")
     print("Accuracy (95% interval) on balanced held-out prompts:\n")
     _print_metric(held_out, "accuracy")
@@ -198,6 +213,23 @@ def _chosen_cell(row: dict[str, Any]) -> str:
 
 def _net_change(row: dict[str, Any]) -> str:
     return f"{points(row['net_change'])} {points_interval(row['low'], row['high'])}"
+
+
+def _print_side_effects_of(study: Study, method: str) -> None:
+    """Of the interventions that one method chose on tuning prompts; the study has only each task's best."""
+    choices = study.choices.filter(method=method)
+    if choices.is_empty():
+        raise ApmaeError(f"{study.directory}: no task has an intervention of {method!r}")
+    target = Target.from_config(study.config.target)
+    tables = [
+        side_effects(study, target, condition_of(study.conditions.row(number, named=True)), None)
+        for number in console(choices["condition"].to_list(), "side effects")
+    ]
+    resampling = Resampling.of(study)
+    chosen = chosen_effects(study.interventions, study.choices, study.tasks, resampling)
+    of_method = chosen.filter(method=method).with_columns(method=pl.lit(CHOSEN))
+    print(f"What each task's intervention by {method} does elsewhere:\n")
+    _print_side_effects(side_effect_table(pl.concat(tables), of_method, resampling))
 
 
 def _print_side_effects(table: pl.DataFrame) -> None:

@@ -19,7 +19,7 @@ from apmae.autoencoder.pretrained import pretrained_encoder
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import silent
 from apmae.study.artifacts import ENCODER, TRAINING_HISTORY, token_ids
-from apmae.training import batches, stage, tracking
+from apmae.training import batches, checkpoint, stage, tracking, trainer
 from apmae.training.checkpoint import CHECKPOINT
 from apmae.training.prompts import encoder_prompts
 
@@ -264,6 +264,22 @@ def test_pictures_of_reconstructions_are_kept_with_the_encoder(tmp_path, llama):
     assert (reconstructed == given).all(-1)[~hidden].all()
     assert np.array_equal(early[:, :40], late[:, :40])
     assert not np.array_equal(early[:, 40:], late[:, 40:])
+
+
+def test_no_picture_is_lost_to_a_kill_behind_a_checkpoint(tmp_path, llama, monkeypatch):
+    study = tiny_study(tmp_path, training={**TINY, "sample_every_steps": 4, "checkpoint_every_steps": 4})
+
+    def save_and_be_killed(*arguments):
+        checkpoint.save_checkpoint(*arguments)
+        raise KilledError
+
+    for _ in range(2):
+        with monkeypatch.context() as killing, pytest.raises(KilledError):
+            killing.setattr(trainer, "save_checkpoint", save_and_be_killed)
+            train(study, llama)
+    train(study, llama)
+    pictures = study.path("encoder/training/samples").iterdir()
+    assert sorted(path.name for path in pictures) == ["step-0000004.png", "step-0000008.png"]
 
 
 def test_a_tracker_that_is_not_installed_is_one_clear_line(tmp_path, llama, monkeypatch):

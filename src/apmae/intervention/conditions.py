@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from apmae.common.seeding import numpy_generator
 from apmae.intervention.intervention import Intervention
-from apmae.intervention.operations import Operation, operations
+from apmae.intervention.operations import Operation, operation_of, operations
 from apmae.intervention.selections import SHAP_SELECTIONS, rank_heads
 from apmae.study.artifacts import CONDITIONS
 from apmae.study.config import InterventionConfig
@@ -64,6 +65,14 @@ def condition_table(conditions: Sequence[Condition]) -> pl.DataFrame:
         )
         for number, made in enumerate(conditions)
     )
+
+
+def condition_of(row: Mapping[str, Any]) -> Condition:
+    """The condition that a row of `CONDITIONS` tells of; mean ablation without its means."""
+    heads = tuple((layer, head) for layer, head in row["heads"])
+    gates = None if row["gates"] is None else tuple(row["gates"])
+    made = Intervention(heads, operation_of(row["operation"], row["factor"]), gates=gates)
+    return Condition(row["task"], row["importance"], row["selection"], row["seed"], made)
 
 
 def sweep(

@@ -235,15 +235,16 @@ class Trainer:
         return tokens, noise.to(device)
 
     def _save_what_is_due(self) -> None:
-        if self.step % self.config.checkpoint_every_steps == 0:
-            write_parquet(self.work / HISTORY, self.history)
-            words = {"step": str(self.step)}
-            save_checkpoint(self.work / CHECKPOINT, self.model, [self.optimizer], words)
+        """The checkpoint comes last: a killed run goes on behind it, and makes up for nothing before it."""
         if self._validation is not None and self._due(self.config.sample_every_steps):
             self.model.eval()
             picture = draw_samples(self.model, *self._validation)
             save_picture(picture, self.work / SAMPLES, self.step)
             track_picture(self.accelerator, picture, self.step)
+        if self.step % self.config.checkpoint_every_steps == 0:
+            write_parquet(self.work / HISTORY, self.history)
+            words = {"step": str(self.step)}
+            save_checkpoint(self.work / CHECKPOINT, self.model, [self.optimizer], words)
 
     def _due(self, every_steps: int) -> bool:
         return self.step % every_steps == 0 or self.step == self.config.steps
