@@ -8,6 +8,7 @@ from helpers.studies import random_prompts, tiny_config
 from apmae.intervention import Intervention, Scale, Zero
 from apmae.intervention.conditions import (
     Condition,
+    condition_of,
     condition_table,
     held_out_prompts,
     sweep,
@@ -184,3 +185,12 @@ def test_conditions_are_numbered_in_their_table():
         (1, "eol", "clusters", "greedy", "zero", 0.0, 0, [[1, 1]], None),
         (2, "eol", "clusters", "learned_gates", "gates", 0.0, 0, [[1, 0]], [0.25]),
     ]
+
+
+def test_a_condition_comes_back_from_its_row():
+    made = [
+        Condition("eol", "clusters", "positive", 2, Intervention(((0, 1), (2, 0)), Scale(0.5))),
+        Condition("eol", "clusters", "learned_gates", 0, Intervention(((1, 1),), Gates(), gates=(0.25,))),
+    ]
+    rows = condition_table(made).iter_rows(named=True)
+    assert [condition_of(row) for row in rows] == made
