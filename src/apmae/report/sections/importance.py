@@ -12,6 +12,11 @@ from apmae.report import summaries
 from apmae.report.data import CLUSTERS, TOP_HEADS, ReportData, by_task
 from apmae.report.section import Drawing, Section
 
+NO_CAUSE = (
+    "This says what a head tells of correctness, not what it does: in models whose important heads are "
+    "known, the ranking by SHAP values finds them no better than chance (docs/ground-truth.md)."
+)
+
 
 def section(data: ReportData) -> Section:
     """Importance of every head."""
@@ -34,7 +39,8 @@ def _importance(data: ReportData) -> Drawing:
         "completion. SHAP values of a prompt are those of a model of other packages, and a cluster counts "
         f"from {MIN_CLUSTER_PROMPTS} prompts on. Beside a task's name: how far the models of different folds "
         "agree on the order of the heads (mean rank correlation). One colour scale for all tasks; the top "
-        f"{TOP_HEADS} heads of each task are ringed, grey heads have no value. Paper figures 5 and 6.",
+        f"{TOP_HEADS} heads of each task are ringed, grey heads have no value. {NO_CAUSE} Paper figures 5 "
+        "and 6.",
         legible_pixels=760,
     )
 
@@ -46,7 +52,7 @@ def _mean_shap(data: ReportData) -> Drawing:
         alt="Heat maps of the mean SHAP value by layer and head, one for each task.",
         caption="One cell per head: blue where its patterns speak for a correct completion, averaged over "
         "the training prompts, each by a model of other packages, red where they speak for an incorrect one. "
-        "One colour scale for all tasks. Paper figures 8 to 17.",
+        f"One colour scale for all tasks. {NO_CAUSE} Paper figures 8 to 17.",
         legible_pixels=760,
     )
 
