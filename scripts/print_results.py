@@ -18,8 +18,9 @@ from apmae.common.errors import ApmaeError
 from apmae.common.markdown import markdown_table
 from apmae.common.progress import console
 from apmae.figures.wording import head_name, points, points_interval
+from apmae.intervention.choices import GATED
 from apmae.intervention.conditions import condition_of
-from apmae.intervention.operations import operation_of
+from apmae.intervention.operations import Mean, operation_of
 from apmae.intervention.resampling import Resampling
 from apmae.intervention.side_effects import side_effects
 from apmae.prediction import measurement
@@ -217,13 +218,17 @@ def _net_change(row: dict[str, Any]) -> str:
 
 def _print_side_effects_of(study: Study, method: str) -> None:
     """Of the interventions that one method chose on tuning prompts; the study has only each task's best."""
+    if method in (GATED, Mean.name):
+        raise ApmaeError(
+            f"--side-effects-of measures neither gated methods nor mean ablation, as {method!r} is"
+        )
     choices = study.choices.filter(method=method)
     if choices.is_empty():
         raise ApmaeError(f"{study.directory}: no task has an intervention of {method!r}")
+    conditions = [condition_of(study.conditions.row(number, named=True)) for number in choices["condition"]]
     target = Target.from_config(study.config.target)
     tables = [
-        side_effects(study, target, condition_of(study.conditions.row(number, named=True)), None)
-        for number in console(choices["condition"].to_list(), "side effects")
+        side_effects(study, target, condition, None) for condition in console(conditions, "side effects")
     ]
     resampling = Resampling.of(study)
     chosen = chosen_effects(study.interventions, study.choices, study.tasks, resampling)

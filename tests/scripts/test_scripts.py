@@ -30,14 +30,22 @@ def test_print_results_prints_every_table_of_a_study(tmp_path):
         assert heading in printed
 
 
-def test_side_effects_of_a_method_that_helped_no_task_are_one_clear_line(tmp_path):
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("nothing", "no task has an intervention of 'nothing'"),
+        ("gated", "measures neither gated methods nor mean ablation, as 'gated' is"),
+        ("mean", "measures neither gated methods nor mean ablation, as 'mean' is"),
+    ],
+)
+def test_methods_whose_side_effects_are_not_measured_are_one_clear_line(tmp_path, method, said):
     study = build_study(tmp_path / "study", **SMALL)
     command = [sys.executable, str(SCRIPTS / "print_results.py"), str(study.directory)]
     done = subprocess.run(
-        [*command, "--side-effects-of", "nothing"], capture_output=True, text=True, check=False
+        [*command, "--side-effects-of", method], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.strip().endswith("no task has an intervention of 'nothing'")
+    assert done.stderr.strip().endswith(said)
 
 
 def test_print_heads_prints_effects_and_roles(tmp_path):
