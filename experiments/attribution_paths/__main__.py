@@ -22,9 +22,8 @@ from apmae.effects.attribution import attributed_effects
 from apmae.effects.summary import agreement
 from apmae.intervention import Zero
 from apmae.intervention.conditions import held_out_prompts
-from apmae.intervention.greedy import GRADIENT_BATCH
+from apmae.intervention.greedy import gradient_batches
 from apmae.study import Study
-from apmae.study.artifacts import token_ids
 from apmae.target_model import Target
 
 T = TypeVar("T")
@@ -75,11 +74,7 @@ def _ablated(target: Target, prompts: pl.DataFrame, batch_size: int) -> NDArray[
 
 
 def _derivative(target: Target, prompts: pl.DataFrame) -> Tensor:
-    found = []
-    for some in prompts.iter_slices(GRADIENT_BATCH):
-        true_ids = torch.tensor(some["next_token_id"].to_list())
-        found.append(-target.factor_gradients(token_ids(some), true_ids, {}))
-    return torch.cat(found)
+    return -torch.cat(list(gradient_batches(target, prompts, {})))
 
 
 def _timed(measure: Callable[[], T]) -> tuple[T, float]:

@@ -1,7 +1,7 @@
 """Rankings of heads against models whose important heads are known (docs/ground-truth.md).
 
 1. `compile`: programs that tracr (Lindner et al. 2023, arXiv 2301.05062) compiles to transformers, in
-   `programs/`. Further heads with random weights stand beside the compiled ones.
+   `models/`. Further heads with random weights stand beside the compiled ones.
 2. `induction`: an attention-only model of two layers that is trained with one head in each, until they are an
    induction circuit; the other heads get random weights afterwards.
 3. `sequences` and `study`: prompts of such a model, and the stages of a study on them.

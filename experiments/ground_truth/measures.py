@@ -32,9 +32,13 @@ FRACTIONS = np.arange(1, 11) / 10
 
 def auroc(scores: Scores, known: NDArray[np.bool_]) -> float:
     """Chance that a known head is ranked above another one."""
-    positives = int(known.sum())
-    wins = rankdata(scores)[known].sum() - positives * (positives + 1) / 2
-    return float(wins / (positives * (len(known) - positives)))
+    return float(_area(rankdata(scores)[known].sum(), int(known.sum()), len(known)))
+
+
+def _area(rank_sum: Scores, positives: int, heads: int) -> Scores:
+    """AUROC from the sum of the ranks of the known heads (Mann and Whitney 1947)."""
+    area: Scores = (rank_sum - positives * (positives + 1) / 2) / (positives * (heads - positives))
+    return area
 
 
 def precision(scores: Scores, known: NDArray[np.bool_]) -> float:
@@ -55,8 +59,7 @@ def chance(
     for of_model in known:
         positives, heads = int(of_model.sum()), len(of_model)
         ranks = generator.permuted(np.tile(np.arange(1, heads + 1), (draws, 1)), axis=1)[:, :positives]
-        wins = ranks.sum(1) - positives * (positives + 1) / 2
-        drawn += wins / (positives * (heads - positives))
+        drawn += _area(ranks.sum(1), positives, heads)
     found = sum(areas)
     return float((1 + (drawn >= found - 1e-9).sum()) / (1 + draws))
 

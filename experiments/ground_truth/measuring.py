@@ -48,25 +48,24 @@ def measure(name: str, study: Study, target: Target, known: Sequence[Head], prog
         known: heads that are known to matter.
     """
     is_known = np.array([head in known for head in target.heads])
-    tasks = study.effects["task"].unique(maintain_order=True).to_list()
-    areas: dict[str, list[tuple[float, float]]] = {}
-    random: list[list[tuple[float, float]]] = []
+    areas: dict[str, list[Scores]] = {}
     found: dict[str, Scores] = {}
-    for task in progress(tasks, f"faithfulness, {name}"):
+    for task in study.effects["task"].unique(maintain_order=True):
         found = rankings(study, task, target)
         generator = numpy_generator(study.config.seed, "ground truth", name, task)
-        orders = {ranking: _order(scores, generator) for ranking, scores in found.items()}
-        for ranking, order in orders.items():
-            areas.setdefault(ranking, []).append(_areas(study, task, target, order))
-        shuffled = [generator.permutation(len(target.heads)) for _ in range(RANDOM_ORDERS)]
-        random.append([_areas(study, task, target, order) for order in shuffled])
+        orders = [_order(scores, generator) for scores in found.values()]
+        orders += [generator.permutation(len(target.heads)) for _ in range(RANDOM_ORDERS)]
+        of_orders = _areas(study, task, target, orders, progress)
+        for number, ranking in enumerate(found):
+            areas.setdefault(ranking, []).append(of_orders[number])
+        areas.setdefault(RANDOM, []).append(of_orders[len(found) :])
+    random = np.mean(areas.pop(RANDOM), axis=0).T
     return Measured(
         name,
         is_known,
         {ranking: auroc(scores, is_known) for ranking, scores in found.items()} if known else {},
         {ranking: precision(scores, is_known) for ranking, scores in found.items()} if known else {},
-        {ranking: np.array(of_tasks).T for ranking, of_tasks in areas.items()}
-        | {RANDOM: np.array(random).mean(0).T},
+        {ranking: np.array(of_tasks).T for ranking, of_tasks in areas.items()} | {RANDOM: random},
     )
 
 
@@ -77,12 +76,17 @@ def _order(scores: Scores, generator: np.random.Generator) -> Order:
     return order
 
 
-def _areas(study: Study, task: str, target: Target, order: Order) -> tuple[float, float]:
+def _areas(study: Study, task: str, target: Target, orders: Sequence[Order], progress: Progress) -> Scores:
+    """(orders, 2): CPR and CMD."""
     config = study.config
-    held_out = study.study_prompts.filter(pl.col("correct"), task=task, split=config.measured_split).head(
-        PROMPTS
+    right = study.study_prompts.filter(pl.col("correct"), task=task, split=config.measured_split)
+    ids, size = (
+        token_ids(tuning_prompts(study.study_prompts, task, PROMPTS, config.seed)),
+        config.target.batch_size,
     )
-    tuning = tuning_prompts(study.study_prompts, task, PROMPTS, config.seed)
-    ids, size = token_ids(tuning), config.target.batch_size
     means = target.mean_head_outputs(ids[start : start + size] for start in range(0, len(ids), size))
-    return faithfulness(target, order, held_out, means, size)[:2]
+    found = [
+        faithfulness(target, order, right.head(PROMPTS), means, size)
+        for order in progress(orders, f"faithfulness, {task}")
+    ]
+    return np.array([(areas.cpr, areas.cmd) for areas in found])

@@ -8,6 +8,12 @@ from apmae.common.errors import ApmaeError
 
 LONGEST_TEXT = 160
 
+SHAP_OF_KNOWN_HEADS = (
+    "In five small models whose important heads are known, SHAP found them no better than chance "
+    "(docs/ground-truth.md)"
+)
+"""What every ranking of heads by SHAP values says of itself."""
+
 
 def readable(name: str) -> str:
     """A name in words: `confidence+row_statistics` becomes `confidence + row statistics`."""

@@ -9,11 +9,12 @@ al. (2019, section 4.1) rank heads to prune by them, without their sign.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from apmae.study.artifacts import token_ids
 from apmae.target_model import Head, Target
@@ -64,6 +65,20 @@ def greedy_heads(propose: Propose, most: int, evaluate: Evaluate) -> Heads:
     return chosen
 
 
+def gradient_batches(
+    target: Target, prompts: pl.DataFrame, factors: Mapping[Head, float] | Tensor
+) -> Iterator[Tensor]:
+    """Gradients (B, L, H) of the true tokens' log probability by the heads' factors, a few prompts at a time.
+
+    Args:
+        prompts: `input_ids` of one length, `next_token_id`.
+        factors: where the gradient is taken, see `Target.factor_gradients`.
+    """
+    for some in prompts.iter_slices(GRADIENT_BATCH):
+        true_ids = torch.tensor(some["next_token_id"].to_list())
+        yield target.factor_gradients(token_ids(some), true_ids, factors)
+
+
 def promising_heads(target: Target, prompts: pl.DataFrame, ablated: Heads, count: int) -> list[Head]:
     """Heads whose zeroing would make the true tokens most probable, to first order, the best first.
 
@@ -74,8 +89,7 @@ def promising_heads(target: Target, prompts: pl.DataFrame, ablated: Heads, count
     """
     factors = dict.fromkeys(ablated, 0.0)
     total_LH = torch.zeros(target.n_layers, target.n_heads)
-    for some in prompts.iter_slices(GRADIENT_BATCH):
-        true_ids = torch.tensor(some["next_token_id"].to_list())
-        total_LH += target.factor_gradients(token_ids(some), true_ids, factors).sum(0)
+    for gradients_BLH in gradient_batches(target, prompts, factors):
+        total_LH += gradients_BLH.sum(0)
     ascending = total_LH.flatten().argsort(stable=True).tolist()
     return [head for head in map(target.heads.__getitem__, ascending) if head not in ablated][:count]

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from apmae.common.seeding import derive_seed
+from apmae.effects.rankings import head_rankings
 from apmae.figures import style
 from apmae.figures.head_maps import task_maps
 from apmae.figures.patterns import SCALINGS
-from apmae.figures.wording import head_name, readable
+from apmae.figures.wording import SHAP_OF_KNOWN_HEADS, head_name, readable
 from apmae.report.data import TOP_HEADS, ReportData
 from apmae.report.gallery import choose_tiles, exemplar_table
 from apmae.report.section import Drawing, Section
@@ -40,12 +41,14 @@ def section(data: ReportData) -> Section | None:
         return None
     effects = _held_out(data)
     top = {task: head_rows(data, task) for task in effects["task"].unique(maintain_order=True)}
-    rankings = _rankings(data)
+    importance = data.in_task_order(data.study.importance)
+    rankings = head_rankings(_held_out(data), importance, data.learned_gates)
     agreement = [(task, [_agreement(data, task, ranking) for ranking in rankings.values()]) for task in top]
     marker = data.study.marker("effects")
     assert marker is not None, "effects come from their stage"
     content = {
         "top": top,
+        "known_heads": SHAP_OF_KNOWN_HEADS,
         "rankings": [readable(name) for name in rankings],
         "agreement": agreement,
         "means": "mean" in effects["operation"],
@@ -139,21 +142,6 @@ def _of(effects: pl.DataFrame, operation: str, outcome: str) -> pl.DataFrame:
 def _row(table: pl.DataFrame, head: Row) -> Row | None:
     found = table.filter(layer=head["layer"], head=head["head"])
     return found.row(0, named=True) if found.height else None
-
-
-def _rankings(data: ReportData) -> dict[str, pl.DataFrame]:
-    """By name, rankings of heads: `task`, `layer`, `head`, `score`."""
-    attribution = _held_out(data).filter(
-        method="attribution", outcome="log_probability", weighting="balanced"
-    )
-    rankings = {"attribution": attribution.with_columns(score=pl.col("value").abs())}
-    for features, importance in data.importance_of.items():
-        rankings[f"SHAP of {features}"] = importance.with_columns(score="max_difference")
-    if not data.learned_gates.is_empty():
-        closed, needed = 1 - pl.col("retained"), pl.col("removed")
-        rankings["learned gates"] = data.learned_gates.with_columns(score=pl.max_horizontal(closed, needed))
-    shown = ["task", *HEAD, "score"]
-    return {name: table.select(shown) for name, table in rankings.items() if table.height}
 
 
 def _agreement(data: ReportData, task: str, ranking: pl.DataFrame) -> Agreement:

@@ -7,15 +7,13 @@ from matplotlib.figure import Figure
 
 from apmae.figures import style
 from apmae.figures.head_maps import panel_title, task_maps
+from apmae.figures.wording import SHAP_OF_KNOWN_HEADS
 from apmae.prediction.importance import MIN_CLUSTER_PROMPTS
 from apmae.report import summaries
 from apmae.report.data import CLUSTERS, TOP_HEADS, ReportData, by_task
 from apmae.report.section import Drawing, Section
 
-NO_CAUSE = (
-    "This says what a head tells of correctness, not what it does: in models whose important heads are "
-    "known, the ranking by SHAP values finds them no better than chance (docs/ground-truth.md)."
-)
+NO_CAUSE = f"This says what a head tells of correctness, not what it does. {SHAP_OF_KNOWN_HEADS}."
 
 
 def section(data: ReportData) -> Section:
