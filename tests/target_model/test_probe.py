@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers.models import tiny_llama
-from transformers import BertConfig, BertLMHeadModel
+from transformers import BertConfig, BertLMHeadModel, LlamaForCausalLM
 from transformers.models.llama import modeling_llama
 
 from apmae.common.errors import ApmaeError
@@ -30,6 +30,20 @@ def test_a_model_that_sees_what_comes_later_is_refused():
     )
     with pytest.raises(ApmaeError, match=r"\(bert\) cannot be captured: layer 0 is not causal"):
         Target(BertLMHeadModel(config).eval(), None, "tiny")
+
+
+def test_a_model_whose_code_knows_its_own_attention_alone_is_refused():
+    """As code of checkpoints does that was written before the attention interface."""
+
+    class Older(LlamaForCausalLM):
+        def forward(self, *arguments, **options):
+            {"eager": None, "sdpa": None}[self.config._attn_implementation]
+            return super().forward(*arguments, **options)
+
+    model = Older(tiny_llama().config).eval()
+    message = r"\(llama\) cannot be captured: its code fails with .* interface \(KeyError: 'apmae'\)$"
+    with pytest.raises(ApmaeError, match=message):
+        Target(model, None, "tiny")
 
 
 def test_a_layer_whose_keys_are_not_one_for_each_token_is_refused():

@@ -48,8 +48,8 @@ def probe(model: PreTrainedModel, name: str) -> Probe:
     config = model.config.get_text_config()
     with torch.inference_mode():
         with recording() as calls:
-            model(**_prompts(model, config.vocab_size), use_cache=False)
-        reason = _reason_to_refuse(calls, config.num_hidden_layers)
+            reason = _reason_why_it_fails(model, config.vocab_size)
+        reason = reason or _reason_to_refuse(calls, config.num_hidden_layers)
     if reason:
         raise ApmaeError(f"target.model {name!r} ({config.model_type}) cannot be captured: {reason}")
     return Probe(
@@ -57,6 +57,15 @@ def probe(model: PreTrainedModel, name: str) -> Probe:
         heads=calls[0].arguments["query"].shape[1],
         head_sizes=tuple(call.arguments["value"].shape[-1] for call in calls),
     )
+
+
+def _reason_why_it_fails(model: PreTrainedModel, vocabulary: int) -> str | None:
+    """Run the prompts; code that came with a checkpoint may know its own attention implementations alone."""
+    try:
+        model(**_prompts(model, vocabulary), use_cache=False)
+    except (LookupError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        return f"its code fails with Transformers' attention interface ({type(error).__name__}: {error})"
+    return None
 
 
 def _prompts(model: PreTrainedModel, vocabulary: int) -> dict[str, Tensor]:
