@@ -111,11 +111,15 @@ def integer_ticks(axes: Axes, *, x: int | None = None, y: int | None = None) -> 
 
 
 def encode(figure: Figure, file_format: str) -> bytes:
-    """The figure as `svg` or `png`, reproducible byte for byte."""
+    """The figure as `svg` or `png`, reproducible byte for byte.
+
+    The first encoding lays the figure out, which takes as long as drawing it; later ones keep this layout.
+    """
     buffer = io.BytesIO()
     metadata = {"Date": None} if file_format == "svg" else {"Software": None}
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(buffer, format=file_format, dpi=RASTER_DPI, metadata=metadata, facecolor="white")
+    figure.set_layout_engine("none")
     return buffer.getvalue()
 
 
