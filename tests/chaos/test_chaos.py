@@ -27,6 +27,8 @@ from helpers.studies import write_study
 
 KILL_COUNT = int(os.environ.get("APMAE_CHAOS", "4"))
 BREAKS_PER_STUDY = min(KILL_COUNT, 40)
+TRIES_OF_A_STAGE = 3
+"""Breaks of a stage after which further ones come later and later."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,14 +68,19 @@ def untouched(server, parts, tmp_path_factory):
 
 def broken_again_and_again(server, study, root, changes, generator, breaks):
     """Run a study until it ends, on a disk that breaks each time; yields (what broke, how it ended)."""
+    near = reach = 2 * changes // BREAKS_PER_STUDY
+    stage, tried = 0, 0
     for _ in range(20 * BREAKS_PER_STUDY):
         name = generator.choice(list(breaks))
-        far = generator.random() < 0.15  # some stages begin anew, and never end on a disk that breaks soon
-        place = generator.randrange(1, changes // 2 if far else 2 * changes // BREAKS_PER_STUDY)
+        place = generator.randrange(1, int(reach))
         ended = server.run("run", str(study), root=root, place=place, how=breaks[name])
         yield name, ended
         if ended.code == 0 and ended.changes < place:
             return
+        before, stage = stage, len(list(root.glob("markers/*")))
+        tried = tried + 1 if stage == before else 0
+        # Some stages begin anew, and never end on a disk that breaks soon.
+        reach = near * 1.5 ** max(0, tried - TRIES_OF_A_STAGE)
     raise AssertionError("the study does not get ahead")
 
 
