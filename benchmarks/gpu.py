@@ -355,7 +355,7 @@ def interventions(target: Target, sizes: Sizes) -> list[Figure]:
     from apmae.intervention.run_conditions import run_conditions
 
     input_ids = _prompts(target, sizes.prompts)
-    prompts = pl.DataFrame({"input_ids": input_ids.tolist(), "next_token_id": input_ids[:, 0].tolist()})
+    prompts = pl.DataFrame({"input_ids": input_ids.tolist(), "true_ids": input_ids[:, :1].tolist()})
     conditions = mixes(target, torch.Generator().manual_seed(0))
     ways: dict[str, Callable[[], object]] = {PLAIN: partial(target.logits, input_ids)}
     for mix, chosen in conditions.items():

@@ -45,7 +45,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (arguments.prompts, LENGTH_TOKENS)
     ids = torch.randint(target.model.config.vocab_size, shape, generator=generator)
-    prompts = pl.DataFrame({"input_ids": ids.tolist(), "next_token_id": ids[:, 0].tolist()})
+    prompts = pl.DataFrame({"input_ids": ids.tolist(), "true_ids": ids[:, :1].tolist()})
     for mix, conditions in mixes(target, generator).items():
         ways = {
             "together": lambda chosen=conditions: run_conditions(target, chosen, prompts, None, BATCH),

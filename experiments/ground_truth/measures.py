@@ -79,7 +79,7 @@ def faithfulness(
 
     Args:
         order: of all heads.
-        prompts: `input_ids` of one length, `next_token_id`; completed correctly by the whole model.
+        prompts: `input_ids` of one length, `true_ids`; completed correctly by the whole model.
         means: (L, H, D) mean head outputs.
     """
     heads = [target.heads[number] for number in order]

@@ -113,6 +113,7 @@ def _batch(name: str, target: Target, generator: np.random.Generator) -> pl.Data
             "text": [token for _, token in prompts],
             "input_ids": ids.tolist(),
             "next_token_id": following.numpy(),
+            "true_ids": following[:, None].tolist(),
             **{column: values.numpy() for column, values in found._asdict().items()},
         }
     )

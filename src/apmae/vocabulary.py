@@ -14,6 +14,7 @@ Preset = Literal["none", "paper"]
 """Whose choices stand for what a study file leaves out, see `apmae.study.presets`."""
 
 PromptFormat = Literal["auto", "causal", "fim"]
+CorrectOutcome = Literal["first_token", "whole_hole"]
 """`auto`: `fim` where the tokenizer has the sentinels, else `causal`."""
 
 EncoderSize = Literal["paper", "small", "tiny"]

@@ -26,8 +26,8 @@ from helpers.models import write_parts
 from helpers.studies import write_study
 
 KILL_COUNT = int(os.environ.get("APMAE_CHAOS", "4"))
-BREAKS_PER_STUDY = min(KILL_COUNT, 40)
-TRIES_OF_A_STAGE = 3
+BREAKS_PER_STUDY = min(KILL_COUNT, 80)
+TRIES_OF_A_STAGE = 8
 """Breaks of a stage after which further ones come later and later."""
 
 pytestmark = [

@@ -295,6 +295,7 @@ def _prompts(generator: np.random.Generator, tasks: tuple[str, ...], per_task: i
             "text": [None if hidden else HOLE_TEXTS[i % len(HOLE_TEXTS)] for i, hidden in enumerate(noise)],
             "input_ids": [[1, 2, 3]] * count,
             "next_token_id": [5] * count,
+            "true_ids": [[5]] * count,
             "searched": [False] * count,
             "predicted_id": [5] * count,
             "correct": [None if hidden else index % 2 == 0 for index, hidden in enumerate(noise)],

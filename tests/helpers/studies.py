@@ -56,7 +56,21 @@ def random_prompts(count=24, encoder_count=20, seed=0):
         right = bool(generator.integers(2))
         outcome = (int(ids[0]), right, 0.5, 0.6, 0.2, 1.0)
         rows.append(
-            (number, purpose, task, f"F{number}.java", 1, f"g{number}", split, "x", ids, 1, False, *outcome)
+            (
+                number,
+                purpose,
+                task,
+                f"F{number}.java",
+                1,
+                f"g{number}",
+                split,
+                "x",
+                ids,
+                1,
+                [1],
+                False,
+                *outcome,
+            )
         )
     return PROMPTS.of_rows(rows)
 

@@ -74,6 +74,7 @@ def _prompts(
             "text": "x",
             "input_ids": [[0] * 16] * count,
             "next_token_id": 1,
+            "true_ids": [[1]] * count,
             "searched": False,
             "predicted_id": np.where(correct, 1, 2),
             "correct": correct,

@@ -28,7 +28,7 @@ def completed(target, factors):
     """Prompts whose true token is what the target predicts with its heads so scaled."""
     with target.scale_heads(factors):
         predicted = target.logits(PROMPTS["input_ids"].to_list()).argmax(-1)
-    return PROMPTS.with_columns(next_token_id=pl.Series(predicted.tolist(), dtype=pl.Int32))
+    return PROMPTS.with_columns(true_ids=pl.Series(predicted[:, None].tolist(), dtype=pl.List(pl.Int32)))
 
 
 def learn(target, prompts, code=NO_CODE, penalty=0.003, steps=40, seed=0, **options):

@@ -27,8 +27,33 @@ def test_conditions_together_equal_one_prompt_and_condition_at_a_time(llama, ope
         with llama.scale_heads(dict.fromkeys(intervention.heads, operation.factor), replacement):
             logits = torch.cat([llama.logits([ids]) for ids in PROMPTS["input_ids"].to_list()])
         assert results.predicted[row].tolist() == logits.argmax(-1).tolist()
+        assert results.correct[row].tolist() == (logits.argmax(-1) == 1).tolist()
         expected = logits.log_softmax(-1)[torch.arange(5), PROMPTS["next_token_id"].to_list()]
         torch.testing.assert_close(results.log_probability[row], expected)
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_whole_holes_are_written_under_the_condition(llama, batch_size):
+    """As the model's own greedy decoding writes them, whose key-value cache comes from changed passes too."""
+    with llama.scale_heads(dict.fromkeys([(0, 0), (1, 2)], 0.0)):
+        changed = [
+            greedy(llama, ids, count) for ids, count in zip(PROMPTS["input_ids"], range(1, 6), strict=True)
+        ]
+    plain = [greedy(llama, ids, count) for ids, count in zip(PROMPTS["input_ids"], range(1, 6), strict=True)]
+    differ = [one != other for one, other in zip(changed, plain, strict=True)]
+    assert any(differ)
+    prompts = PROMPTS.with_columns(true_ids=pl.Series(changed))
+    found = run_conditions(llama, [Intervention(((0, 0), (1, 2)), Zero())], prompts, None, batch_size)
+    assert found.correct[0].all()
+    assert (~found.plain_correct).tolist() == differ
+
+
+def greedy(target, ids, count):
+    ids = torch.tensor([ids.to_list()])
+    options = {"do_sample": False, "max_new_tokens": count, "pad_token_id": 0}
+    return target.model.generate(ids, attention_mask=torch.ones_like(ids), **options)[
+        0, ids.shape[1] :
+    ].tolist()
 
 
 def test_layers_before_the_first_head_are_run_once_for_all_conditions(llama):

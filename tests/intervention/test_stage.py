@@ -31,6 +31,7 @@ def make_study(llama):
             correct=number % 2 == 0,
             split=pl.when(number % 3 == 0).then(pl.lit("test")).otherwise(pl.lit("train")),
         )
+        prompts = prompts.with_columns(true_ids=pl.concat_list("next_token_id"))
         sections = {"head_counts": [1, 4], "random_seeds": 1, "greedy_candidates": 3, "greedy_heads": 2}
         sections |= {"gate_steps": 4}
         study = tiny_study(directory, prompts, intervention=sections | intervention)

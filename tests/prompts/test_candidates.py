@@ -32,7 +32,7 @@ def test_causal_candidates_are_the_formatters_prompts(made):
         prompts = [formatter.prompt(document, span) for span in holes]
         expected[task] = {prompt for prompt in prompts if not isinstance(prompt, Skip)}
     for quota in QUOTAS[:2]:
-        found = [(tuple(each.input_ids), each.next_id) for each in made.by_quota[quota]]
+        found = [(tuple(each.input_ids), tuple(each.true_ids)) for each in made.by_quota[quota]]
         assert len(found) == len(set(found)) > 10
         assert set(found) <= expected[quota.task]
 
@@ -55,7 +55,7 @@ def test_a_window_shows_the_probability_of_every_true_token(made, tmp_path):
     seen = TargetAnswers(target, tmp_path).seen_in_window(made.window, candidates)
     for candidate, probability in zip(candidates, seen, strict=True):
         prefix = made.window.input_ids[: candidate.place]
-        expected = target.logits([prefix]).softmax(-1)[0, candidate.next_id]
+        expected = target.logits([prefix]).softmax(-1)[0, candidate.true_ids[0]]
         assert probability == pytest.approx(float(expected), rel=1e-4)
     again = TargetAnswers(None, tmp_path).seen_in_window(made.window, candidates)  # from the journal
     assert again == seen

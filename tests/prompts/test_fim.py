@@ -61,33 +61,37 @@ def test_prefix_first_by_hand(span, length, expected):
     if expected is None:
         assert made == Skip.TOO_FEW_TOKENS
     else:
-        assert made == Prompt(tuple(expected), ord(document.text[span[0]]))
+        assert made == Prompt(tuple(expected), tuple(letters(document.text[slice(*span)])))
 
 
 def test_the_cut_pieces_of_a_token_are_tokenized_anew():
     document = Document("abcde", [1, 2, 3], [0, 1, 4], [1, 4, 5])  # a bcd e
     made = fim_prompt(document, Span("identifiers", 2, 3), 7, PSM, letters)
-    assert made == Prompt((-1, 1, ord("b"), -2, ord("d"), 3, -3), ord("c"))
+    assert made == Prompt((-1, 1, ord("b"), -2, ord("d"), 3, -3), (ord("c"),))
 
 
 def test_the_tokens_of_the_whole_text_stay_beside_the_hole():
     document = Document("abcde", [1, 2, 3], [0, 2, 3], [2, 3, 5])  # ab c de
     made = fim_prompt(document, Span("identifiers", 2, 3), 5, PSM, letters)
-    assert made == Prompt((-1, 1, -2, 3, -3), ord("c"))
+    assert made == Prompt((-1, 1, -2, 3, -3), (ord("c"),))
 
 
 @pytest.mark.parametrize(
     ("tokens", "span", "expected"),
     [
-        (["a", " b", ";"], Span("identifiers", 2, 3), Prompt((-2, 2, -1, 0), ord(" "))),  # goes on after "a"
+        (
+            ["a", " b", ";"],
+            Span("identifiers", 2, 3),
+            Prompt((-2, 2, -1, 0), (*letters(" b"),)),
+        ),  # goes on after "a"
         (["ab", "c", "d"], Span("identifiers", 1, 3), Skip.STRADDLES_TOKEN),
         (["a", "()", ";"], Span("closing_bracket", 2, 3), Skip.STRADDLES_TOKEN),
         (
             ["a", "bc", "d"],
             Span("identifiers", 1, 2),
-            Prompt((-2, ord("c"), -1, 0), ord("b")),
+            Prompt((-2, ord("c"), -1, 0), (ord("b"),)),
         ),  # c stays right
-        ([";", "  ", "\n", "b"], Span("eol", 1, 4), Prompt((-2, 3, -1, 1), ord("\n"))),
+        ([";", "  ", "\n", "b"], Span("eol", 1, 4), Prompt((-2, 3, -1, 1), (ord("\n"),))),
     ],
 )
 def test_suffix_first_goes_on_where_the_left_side_ends(tokens, span, expected):
@@ -160,7 +164,7 @@ def test_a_whole_files_prompt_is_that_of_code_llamas_reference(kind, hole):
     expected = [tokenizer.bos_token_id, prefix, *_plain(tokenizer, before)]
     expected += [suffix, *_without_first_space(tokenizer, after), middle]
     made = _made_of_the_whole_file(tokenizer, start, start + len(hole), len(expected))
-    assert made == Prompt(tuple(expected), _without_first_space(tokenizer, hole)[0])
+    assert made == Prompt(tuple(expected), (_without_first_space(tokenizer, hole)[0],))
 
 
 @pytest.mark.parametrize("kind", ["metaspace", "metaspace by normalizer"])
@@ -174,7 +178,7 @@ def test_a_whole_files_prompt_is_that_of_codestrals_reference(kind, hole):
     expected = [tokenizer.bos_token_id, suffix, *_without_first_space(tokenizer, after)]
     expected += [prefix, *_plain(tokenizer, before)]
     made = _made_of_the_whole_file(tokenizer, start, start + len(hole), len(expected))
-    assert made == Prompt(tuple(expected), _without_first_space(tokenizer, hole)[0])
+    assert made == Prompt(tuple(expected), (_without_first_space(tokenizer, hole)[0],))
 
 
 def _plain(tokenizer, text):

@@ -28,7 +28,7 @@ def test_causal_prompt_by_hand():
     document = Document("int a = 1;", range(5), [0, 3, 5, 7, 9], [3, 5, 7, 9, 10])
     assert formatter.format == "causal"
     assert formatter.prompt(document, Span("identifiers", 1, 3)) == Skip.STRADDLES_TOKEN
-    assert formatter.prompt(document, Span("numeric_literals", 8, 9)) == Prompt((0, 1, 2), 3)
+    assert formatter.prompt(document, Span("numeric_literals", 8, 9)) == Prompt((0, 1, 2), (3,))
     assert formatter.prompt(document, Span("assignment_operators", 6, 7)) == Skip.TOO_FEW_TOKENS
 
 

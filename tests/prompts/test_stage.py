@@ -4,13 +4,14 @@ import shutil
 
 import polars as pl
 import pytest
+import torch
 from helpers.corpora import write_corpus
 from helpers.models import write_target
 from helpers.studies import context_of
 
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import silent
-from apmae.prompts import stage
+from apmae.prompts import formats, stage
 from apmae.study import Study
 from apmae.study.artifacts import TASKS
 from apmae.study.config import StudyConfig
@@ -67,6 +68,30 @@ def test_outcomes_are_the_targets_own(mine, target):
     assert (prompts["correct"] == (prompts["predicted_id"] == prompts["next_token_id"])).all()
     assert (prompts["max_probability"] >= prompts["next_token_probability"]).all()
     assert prompts.filter("correct").height == prompts.height // 2 == 4
+
+
+def test_whole_holes_are_correct_where_greedy_decoding_writes_them(mine, target):
+    study, _ = mine(tasks=["identifiers", "random"], per_task=60, outcome="whole_hole")
+    prompts = study.study_prompts
+    first_right = prompts["predicted_id"] == prompts["next_token_id"]
+    for row in prompts.iter_rows(named=True):
+        ids = torch.tensor([row["input_ids"]])
+        count = len(row["true_ids"])
+        options = {"attention_mask": torch.ones_like(ids), "do_sample": False, "max_new_tokens": count}
+        written = target.model.generate(ids, **options)[0, ids.shape[1] :].tolist()
+        assert row["correct"] == (written == row["true_ids"])
+        assert row["text"] in target.tokenizer.decode(row["true_ids"])
+        assert row["next_token_id"] == row["true_ids"][0]
+    assert (prompts["true_ids"].list.len() > 1).any()
+    assert (first_right & ~prompts["correct"]).any()  # what the first token alone would call correct
+    assert prompts["correct"].any()
+
+
+def test_holes_too_long_to_be_written_are_skipped_and_counted(mine, monkeypatch):
+    monkeypatch.setattr(formats, "LONGEST_HOLE", 4)
+    study, counts = mine(tasks=["random"], per_task=20, outcome="whole_hole")
+    assert study.study_prompts["true_ids"].list.len().max() <= 4
+    assert counts["holes_skipped"]["too long"] > 0
 
 
 def test_the_natural_rate_is_over_all_that_was_evaluated(mine):
@@ -158,8 +183,8 @@ def test_a_killed_stage_goes_on_after_its_last_round(mine, corpus, target, tmp_p
     for path in (doubled / "b").rglob("*.java"):
         path.write_text(path.read_text().replace('"', '"another string, '))
     evaluated = []
-    logits = target.logits
-    monkeypatch.setattr(target, "logits", lambda ids: evaluated.extend(ids) or logits(ids))
+    logits_at = target.logits_at
+    monkeypatch.setattr(target, "logits_at", lambda ids, at: evaluated.extend(ids) or logits_at(ids, at))
     settings = {"path": doubled, "per_task": 40, "encoder_prompts": 120}
 
     def killed(items, description, total=None, **_):
@@ -189,14 +214,14 @@ def test_splits_do_not_cut_groups_and_have_about_the_fraction_asked(mine):
 
 
 def test_ties_are_counted_and_said(mine, target, monkeypatch):
-    def two_tokens_first(input_ids, _logits=target.logits):
-        logits = _logits(input_ids).clone()
-        logits[:, :2] = logits.max() + 1
+    def two_tokens_first(input_ids, positions, _logits_at=target.logits_at):
+        logits = _logits_at(input_ids, positions).clone()
+        logits[..., :2] = logits.max() + 1
         return logits
 
     _, counts = mine(directory="plain")
     assert counts["ties"] == 0
-    monkeypatch.setattr(target, "logits", two_tokens_first)
+    monkeypatch.setattr(target, "logits_at", two_tokens_first)
     _, counts = mine(directory="tied", tasks=["noise"])
     assert counts["ties"] == counts["prompts_kept"] == 16
     assert "two tokens tie for the most probable one in 16 of the prompts kept" in counts["notes"]

@@ -40,8 +40,8 @@ class KnownTarget:
         self.asked += batch
         return [
             {
-                "predicted_id": each.next_id if self._correct(each) else -1,
-                "correct": None if each.next_id is None else self._correct(each),
+                "predicted_id": each.true_ids[0] if self._correct(each) else -1,
+                "correct": self._correct(each) if each.true_ids else None,
                 "next_token_probability": 0.5,
                 "max_probability": 0.5,
                 "margin": 0.0,

@@ -1,10 +1,13 @@
 """Holes of files: which ones, where they are, and that they are those that a study mines."""
 
+from collections import Counter
+from copy import copy
 from pathlib import Path
 
 import pytest
 
 from apmae.common.errors import ApmaeError
+from apmae.prompts import PromptFormatter
 from apmae.scoring import score_files
 from apmae.scoring.files import file_holes
 
@@ -31,7 +34,7 @@ def test_holes_make_the_prompts_that_the_study_mined(study, scorer):
     source = (Path(study.config.corpus.path) / mined["file"]).read_text()
     found = [hole for hole in holes(scorer, source) if hole.line == mined["line"]]
     wanted = (tuple(mined["input_ids"]), mined["next_token_id"], mined["text"])
-    assert wanted in [(*hole.prompt, hole.text) for hole in found]
+    assert wanted in [(hole.prompt.input_ids, hole.prompt.next_token_id, hole.text) for hole in found]
 
 
 def test_a_limit_spreads_over_the_file(scorer, unseen):
@@ -61,6 +64,23 @@ def test_files_are_scored_in_order_and_correctness_is_the_targets(scorer, unseen
         assert one.correct == (predicted == one.hole.prompt.next_token_id)
         assert one.completion == scorer.target.tokenizer.decode([predicted])
     assert {one.correct for one in scored} == {True, False}
+
+
+def test_whole_holes_are_compared_up_to_the_first_wrong_token(scorer, unseen):
+    whole = copy(scorer)
+    whole.formatter = PromptFormatter(scorer.target.tokenizer, "causal", 64, "whole_hole")
+    ((_, scored),) = score_files(whole, [unseen], ["identifiers", "random"], limit=20)
+    lengths = Counter()
+    for one in scored:
+        prompt = one.hole.prompt
+        written = []
+        while len(written) < len(prompt.true_ids) and written == list(prompt.true_ids[: len(written)]):
+            written.append(int(scorer.target.logits([[*prompt.input_ids, *written]]).argmax()))
+        assert one.correct == (written == list(prompt.true_ids))
+        assert one.completion == scorer.target.tokenizer.decode(written)
+        lengths[one.correct, len(written) > 1] += 1
+    assert lengths[False, True] > 0  # right at first, then wrong
+    assert lengths[True, True] + lengths[True, False] > 0
 
 
 WRONG = {

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from apmae.autoencoder.patterns import patchify
 from apmae.common.errors import ApmaeError
-from apmae.target_model import Target, capture, log_probs
+from apmae.target_model import Completions, Target, capture, log_probs
 
 WITHOUT_CACHE = ("BLOOM", "Falcon", "MPT")
 """Families whose adapters compute without a key-value cache."""
@@ -160,7 +160,7 @@ def test_gradients_by_factors_are_those_of_the_log_probabilities(family, path):
     prompts, next_ids = INPUT_IDS[[0, 2]], torch.tensor([5, 9])
     shape = (target.n_layers, target.n_heads)
     at = torch.full(shape, 0.8)
-    gradients = target.factor_gradients(prompts, next_ids, at)
+    gradients = target.factor_gradients(Completions.of(prompts, next_ids[:, None].tolist()), at)
     assert gradients.shape == (2, *shape)
 
     def log_probs(factors):

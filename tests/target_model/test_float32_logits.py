@@ -6,7 +6,7 @@ from helpers.models import tiny_llama
 from helpers.tokenizers import byte_level_tokenizer
 from transformers import CohereConfig, CohereForCausalLM
 
-from apmae.target_model import Target
+from apmae.target_model import Completions, Target
 from apmae.target_model.float32_logits import float32_logits
 
 IDS = torch.randint(1, 100, (6, 16), generator=torch.Generator().manual_seed(0))
@@ -48,7 +48,7 @@ def test_a_projection_with_a_bias_and_gradients():
     torch.testing.assert_close(
         target.logits(IDS), hidden @ bias.weight.float().T + bias.bias.float(), rtol=1e-5, atol=1e-6
     )
-    assert target.factor_gradients(IDS, IDS[:, 0], {}).abs().sum() > 0
+    assert target.factor_gradients(Completions.of(IDS, IDS[:, :1].tolist()), {}).abs().sum() > 0
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -28,27 +28,30 @@ def test_zeroing_a_heads_columns_equals_scaling_it_by_zero(family):
 def test_passes_that_begin_at_a_layer_are_whole_passes(family):
     target = Target(family.make(), None, family.name)
     rows = torch.tensor([2, 0, 2])
-    _, inputs = target.layer_inputs(INPUT_IDS, {0, 1})
+    places = [3, INPUT_IDS.shape[1] - 1]
+    _, inputs = target.layer_inputs(INPUT_IDS, places, {0, 1})
     with target.scale_heads({(1, 2): 0.0}):
-        whole = target.logits(INPUT_IDS[rows])
+        whole = target.logits_at(INPUT_IDS[rows], places)
         for start in (0, 1):
-            torch.testing.assert_close(target.logits_from(start, inputs, rows, INPUT_IDS[rows]), whole)
+            found = target.logits_from(start, inputs, rows, INPUT_IDS[rows], places)
+            torch.testing.assert_close(found, whole)
     torch.testing.assert_close(
-        target.logits(INPUT_IDS), target.logits_from(1, inputs, torch.arange(3), INPUT_IDS)
+        target.logits_at(INPUT_IDS, places),
+        target.logits_from(1, inputs, torch.arange(3), INPUT_IDS, places),
     )
 
 
 def test_a_restarted_pass_leaves_nothing_behind_even_where_it_fails(llama):
     ids = torch.randint(0, 512, (2, 24), generator=torch.Generator().manual_seed(0))
     plain = llama.logits(ids)
-    _, inputs = llama.layer_inputs(ids, {2})
+    _, inputs = llama.layer_inputs(ids, [23], {2})
 
     def fail(*_):
         raise RuntimeError("inside")
 
     handle = llama.model.model.layers[2].mlp.register_forward_hook(fail)
     with pytest.raises(RuntimeError, match="inside"):
-        llama.logits_from(2, inputs, torch.arange(2), ids)
+        llama.logits_from(2, inputs, torch.arange(2), ids, [23])
     handle.remove()
     assert torch.equal(llama.logits(ids), plain)
     assert all("forward" not in layer.__dict__ for layer in llama.model.model.layers)
@@ -59,7 +62,7 @@ def test_a_forward_that_somebody_put_there_is_put_back(llama):
     first = llama.model.model.layers[0]
     theirs = first.forward
     first.forward = theirs
-    llama.logits_from(1, llama.layer_inputs(ids, {1})[1], torch.arange(1), ids)
+    llama.logits_from(1, llama.layer_inputs(ids, [7], {1})[1], torch.arange(1), ids, [7])
     assert first.__dict__["forward"] is theirs
 
 

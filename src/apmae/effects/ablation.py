@@ -53,7 +53,7 @@ def exact_effects(
     """Every prompt with each head ablated alone, less the same prompt unchanged in the same batch.
 
     Args:
-        prompts: `prompt_id`, `input_ids` of one length, `next_token_id`.
+        prompts: `prompt_id`, `input_ids` of one length, `true_ids`.
         means: (L, H, D), for mean ablation.
 
     Returns:
@@ -61,9 +61,6 @@ def exact_effects(
     """
     ablations = [Intervention((head,), operation) for head in heads]
     found = run_conditions(target, ablations, prompts, means, batch_size)
-    true_ids = prompts["next_token_id"].to_numpy()
-    before = found.plain_predicted.numpy() == true_ids
-    after = found.predicted.numpy() == true_ids
     gained = (found.log_probability - found.plain_log_probability).numpy()
     layers, places = np.array(heads, dtype=np.int16).reshape(-1, 2).T
     return pl.DataFrame(
@@ -72,6 +69,6 @@ def exact_effects(
             "layer": np.repeat(layers, prompts.height),
             "head": np.repeat(places, prompts.height),
             "log_probability": gained.ravel().astype(np.float64),
-            "correct": (after.astype(np.int8) - before.astype(np.int8)).ravel(),
+            "correct": (found.correct.numpy().astype(np.int8) - found.plain_correct.numpy()).ravel(),
         }
     )

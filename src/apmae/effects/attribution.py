@@ -15,17 +15,16 @@ from torch import Tensor
 
 from apmae.common.seeding import numpy_generator
 from apmae.intervention.greedy import GRADIENT_BATCH
-from apmae.study.artifacts import token_ids
-from apmae.target_model import Target
+from apmae.target_model import Completions, Target
 
 
 def attributed_effects(
     target: Target, prompts: pl.DataFrame, partitions: int, points: int, seed: int
 ) -> Tensor:
-    """Estimated effect of zero-ablating each head on the log probability of the true token.
+    """Estimated effect of zero-ablating each head on the log probability of the true tokens.
 
     Args:
-        prompts: `prompt_id`, `input_ids` of one length, `next_token_id`.
+        prompts: `prompt_id`, `input_ids` of one length, `true_ids`.
         partitions: parts of the heads; a gradient is taken for each and each point.
         points: midpoints of as many equal steps from full to none.
         seed: a prompt's parts depend on it and on `prompt_id` alone.
@@ -36,13 +35,13 @@ def attributed_effects(
     effects = torch.zeros(prompts.height, target.n_layers, target.n_heads)
     done = 0
     for some in prompts.iter_slices(GRADIENT_BATCH):
-        input_ids, true_ids = token_ids(some), torch.tensor(some["next_token_id"].to_list())
+        completions = Completions.of_table(some)
         part_BLH = torch.stack([_parts(target, partitions, seed, number) for number in some["prompt_id"]])
         for part in range(partitions):
             scaled_BLH = part_BLH == part
             for point in range(points):
                 factors = torch.where(scaled_BLH, (point + 0.5) / points, 1.0)
-                gradients = target.factor_gradients(input_ids, true_ids, factors)
+                gradients = target.factor_gradients(completions, factors)
                 effects[done : done + some.height] -= torch.where(scaled_BLH, gradients, 0) / points
         done += some.height
     return effects

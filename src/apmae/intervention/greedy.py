@@ -16,8 +16,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from apmae.study.artifacts import token_ids
-from apmae.target_model import Head, Target
+from apmae.target_model import Completions, Head, Target
 
 GRADIENT_BATCH = 4
 """Prompts at a time, of which the backward pass keeps every layer."""
@@ -71,19 +70,18 @@ def gradient_batches(
     """Gradients (B, L, H) of the true tokens' log probability by the heads' factors, a few prompts at a time.
 
     Args:
-        prompts: `input_ids` of one length, `next_token_id`.
+        prompts: `input_ids` of one length, `true_ids`.
         factors: where the gradient is taken, see `Target.factor_gradients`.
     """
     for some in prompts.iter_slices(GRADIENT_BATCH):
-        true_ids = torch.tensor(some["next_token_id"].to_list())
-        yield target.factor_gradients(token_ids(some), true_ids, factors)
+        yield target.factor_gradients(Completions.of_table(some), factors)
 
 
 def promising_heads(target: Target, prompts: pl.DataFrame, ablated: Heads, count: int) -> list[Head]:
     """Heads whose zeroing would make the true tokens most probable, to first order, the best first.
 
     Args:
-        prompts: `input_ids` of one length, `next_token_id`.
+        prompts: `input_ids` of one length, `true_ids`.
         ablated: heads that are ablated already.
         count: how many; fewer where fewer are left.
     """

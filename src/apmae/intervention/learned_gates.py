@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from apmae.study.artifacts import token_ids
-from apmae.target_model import Target
+from apmae.target_model import Completions, Target
 
 BATCH_PROMPTS = 8
 BATCH_CODE = 4
@@ -53,7 +53,7 @@ def learn_gates(
     """Learn a gate for every head.
 
     Args:
-        prompts: `input_ids` of one length, `next_token_id`.
+        prompts: `input_ids` of one length, `true_ids`.
         weights: (prompts,) how much each prompt counts; it is drawn as often.
         code: `input_ids` of other code of one length, on which the outputs are to stay; may have no rows.
         steps: of Adam.
@@ -99,10 +99,9 @@ def verdict_of(retained: float, removed: float) -> Verdict:
 
 def _log_probability(target: Target, gates: Tensor, prompts: pl.DataFrame) -> Tensor:
     """Of the true tokens, mean over prompts, nats."""
-    ids = token_ids(prompts)
-    log_probs = target.log_probs_under(gates, ids, [ids.shape[1] - 1])[:, 0]
-    true_ids = torch.tensor(prompts["next_token_id"].to_list(), device=log_probs.device)
-    return log_probs.gather(1, true_ids[:, None]).mean()
+    completions = Completions.of_table(prompts)
+    logits = target.logits_under(gates, completions.input_ids, completions.positions)
+    return completions.log_probability(logits).mean()
 
 
 def _divergence(target: Target, gates: Tensor, input_ids: np.ndarray) -> Tensor:
@@ -110,6 +109,6 @@ def _divergence(target: Target, gates: Tensor, input_ids: np.ndarray) -> Tensor:
     length = input_ids.shape[1]
     positions = np.unique(np.linspace(length // 2, length - 1, CODE_POSITIONS).astype(int)).tolist()
     with torch.no_grad():
-        plain = target.log_probs_under(torch.ones_like(gates), input_ids, positions)
-    gated = target.log_probs_under(gates, input_ids, positions)
+        plain = target.logits_under(torch.ones_like(gates), input_ids, positions).log_softmax(-1)
+    gated = target.logits_under(gates, input_ids, positions).log_softmax(-1)
     return (plain.exp() * (plain - gated)).sum(-1).mean()

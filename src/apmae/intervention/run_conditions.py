@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from apmae.intervention.intervention import Intervention
-from apmae.study.artifacts import token_ids
-from apmae.target_model import Target
+from apmae.target_model import Completions, Target
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,16 @@ class Results:
 
     Attributes:
         predicted: (conditions, prompts) int64, the most probable next token.
-        log_probability: (conditions, prompts) float32, of the true next token.
-        plain_predicted: (prompts,) int64, under the identity condition.
-        plain_log_probability: (prompts,) float32.
+        correct: (conditions, prompts) bool, whether greedy decoding writes the true tokens.
+        log_probability: (conditions, prompts) float32, of the true tokens, nats.
+        plain_predicted, plain_correct, plain_log_probability: (prompts,), under the identity condition.
     """
 
     predicted: Tensor
+    correct: Tensor
     log_probability: Tensor
     plain_predicted: Tensor
+    plain_correct: Tensor
     plain_log_probability: Tensor
 
 
@@ -50,7 +51,7 @@ def run_conditions(
     """Run every prompt under the identity condition and under every intervention.
 
     Args:
-        prompts: `input_ids` of one length, `next_token_id`.
+        prompts: `input_ids` of one length, `true_ids`.
         means: (L, H, D), what takes the place of a head's output; for operations that use means.
         batch_size: at most so many prompts a pass; batches are as equal as can be.
     """
@@ -58,29 +59,28 @@ def run_conditions(
     factors = [made.factors(target.n_layers, target.n_heads) for made in interventions]
     starts = [min((layer for layer, _ in made.heads), default=0) for made in interventions]
     replacements = [means if made.operation.uses_means else None for made in interventions]
-    predicted = torch.empty(1 + len(interventions), prompts.height, dtype=torch.int64)
-    log_probability = torch.empty(predicted.shape)
+    shape = (1 + len(interventions), prompts.height)
+    tables = [torch.empty(shape, dtype=dtype) for dtype in (torch.int64, torch.bool, torch.float32)]
+
+    def take_down(row: int, places: Tensor, completions: Completions, logits: Tensor) -> None:
+        found = logits[:, 0].argmax(-1), completions.written(logits), completions.log_probability(logits)
+        for table, values in zip(tables, found, strict=True):
+            table[row, places] = values.cpu()
+
     for places in _batches(prompts.height, batch_size):
-        batch = prompts[places.tolist()]
-        input_ids = torch.from_numpy(token_ids(batch)).long()
-        true_ids = torch.tensor(batch["next_token_id"].to_list())
+        batch = Completions.of_table(prompts[places.tolist()])
         with target.scale_heads(identity):
-            plain, inputs = target.layer_inputs(input_ids, set(starts))
-        predicted[0, places], log_probability[0, places] = _outcomes(plain, true_ids)
-        rows = torch.arange(batch.height)
+            logits, inputs = target.layer_inputs(batch.input_ids, batch.positions, set(starts))
+        take_down(0, places, batch, logits)
+        rows = torch.arange(len(places))
         for row, start in enumerate(starts, start=1):
             with target.scale_heads(factors[row - 1], replacements[row - 1]):
-                logits = target.logits_from(start, inputs, rows, input_ids)
-            predicted[row, places], log_probability[row, places] = _outcomes(logits, true_ids)
-    return Results(predicted[1:], log_probability[1:], predicted[0], log_probability[0])
+                logits = target.logits_from(start, inputs, rows, batch.input_ids, batch.positions)
+            take_down(row, places, batch, logits)
+    of_conditions, plain = ([table[rows] for table in tables] for rows in (slice(1, None), 0))
+    return Results(*of_conditions, *plain)
 
 
 def _batches(prompts: int, most: int) -> Sequence[Tensor]:
     """Places of the prompts in batches of at most so many, as equal as can be."""
     return torch.arange(prompts).tensor_split(-(-prompts // most)) if prompts else ()
-
-
-def _outcomes(logits: Tensor, true_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) predicted tokens and (B,) log probabilities of the true ones, on the CPU."""
-    true = true_ids[:, None].to(logits.device)
-    return logits.argmax(-1).cpu(), logits.log_softmax(-1).gather(1, true)[:, 0].cpu()

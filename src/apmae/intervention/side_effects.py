@@ -63,15 +63,11 @@ def _on_task(
     target: Target, condition: Condition, means: Tensor | None, prompts: pl.DataFrame, batch_size: int
 ) -> pl.DataFrame:
     found = run_conditions(target, [condition.intervention], prompts, means, batch_size)
-    before, after = (
-        pl.Series(predicted.numpy()) == prompts["next_token_id"]
-        for predicted in (found.plain_predicted, found.predicted[0])
-    )
     return prompts.select(
         measured_on="task",
         prompt_id="prompt_id",
-        before=before.cast(pl.Float32),
-        after=after.cast(pl.Float32),
+        before=pl.Series(found.plain_correct.float().numpy()),
+        after=pl.Series(found.correct[0].float().numpy()),
     )
 
 

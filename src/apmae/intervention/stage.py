@@ -159,14 +159,12 @@ def _proposer(experiment: Experiment, task: str) -> Propose:
 def _scorer(experiment: Experiment, task: str) -> Callable[[Sequence[Heads]], list[Effect]]:
     """Scores sets of heads on the task's tuning prompts; each call is a file."""
     tuning = experiment.prompts[task].tuning
-    next_token_ids = torch.tensor(tuning["next_token_id"].to_list())
     calls = 0
 
     def score(sets: Sequence[Heads]) -> pl.DataFrame:
         conditions = [_greedy_condition(experiment, task, heads) for heads in sets]
         found = experiment.run(conditions, tuning)
-        right_before = (found.plain_predicted == next_token_ids).sum()
-        right = (found.predicted == next_token_ids).sum(1) - right_before
+        right = found.correct.sum(1) - found.plain_correct.sum()
         gain = (found.log_probability - found.plain_log_probability).mean(1)
         return pl.DataFrame({"net_change": right.tolist(), "log_probability": gain.tolist()})
 
@@ -219,17 +217,16 @@ def run_block(experiment: Experiment, block: Sequence[tuple[int, Condition]]) ->
     of_task = experiment.prompts[block[0][1].task]
     prompts = pl.concat([of_task.tuning, of_task.held_out])
     found = experiment.run([condition for _, condition in block], prompts)
-    before = pl.Series(found.plain_predicted.tolist())
     tables = [
         prompts.select(
             pl.lit(number).alias("run_as"),
             pl.col("split", "prompt_id"),
-            correct_before=before == pl.col("next_token_id"),
-            correct_after=pl.Series(tokens.tolist()) == pl.col("next_token_id"),
-            predicted_before=before,
-            predicted_id=pl.Series(tokens.tolist()),
+            correct_before=pl.Series(found.plain_correct.numpy()),
+            correct_after=pl.Series(found.correct[place].numpy()),
+            predicted_before=pl.Series(found.plain_predicted.numpy()),
+            predicted_id=pl.Series(found.predicted[place].numpy()),
         )
-        for (number, _), tokens in zip(block, found.predicted, strict=True)
+        for place, (number, _) in enumerate(block)
     ]
     return pl.concat(tables).cast(OUTCOMES_SCHEMA)
 

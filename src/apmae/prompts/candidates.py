@@ -21,7 +21,7 @@ import numpy as np
 
 from apmae.common.seeding import numpy_generator
 from apmae.corpus import SourceFile
-from apmae.prompts import Document, FileHoles, PromptFormatter, Skip, Span, hole_token
+from apmae.prompts import Document, FileHoles, PromptFormatter, Skip, Span, hole_token, tokens_of_hole
 
 STUDY = "study"
 ENCODER = "encoder"
@@ -71,12 +71,12 @@ class Candidate:
 
     Attributes:
         key: random, in [0, 1).
-        next_id: first token of the true text; None for noise.
+        true_ids: tokens of a correct completion; none for noise.
         place: the prompt's token ids, or the position of its hole in the file's window.
         window: of the file, where `place` is a position.
         short: token ids of a prompt of `SHORT_TOKENS` tokens, if a survey can run that.
         searched: the target ran on it because a survey had proposed it.
-        seen: the true token's probability in a survey; None while none saw it.
+        seen: the true tokens' probability in a survey; None while none saw it.
         outcome: of its own exact prompt; None while the target did not run on it.
     """
 
@@ -86,7 +86,7 @@ class Candidate:
     line: int | None
     text: str | None
     key: float
-    next_id: int | None
+    true_ids: Sequence[int]
     place: int | Sequence[int]
     window: Window | None = None
     short: Sequence[int] | None = None
@@ -175,7 +175,7 @@ class CandidateMaker:
         quota = Quota(STUDY, "noise")
         prompt = self.formatter.noise(numpy_generator(self._seed, "prompts", *quota, number))
         name = f"noise/{number}"
-        return Candidate(quota, name, name, None, None, 0.0, None, prompt.input_ids)
+        return Candidate(quota, name, name, None, None, 0.0, (), prompt.input_ids)
 
     def _window_tokens(self, document: Document, path: str) -> range:
         """Which tokens may start a hole: behind a prompt's context, at a random place of a long file."""
@@ -211,8 +211,11 @@ class CandidateMaker:
             elif index < window.context_tokens:
                 skipped.append(Skip.TOO_FEW_TOKENS.value)
             elif index in tokens:
-                next_id = holes.document.token_ids[index]
-                yield _candidate(quota, file, holes, span, key, next_id, index - start, window)
+                true_ids = self.formatter.counted(tokens_of_hole(holes.document, span, index))
+                if isinstance(true_ids, Skip):
+                    skipped.append(true_ids.value)
+                else:
+                    yield _candidate(quota, file, holes, span, key, true_ids, index - start, window)
 
     def _filling_in(
         self,
@@ -227,7 +230,7 @@ class CandidateMaker:
             if isinstance(prompt, Skip):
                 skipped.append(prompt.value)
             else:
-                made = _candidate(quota, file, holes, span, key, prompt.next_token_id, prompt.input_ids, None)
+                made = _candidate(quota, file, holes, span, key, prompt.true_ids, prompt.input_ids, None)
                 short = self._short.prompt(holes.document, span)
                 made.short = None if isinstance(short, Skip) else short.input_ids
                 yield made
@@ -239,9 +242,9 @@ def _candidate(
     holes: FileHoles,
     span: Span,
     key: float,
-    next_id: int | None,
+    true_ids: Sequence[int],
     place: int | Sequence[int],
     window: Window | None,
 ) -> Candidate:
     line, text = holes.line(span), holes.text(span)
-    return Candidate(quota, file.path, file.group, line, text, key, next_id, place, window)
+    return Candidate(quota, file.path, file.group, line, text, key, true_ids, place, window)

@@ -19,10 +19,15 @@ DRAWS_PER_HOLE = 4
 
 
 class Prompt(NamedTuple):
-    """Exactly `length_tokens` token ids, and the token that comes next; None where there is none."""
+    """Exactly `length_tokens` token ids, and the true ones of a correct completion; none for noise."""
 
     input_ids: tuple[int, ...]
-    next_token_id: int | None
+    true_ids: tuple[int, ...]
+
+    @property
+    def next_token_id(self) -> int | None:
+        """The token that comes next; None where there is none."""
+        return self.true_ids[0] if self.true_ids else None
 
 
 class Skip(StrEnum):
@@ -30,6 +35,7 @@ class Skip(StrEnum):
 
     STRADDLES_TOKEN = "straddles a token"
     TOO_FEW_TOKENS = "too few tokens"
+    TOO_LONG = "too long"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,11 @@ def hole_token(document: Document, span: Span) -> int | None:
         return None
     before = document.text[document.starts[index] : span.start]
     return None if before.strip() else index
+
+
+def tokens_of_hole(document: Document, span: Span, first: int) -> tuple[int, ...]:
+    """The tokens from the one that a hole starts with, at index `first`, to the one that it ends in."""
+    return tuple(document.token_ids[first : bisect_left(document.starts, span.end)])
 
 
 def random_span(

@@ -92,7 +92,7 @@ def fim_prompt(
     """The sentinels, and half and half of what is left and right of the hole.
 
     Where one side is short, the other gets its rest. Tokens that cross an edge of the hole are cut there
-    and tokenized anew by `encode`; the target is the first token of the hole's own text.
+    and tokenized anew by `encode`; the true tokens are those of the hole's own text.
 
     A layout that ends with the left side has the model go on where that side ends, so the hole has to
     start where a token starts, as in a causal prompt.
@@ -109,8 +109,7 @@ def fim_prompt(
     if sides is None:
         return Skip.TOO_FEW_TOKENS
     parts = (sides[part] if isinstance(part, Side) else [part] for part in layout)
-    next_token_id = encode(document.text[start : span.end])[0]
-    return Prompt(tuple(chain.from_iterable(parts)), next_token_id)
+    return Prompt(tuple(chain.from_iterable(parts)), tuple(encode(document.text[start : span.end])))
 
 
 def places_of_sides(input_ids: Sequence[int], layout: Layout) -> dict[Side, slice]:

@@ -16,14 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apmae.common.errors import ApmaeError
-from apmae.prompts.documents import Document, Prompt, Skip, hole_token
+from apmae.prompts.documents import Document, Prompt, Skip, hole_token, tokens_of_hole
 from apmae.prompts.fim import FIM_FAMILIES, Side, fim_layout, fim_prompt, places_of_sides
 from apmae.prompts.spans import Span
 from apmae.prompts.tokenization import TextTokenizer, leading_ids, plain_ids
-from apmae.vocabulary import PromptFormat
+from apmae.vocabulary import CorrectOutcome, PromptFormat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+LONGEST_HOLE = 32
+"""Tokens of a hole that has to be completed as a whole; longer ones are hardly ever, and cost most."""
 
 
 class PromptFormatter:
@@ -33,6 +37,7 @@ class PromptFormatter:
         tokenizer: a fast Hugging Face tokenizer.
         requested: the format, see `choose_format`.
         length_tokens: tokens of every prompt, special ones included.
+        outcome: which of a hole's tokens a correct completion has: its first one, or all.
 
     Raises:
         ApmaeError: the tokenizer is not fast, or `fim` is asked of one without sentinels.
@@ -43,7 +48,9 @@ class PromptFormatter:
         tokenizer: PreTrainedTokenizerBase,
         requested: PromptFormat,
         length_tokens: int,
+        outcome: CorrectOutcome = "first_token",
     ) -> None:
+        self.outcome = outcome
         self.format = choose_format(tokenizer, requested)
         self.length_tokens = length_tokens
         self.leading_ids = leading_ids(tokenizer)
@@ -67,7 +74,10 @@ class PromptFormatter:
         return self._text.document(text)
 
     def prompt(self, document: Document, span: Span) -> Prompt | Skip:
-        """The prompt whose next token is the first token of the hole, or why there is none."""
+        """The prompt whose next token is the first token of the hole, or why there is none.
+
+        Its true tokens are those that a correct completion has.
+        """
         length_tokens = self.context_tokens
         if self.format == "causal":
             made = causal_prompt(document, span, length_tokens)
@@ -76,7 +86,16 @@ class PromptFormatter:
             made = fim_prompt(document, span, length_tokens, self._layout, self._text.piece)
         if isinstance(made, Skip):
             return made
-        return Prompt((*self.leading_ids, *made.input_ids), made.next_token_id)
+        true_ids = self.counted(made.true_ids)
+        if isinstance(true_ids, Skip):
+            return true_ids
+        return Prompt((*self.leading_ids, *made.input_ids), true_ids)
+
+    def counted(self, hole_ids: Sequence[int]) -> tuple[int, ...] | Skip:
+        """Those of a hole's tokens that a correct completion has."""
+        if self.outcome == "first_token":
+            return (hole_ids[0],)
+        return Skip.TOO_LONG if len(hole_ids) > LONGEST_HOLE else tuple(hole_ids)
 
     def places_of_sides(self, input_ids: Sequence[int]) -> dict[Side, slice]:
         """Where what is left and right of the hole stands in a fill-in-the-middle prompt."""
@@ -139,17 +158,17 @@ def tokens_before_hole(input_ids: NDArray[Any], sentinel: int | None) -> NDArray
 
 
 def causal_prompt(document: Document, span: Span, length_tokens: int) -> Prompt | Skip:
-    """The tokens left of the hole; the target is the token that the hole starts with."""
+    """The tokens left of the hole; the true ones are those that it starts in, ends in, and between."""
     index = hole_token(document, span)
     if index is None:
         return Skip.STRADDLES_TOKEN
     first = index - length_tokens
     if first < 0:
         return Skip.TOO_FEW_TOKENS
-    return Prompt(tuple(document.token_ids[first:index]), document.token_ids[index])
+    return Prompt(tuple(document.token_ids[first:index]), tokens_of_hole(document, span, index))
 
 
 def noise_prompt(vocabulary: Sequence[int], length_tokens: int, generator: np.random.Generator) -> Prompt:
     """Tokens drawn uniformly from `vocabulary` (paper section 5.1, "Baselines")."""
     drawn = generator.integers(len(vocabulary), size=length_tokens)
-    return Prompt(tuple(vocabulary[index] for index in drawn), None)
+    return Prompt(tuple(vocabulary[index] for index in drawn), ())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,10 @@ from torch import Tensor
 from apmae.common.atomic import saved_parquet
 from apmae.common.checksum import new_checksum
 from apmae.prompts.candidates import Candidate, Outcome, Window
-from apmae.target_model import Target, outcomes
+from apmae.target_model import Completions, Target, outcomes
+
+NO_TRUTH = (0,)
+"""Stands for the true tokens of noise, which has none."""
 
 
 class Answers(Protocol):
@@ -31,11 +35,11 @@ class Answers(Protocol):
         ...
 
     def seen_in_window(self, window: Window, candidates: Sequence[Candidate]) -> list[float]:
-        """Probability of each candidate's true token, by one pass over their window."""
+        """Probability of each candidate's true tokens, by one pass over their window."""
         ...
 
     def seen_in_short(self, candidates: Sequence[Candidate]) -> list[float]:
-        """Probability of each candidate's true token, by its short prompt."""
+        """Probability of each candidate's true tokens, by its short prompt."""
         ...
 
 
@@ -49,43 +53,61 @@ class TargetAnswers:
     def outcomes(self, batch: Sequence[Candidate]) -> list[Outcome]:
         """Outcomes of the candidates' own prompts, in one forward pass; `correct` is None for noise."""
         input_ids = [candidate.input_ids for candidate in batch]
-        next_ids = [candidate.next_id or 0 for candidate in batch]
+        true_ids = [candidate.true_ids or NO_TRUTH for candidate in batch]
 
         def ask() -> pl.DataFrame:
-            logits = self._target.logits(input_ids)
-            found = outcomes(logits, torch.tensor(next_ids, device=logits.device))
+            completions = Completions.of(input_ids, true_ids)
+            logits = self._target.logits_at(completions.input_ids, completions.positions)
+            found = outcomes(logits[:, 0], completions.true_ids[:, 0].to(logits.device))
+            found = found._replace(correct=completions.written(logits))
             table = pl.DataFrame({name: values.tolist() for name, values in found._asdict().items()})
-            known = pl.Series([candidate.next_id is not None for candidate in batch])
+            known = pl.Series([bool(candidate.true_ids) for candidate in batch])
             return table.with_columns(
                 pl.when(known).then(name).alias(name) for name in ("correct", "next_token_probability")
             )
 
-        return self._answer(["outcomes", input_ids, next_ids], ask).to_dicts()
+        return self._answer(["outcomes", input_ids, true_ids], ask).to_dicts()
 
     def seen_in_window(self, window: Window, candidates: Sequence[Candidate]) -> list[float]:
-        """Probability of each candidate's true token, by one pass over their window."""
-        places = [each.place for each in candidates if isinstance(each.place, int)]
-        before = [len(window.leading_ids) + place - 1 for place in places]
-        input_ids = window.input_ids[: max(before) + 1]
-        question = ["window", list(input_ids), before]
-        return self._seen(question, candidates, lambda: self._target.logits_at(input_ids, before))
+        """Probability of each candidate's true tokens, as far as the window goes, by one pass over it."""
+        before, length = len(window.leading_ids) - 1, window.length_tokens
+        places = [
+            range(before + each.place, min(before + each.place + len(each.true_ids), length))
+            for each in candidates
+            if isinstance(each.place, int)
+        ]
+        positions = sorted(set(chain.from_iterable(places)))
+        input_ids = window.input_ids[: positions[-1] + 1]
+        row_of = {position: row for row, position in enumerate(positions)}
+        rows = [[row_of[position] for position in of_hole] for of_hole in places]
+
+        def see() -> Tensor:
+            log_probs = self._target.logits_at([input_ids], positions)[0].log_softmax(-1)
+            seen = [
+                log_probs[of_hole, list(each.true_ids[: len(of_hole)])].sum()
+                for of_hole, each in zip(rows, candidates, strict=True)
+            ]
+            return torch.stack(seen)
+
+        return self._seen(["window", input_ids, rows], candidates, see)
 
     def seen_in_short(self, candidates: Sequence[Candidate]) -> list[float]:
-        """Probability of each candidate's true token, by its short prompt."""
+        """Probability of each candidate's true tokens, by its short prompt."""
         short = [list(each.short) for each in candidates if each.short is not None]
-        return self._seen(["short", short], candidates, lambda: self._target.logits(short))
+
+        def see() -> Tensor:
+            completions = Completions.of(short, [each.true_ids for each in candidates])
+            logits = self._target.logits_at(completions.input_ids, completions.positions)
+            return completions.log_probability(logits)
+
+        return self._seen(["short", short], candidates, see)
 
     def _seen(
-        self, question: list[Any], candidates: Sequence[Candidate], logits: Callable[[], Tensor]
+        self, question: list[Any], candidates: Sequence[Candidate], see: Callable[[], Tensor]
     ) -> list[float]:
-        next_ids = [each.next_id or 0 for each in candidates]
-
-        def ask() -> pl.DataFrame:
-            log_probs = logits().log_softmax(-1)
-            index = torch.tensor(next_ids, device=log_probs.device)[:, None]
-            return pl.DataFrame({"seen": log_probs.gather(1, index)[:, 0].exp().tolist()})
-
-        seen: list[float] = self._answer([*question, next_ids], ask)["seen"].to_list()
+        true_ids = [list(each.true_ids) for each in candidates]
+        table = self._answer([*question, true_ids], lambda: pl.DataFrame({"seen": see().exp().tolist()}))
+        seen: list[float] = table["seen"].to_list()
         return seen
 
     def _answer(self, question: list[Any], ask: Callable[[], pl.DataFrame]) -> pl.DataFrame:

@@ -69,7 +69,9 @@ def run(context: Context) -> dict[str, object]:
     config = study.config
     check_pretrained(config)  # before hours are spent on prompts that it cannot encode
     require_both_splits(corpus, config)
-    formatter = PromptFormatter(target.tokenizer, config.prompts.format, config.prompts.length_tokens)
+    formatter = PromptFormatter(
+        target.tokenizer, config.prompts.format, config.prompts.length_tokens, config.prompts.outcome
+    )
     answers = TargetAnswers(target, study.work_directory("prompts", context.key))
     miner = Miner(config, formatter, answers, target.max_tokens)
     for _ in context.progress(miner.collect(corpus), "prompts", miner.total, status=miner.status):
@@ -161,7 +163,8 @@ def prompt_table(collections: Iterable[Collection], config: StudyConfig) -> pl.D
             "split": split_of(candidate.group, config),
             "text": candidate.text,
             "input_ids": candidate.input_ids,
-            "next_token_id": candidate.next_id,
+            "next_token_id": next(iter(candidate.true_ids), None),
+            "true_ids": list(candidate.true_ids) or None,
             "searched": candidate.searched,
             **(candidate.outcome or {}),
         }

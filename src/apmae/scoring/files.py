@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from apmae.prompts.tokenization import token_texts
 from apmae.scoring.scorer import Score, Scorer
 from apmae.scoring.tokens import ScoredText, TokenScorer
 from apmae.study.config import StudyConfig
+from apmae.target_model import Completions, Target
 
 T = TypeVar("T")
 
@@ -39,8 +41,8 @@ class HoleScore(NamedTuple):
     """A hole, what the target puts there, and how that was predicted to be.
 
     Attributes:
-        completion: text of the predicted token.
-        correct: whether it is the first token of what stands there.
+        completion: text of the predicted token, or of the written ones up to the first wrong one.
+        correct: whether it is what stands there, by the study's `prompts.outcome`.
     """
 
     hole: FileHole
@@ -150,10 +152,29 @@ def _score_holes(scorer: Scorer, holes: list[FileHole], progress: Progress, name
     for start in progress(range(0, len(holes), size), name):
         batch = holes[start : start + size]
         scores = scorer.score_batch([hole.prompt.input_ids for hole in batch], [hole.task for hole in batch])
-        scored += [_compared(scorer, hole, score) for hole, score in zip(batch, scores, strict=True)]
+        written = _written(scorer.target, [hole.prompt for hole in batch], scores)
+        for hole, ids, score in zip(batch, written, scores, strict=True):
+            completion = "".join(token_texts(scorer.target.tokenizer, ids))
+            scored.append(HoleScore(hole, completion, ids == list(hole.prompt.true_ids), score))
     return scored
 
 
-def _compared(scorer: Scorer, hole: FileHole, score: Score) -> HoleScore:
-    (completion,) = token_texts(scorer.target.tokenizer, [score.predicted_id])
-    return HoleScore(hole, completion, score.predicted_id == hole.prompt.next_token_id, score)
+def _written(target: Target, prompts: Sequence[Prompt], scores: Sequence[Score]) -> list[list[int]]:
+    """What greedy decoding writes of each hole, up to the first wrong token.
+
+    A hole whose first token is right and not its only one takes a pass of its own.
+    """
+    written = [[score.predicted_id] for score in scores]
+    going_on = [
+        number
+        for number, prompt in enumerate(prompts)
+        if len(prompt.true_ids) > 1 and prompt.next_token_id == scores[number].predicted_id
+    ]
+    if going_on:
+        some = [prompts[number] for number in going_on]
+        completions = Completions.of([each.input_ids for each in some], [each.true_ids for each in some])
+        predicted = target.logits_at(completions.input_ids, completions.positions).argmax(-1).tolist()
+        for number, prompt, ids in zip(going_on, some, predicted, strict=True):
+            right = list(takewhile(lambda pair: pair[0] == pair[1], zip(ids, prompt.true_ids, strict=False)))
+            written[number] = ids[: min(len(right) + 1, len(prompt.true_ids))]
+    return written

@@ -77,8 +77,9 @@ class Scorer:
         """
         self.study = study
         self.target = target
+        prompts = study.config.prompts
         self.formatter = PromptFormatter(
-            target.tokenizer, study.config.prompts.format, study.config.prompts.length_tokens
+            target.tokenizer, prompts.format, prompts.length_tokens, prompts.outcome
         )
         self.length_tokens = study.config.prompts.length_tokens
         self._hole_sentinel = hole_sentinel(target.tokenizer, study.config.prompts.format)

@@ -75,7 +75,7 @@ def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
-FORMAT = 4
+FORMAT = 5
 """Goes up when artifacts change, so that a stage of an earlier version is done again."""
 
 CONFIG = "study.yaml"
@@ -107,6 +107,7 @@ PROMPTS = Table(
         "text": pl.String,  # what stood in the hole; null for noise
         "input_ids": pl.List(pl.Int32),
         "next_token_id": pl.Int32,  # first token of the true text; null for noise
+        "true_ids": pl.List(pl.Int32),  # that a correct completion has, see prompts.outcome; null for noise
         "searched": pl.Boolean,  # proposed by a survey, so that it says nothing of base rates
         "predicted_id": pl.Int32,
         "correct": pl.Boolean,  # null for noise

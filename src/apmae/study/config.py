@@ -28,6 +28,7 @@ from apmae.vocabulary import (
     BLOCKS,
     UNIONS,
     ClusteringMethod,
+    CorrectOutcome,
     DecoderContext,
     Detector,
     EncodePatches,
@@ -207,6 +208,9 @@ class PromptsConfig(Section):
     format: PromptFormat = "auto"
     """`fim`: fill in the middle with the model's own sentinels; `auto`: `fim` where the tokenizer
     has them, else `causal`. See docs/prompt-formats.md."""
+    outcome: CorrectOutcome = "first_token"
+    """When a completion is correct: `first_token`: the most probable next token is the first one of the
+    hole; `whole_hole`: greedy decoding writes all of its tokens. See docs/mining.md."""
     test_fraction: Fraction = 0.25
     """Fraction of the groups (packages, projects) held out from fitting."""
     development_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -21,6 +21,7 @@ from apmae.study.config import TargetConfig
 from apmae.target_model.adapters import route_attention
 from apmae.target_model.attention import activated, active_scaling
 from apmae.target_model.capture import BandCapture, Capture, Reduce, ReduceBand
+from apmae.target_model.completions import Completions
 from apmae.target_model.float32_logits import float32_logits
 from apmae.target_model.from_layer import LayerInputs, recording, restarted, without_layers
 from apmae.target_model.head_scaling import HeadScaling
@@ -143,14 +144,18 @@ class Target:
         with torch.inference_mode():
             return self._last_logits(input_ids, attention_mask)
 
-    def logits_at(self, input_ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Next-token logits (len(positions), V), float32, at some positions of one sequence.
+    def logits_at(self, input_ids: TokenIds, positions: Sequence[int]) -> Tensor:
+        """Next-token logits (B, len(positions), V), float32, at some positions.
+
+        Args:
+            input_ids: (B, T) without padding on the left.
+            positions: ascending.
 
         Raises:
-            ApmaeError: the sequence is longer than the model's limit.
+            ApmaeError: the sequences are longer than the model's limit.
         """
         with torch.inference_mode():
-            return self._logits([input_ids], None, torch.as_tensor(positions))[0]
+            return self._logits(input_ids, None, torch.as_tensor(positions))
 
     def capture(
         self,
@@ -295,14 +300,18 @@ class Target:
         with torch.inference_mode(), without_layers(self._blocks, hidden, self._beside_hidden):
             return self._logits(ids, None, torch.arange(vectors))
 
-    def layer_inputs(self, input_ids: TokenIds, layers: Collection[int]) -> tuple[Tensor, LayerInputs]:
-        """Next-token logits (B, V) of a pass, and what entered the given layers in it, for `logits_from`."""
+    def layer_inputs(
+        self, input_ids: TokenIds, positions: Sequence[int], layers: Collection[int]
+    ) -> tuple[Tensor, LayerInputs]:
+        """`logits_at`, and what entered the given layers in that pass, for `logits_from`."""
         with recording(self._blocks, set(layers)) as inputs:
-            logits = self.logits(input_ids)
+            logits = self.logits_at(input_ids, positions)
         return logits, inputs
 
-    def logits_from(self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds) -> Tensor:
-        """Next-token logits (B, V) of a pass that starts at `layer`. Exact if no earlier layer changes.
+    def logits_from(
+        self, layer: int, inputs: LayerInputs, rows: Tensor, input_ids: TokenIds, positions: Sequence[int]
+    ) -> Tensor:
+        """`logits_at` of a pass that starts at `layer`. Exact if no earlier layer changes.
 
         Args:
             inputs: of prompts without padding, with this layer among them.
@@ -310,7 +319,7 @@ class Target:
             input_ids: (B, T) token ids of these prompts.
         """
         with restarted(self._blocks, layer, inputs.hidden[layer][rows], inputs.rest):
-            return self.logits(input_ids)
+            return self.logits_at(input_ids, positions)
 
     @contextmanager
     def scale_heads(
@@ -338,14 +347,11 @@ class Target:
         with activated(self._layers, scaling=scaling if outer is None else scaling.after(outer)):
             yield
 
-    def factor_gradients(
-        self, input_ids: TokenIds, next_ids: Tensor, factors: Mapping[Head, float] | Tensor
-    ) -> Tensor:
-        """Gradient of the next token's log probability by every head's factor, in one backward pass.
+    def factor_gradients(self, completions: Completions, factors: Mapping[Head, float] | Tensor) -> Tensor:
+        """Gradient of the true tokens' log probability by every head's factor, in one backward pass.
 
         Args:
-            input_ids: (B, T) without padding.
-            next_ids: (B,) the next tokens.
+            completions: B prompts with their true tokens.
             factors: as in `scale_heads`; the gradient is taken at these factors.
 
         Returns:
@@ -354,32 +360,31 @@ class Target:
         Raises:
             ApmaeError: as `scale_heads` and `logits` do.
         """
-        at_BLH = self._factor_tensor(factors).expand(len(next_ids), -1, -1).clone().requires_grad_()
-        log_probs = self.log_probs_under(at_BLH, input_ids, [np.shape(input_ids)[1] - 1])[:, 0]
-        (gradients,) = torch.autograd.grad(
-            log_probs.gather(1, next_ids[:, None].to(log_probs.device)).sum(), at_BLH
-        )
+        at_BLH = self._factor_tensor(factors).expand(len(completions.true_ids), -1, -1).clone()
+        at_BLH.requires_grad_()
+        logits = self.logits_under(at_BLH, completions.input_ids, completions.positions)
+        (gradients,) = torch.autograd.grad(completions.log_probability(logits).sum(), at_BLH)
         return gradients
 
-    def log_probs_under(self, factors: Tensor, input_ids: TokenIds, positions: Sequence[int]) -> Tensor:
-        """Next-token log probabilities with the heads scaled, with gradients by the factors.
+    def logits_under(self, factors: Tensor, input_ids: TokenIds, positions: Sequence[int]) -> Tensor:
+        """`logits_at` with the heads scaled, with gradients by the factors.
 
         Args:
             factors: (L, H) or (B, L, H), as in `scale_heads`.
-            input_ids: (B, T) without padding.
-            positions: where; ascending.
+            input_ids: (B, T) without padding on the left.
+            positions: ascending.
 
         Returns:
             (B, len(positions), V) float32.
         """
         with self.scale_heads(factors):
-            return self._logits(input_ids, None, torch.as_tensor(positions)).log_softmax(-1)
+            return self._logits(input_ids, None, torch.as_tensor(positions))
 
     @cached_property
     def has_gradients(self) -> bool:
         """Whether log probabilities have gradients by the heads' factors; quantised layers may give none."""
         try:
-            gradients = self.factor_gradients([[0, 0]], torch.tensor([0]), {})
+            gradients = self.factor_gradients(Completions.of([[0, 0]], [[0]]), {})
         except (RuntimeError, NotImplementedError):
             return False
         return bool(gradients.isfinite().all())

@@ -18,7 +18,8 @@ from apmae.report.section import Drawing, Section
 def section(data: ReportData) -> Section:
     """The base rates."""
     tasks = data.in_task_order(summaries.target_accuracy(data.study.tasks))
-    return Section("target_accuracy", "Target accuracy", (_figure(tasks),))
+    whole_hole = data.study.config.prompts.outcome == "whole_hole"
+    return Section("target_accuracy", "Target accuracy", (_figure(tasks),), {"whole_hole": whole_hole})
 
 
 def _figure(tasks: pl.DataFrame) -> Drawing:
@@ -26,7 +27,7 @@ def _figure(tasks: pl.DataFrame) -> Drawing:
         "target_accuracy",
         lambda: target_accuracy(tasks),
         alt="Bar chart of the target's rate of correct completions per task, and of the prompts kept.",
-        caption="Left: fraction of all evaluated prompts whose next token the target predicts, with the 95% "
+        caption="Left: fraction of all evaluated prompts that the target completes correctly, with the 95% "
         "Wilson interval as a line. Right: how many correct and incorrect prompts were kept, so that later "
         "figures start from a balanced sample; matched are those with a partner of the other outcome in the "
         "same package. Paper figure 4 (I).",
