@@ -37,7 +37,7 @@ test: $(INSTALLED)  ## every test, slow ones too
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 chaos: $(INSTALLED)  ## hours: a thousand kills, 500 faults and 200 corruptions of a study
-	APMAE_CHAOS=1000 $(BIN)/python -m pytest tests/chaos -s
+	APMAE_CHAOS=1000 $(BIN)/python -m pytest tests/chaos -n 2
 
 check: $(INSTALLED)  ## format, lint, types, layers, pinned versions, their known vulnerabilities
 	$(BIN)/ruff format --check src tests experiments scripts benchmarks

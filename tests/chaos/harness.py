@@ -121,6 +121,7 @@ SMALL = {
         "greedy_candidates": 1,
         "greedy_heads": 1,
         "side_effect_prompts": 2,
+        "generated_holes": 2,
     },
     "report": {"gallery_clusters": 1, "reconstructions": 1},
 }

@@ -118,6 +118,7 @@ def build_study(
     study.write(files.CHOICES, choose(interventions))
     effects = _side_effects(generator, outcome_tasks)
     study.write(files.SIDE_EFFECTS, effects)
+    study.write(files.GENERATED, _generated(outcome_tasks))
     heads = importance.sort("max_difference", descending=True).select("layer", "head")
     shown = heads.unique(maintain_order=True).head(exemplar_heads)
     _write_exemplars(study, generator, clusters.join(shown, on=["layer", "head"]), tokens)
@@ -530,6 +531,15 @@ def _side_effects(generator: np.random.Generator, tasks: list[str]) -> pl.DataFr
             after = before + 0.1 * generator.random() if measured_on == RANDOM_CODE else before * (prompt > 1)
             rows.append((task, measured_on, prompt, before, after))
     return files.SIDE_EFFECTS.of_rows(rows)
+
+
+def _generated(tasks: list[str]) -> pl.DataFrame:
+    """Of ten holes six are exact before and eight after, nine parse before and seven after."""
+    return files.GENERATED.of_rows(
+        (task, f"F{hole}.java", f"p{hole}", hole + 1, "x", "x", hole < 6, hole < 9, "x", hole < 8, hole < 7)
+        for task in tasks
+        for hole in range(10)
+    )
 
 
 def _write_exemplars(

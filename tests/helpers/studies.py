@@ -127,6 +127,7 @@ def write_study(path, target, corpus, directory, **sections):
             "greedy_heads": 2,
             "gate_steps": 2,
             "side_effect_prompts": 6,
+            "generated_holes": 3,
         },
         "report": {"gallery_clusters": 4, "reconstructions": 2},
     }

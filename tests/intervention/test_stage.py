@@ -14,7 +14,7 @@ from apmae.study.artifacts import BEST, EFFECTS, IMPORTANCE, PREDICTIONS, PROMPT
 from apmae.study.config import StudyConfig
 
 TASKS_TABLE = pl.DataFrame({"task": ["eol", "identifiers"], "base_rate": [0.5, 0.5]})
-TABLES = ("learned_gates", "conditions", "interventions", "choices", "side_effects")
+TABLES = ("learned_gates", "conditions", "interventions", "choices", "side_effects", "generated")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def make_study(llama):
         )
         prompts = prompts.with_columns(true_ids=pl.concat_list("next_token_id"))
         sections = {"head_counts": [1, 4], "random_seeds": 1, "greedy_candidates": 3, "greedy_heads": 2}
-        sections |= {"gate_steps": 4}
+        sections |= {"gate_steps": 4, "generated_holes": 0}
         study = tiny_study(directory, prompts, intervention=sections | intervention)
         heads = [(layer, head) for layer in range(3) for head in range(4)]
         rows = [

@@ -38,6 +38,7 @@ TABLES = (
     "interventions",
     "choices",
     "side_effects",
+    "generated",
 )
 
 
@@ -63,6 +64,7 @@ def test_every_artifact_of_the_design_is_there(finished):
         "interventions.parquet",
         "choices.parquet",
         "side_effects.parquet",
+        "generated.parquet",
         "best",
         "report/index.html",
     } <= names

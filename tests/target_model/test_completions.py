@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers.models import tiny_llama
 
+from apmae.common.errors import ApmaeError
 from apmae.target_model import Completions, Target
 
 PROMPTS = torch.randint(0, 512, (6, 24), generator=torch.Generator().manual_seed(0)).tolist()
@@ -22,6 +23,15 @@ def decoded(target, prompt):
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS, pad_token_id=0
     )
     return written[0, len(prompt) :].tolist()
+
+
+def test_greedy_decoding_is_the_models_own(target):
+    assert target.greedy(PROMPTS, TOKENS).tolist() == [decoded(target, prompt) for prompt in PROMPTS]
+
+
+def test_greedy_decoding_beyond_the_models_limit_is_refused(target):
+    with pytest.raises(ApmaeError, match="tiny reads at most 512 tokens, the prompts have 513"):
+        target.greedy([[1] * 510], 4)
 
 
 def test_what_is_written_is_what_greedy_decoding_writes(target):

@@ -28,6 +28,7 @@ from apmae.intervention.conditions import (
 from apmae.intervention.experiment import Experiment, TaskPrompts
 from apmae.intervention.gate_search import search_gates
 from apmae.intervention.gating import gate_probabilities
+from apmae.intervention.generated import draw_holes, generated
 from apmae.intervention.greedy import Effect, Heads, Propose, greedy_heads, promising_heads
 from apmae.intervention.intervention import Intervention
 from apmae.intervention.means import saved_means
@@ -35,11 +36,13 @@ from apmae.intervention.operations import Zero, operations
 from apmae.intervention.selections import heads_by_effect
 from apmae.intervention.side_effects import side_effects
 from apmae.pipeline import Context
+from apmae.prompts import PromptFormatter
 from apmae.study import Study
 from apmae.study.artifacts import (
     BEST,
     CHOICES,
     CONDITIONS,
+    GENERATED,
     INTERVENTIONS,
     LEARNED_GATES,
     SIDE_EFFECTS,
@@ -82,6 +85,7 @@ def run(context: Context) -> dict[str, object]:
     best = dict(best_ungated(choices).select("task", "condition").iter_rows())
     chosen = [conditions[number] for number in best.values()]
     _write_side_effects(experiment, chosen, progress)
+    _write_generated(experiment, context, chosen)
     _write_best(experiment, chosen)
     return {
         "conditions": len(conditions),
@@ -241,6 +245,23 @@ def _write_side_effects(experiment: Experiment, chosen: list[Condition], progres
 
         tables.append(saved_parquet(path, measure))
     experiment.study.write(SIDE_EFFECTS, pl.concat(tables))
+
+
+def _write_generated(experiment: Experiment, context: Context, chosen: list[Condition]) -> None:
+    study, target = experiment.study, experiment.target
+    prompts = study.config.prompts
+    tables = [GENERATED.of_rows()]
+    if chosen and study.config.intervention.generated_holes:
+        formatter = PromptFormatter(target.tokenizer, prompts.format, prompts.length_tokens, "whole_hole")
+        holes = draw_holes(context.corpus, study.config, formatter)
+        for condition in context.progress(chosen, "generated code", len(chosen)):
+            path = experiment.work / f"generated-{condition.task}.parquet"
+
+            def write(condition: Condition = condition) -> pl.DataFrame:
+                return generated(target, holes, condition, experiment.means, study.config)
+
+            tables.append(saved_parquet(path, write))
+    study.write(GENERATED, pl.concat(tables))
 
 
 def _write_best(experiment: Experiment, chosen: list[Condition]) -> None:

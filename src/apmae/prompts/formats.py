@@ -91,6 +91,19 @@ class PromptFormatter:
             return true_ids
         return Prompt((*self.leading_ids, *made.input_ids), true_ids)
 
+    def replaced(self, document: Document, span: Span) -> slice:
+        """The characters of the text that a completion of a hole of a prompt stands in for."""
+        first = hole_token(document, span)
+        if self.format == "causal":
+            assert first is not None
+            last = first + len(tokens_of_hole(document, span, first)) - 1
+            return slice(document.starts[first], document.ends[last])
+        assert self._layout
+        if self._layout[-1] is Side.LEFT:
+            assert first is not None
+            return slice(document.starts[first], span.end)
+        return slice(span.start, span.end)
+
     def counted(self, hole_ids: Sequence[int]) -> tuple[int, ...] | Skip:
         """Those of a hole's tokens that a correct completion has."""
         if self.outcome == "first_token":

@@ -128,6 +128,15 @@ def find_spans(source: str, language: str, tasks: Sequence[str]) -> dict[str, li
     return {task: [Span(task, *hole) for hole in found[task] if hole[0] not in excluded] for task in tasks}
 
 
+def parses(source: str, language: str) -> bool:
+    """Whether a source text has no syntax error.
+
+    Raises:
+        ApmaeError: the language is unknown.
+    """
+    return not _query(language).parser.parse(source.encode()).root_node.has_error
+
+
 def find_comments(source: str, language: str) -> list[Span]:
     """The comments of a source text, in its order; their task is `comment`.
 

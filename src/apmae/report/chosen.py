@@ -89,6 +89,30 @@ def side_effect_table(
     return table
 
 
+def generated_table(generated: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """What interventions do to generated code, by task.
+
+    Args:
+        generated: the study's table.
+        seed: of the bootstrap over groups.
+
+    Returns:
+        `task`, `holes`, and of `exact` and `parses` the fractions before and after, and the change with its
+        interval: `exact_before`, `exact_after`, `exact_change`, `exact_change_low`, `exact_change_high`, ...
+    """
+    holes = generated.with_row_index("prompt_id")
+    drawn = Resampling(holes.select("prompt_id", "group"), seed)
+    table = holes.group_by("task", maintain_order=True).agg(
+        pl.len().alias("holes"), pl.col("^(exact|parses)_(before|after)$").mean()
+    )
+    for name in ("exact", "parses"):
+        change = pl.col(f"{name}_after").cast(pl.Int8) - pl.col(f"{name}_before").cast(pl.Int8)
+        changes = holes.select("prompt_id", "task", change=change.cast(pl.Float64))
+        found = drawn.mean_changes(changes, ["task"], "change", f"{name}_change")
+        table = table.join(found, on="task", how="left", maintain_order="left")
+    return table
+
+
 def _changes(held_out: pl.DataFrame, choices: pl.DataFrame) -> pl.DataFrame:
     """Per task, method and prompt: `change`, and its differences from `REFERENCES`."""
     prompts = held_out.group_by("task", "prompt_id", maintain_order=True).agg(

@@ -382,6 +382,22 @@ SIDE_EFFECTS = Table(
         "after": pl.Float32,
     },
 )
+GENERATED = Table(
+    "generated.parquet",
+    {  # of the best intervention of `task`, one row per hole
+        "task": pl.String,
+        "file": pl.String,
+        "group": pl.String,
+        "line": pl.Int32,
+        "text": pl.String,  # what stood there
+        "text_before": pl.String,  # what the target writes there as it is
+        "exact_before": pl.Boolean,  # whether that is `text`
+        "parses_before": pl.Boolean,  # whether the file has no syntax error with it
+        "text_after": pl.String,  # the same under the intervention
+        "exact_after": pl.Boolean,
+        "parses_after": pl.Boolean,
+    },
+)
 EVALUATION = Table(
     "evaluation/evaluation.parquet",
     {  # one row per encoder and target; every measure is a mean over patterns, `_std` their spread
@@ -422,6 +438,7 @@ ARTIFACTS: Mapping[str, tuple[str, ...]] = {
         INTERVENTIONS.name,
         CHOICES.name,
         SIDE_EFFECTS.name,
+        GENERATED.name,
         BEST,
     ),
     "report": (REPORT,),

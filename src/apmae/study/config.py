@@ -564,6 +564,10 @@ class InterventionConfig(Section):
     """Prompts per other task, and of random code, on which the side effects of a task's best intervention
     are measured."""
 
+    generated_holes: Annotated[WholeNumber, Field(ge=0)] = 50
+    """Holes per task, of files of the measured split, that the target fills in as a whole, as it is and under
+    the task's best intervention; 0: none. See docs/interventions.md."""
+
     @model_validator(mode="after")
     def _given_once(self) -> Self:
         for name in ("importance", "selections", "operations", "factors", "head_counts", "gate_penalties"):

@@ -35,6 +35,7 @@ from apmae.study.artifacts import (
     ENCODINGS,
     EXEMPLARS,
     FORMAT,
+    GENERATED,
     IMPORTANCE,
     INTERVENTIONS,
     LEARNED_GATES,
@@ -105,6 +106,7 @@ class Study:
     interventions = TableReader(INTERVENTIONS, "Outcome of every intervention.")
     choices = TableReader(CHOICES, "The best condition of every task and method.")
     side_effects = TableReader(SIDE_EFFECTS, "What the best intervention of a task does elsewhere.")
+    generated = TableReader(GENERATED, "What the best intervention of a task does to generated code.")
 
     def __init__(self, config: StudyConfig, directory: Path) -> None:
         self.config = config

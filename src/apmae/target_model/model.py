@@ -157,6 +157,26 @@ class Target:
         with torch.inference_mode():
             return self._logits(input_ids, None, torch.as_tensor(positions))
 
+    def greedy(self, input_ids: TokenIds, count: int) -> Tensor:
+        """What greedy decoding writes: (B, count) int64 token ids on the CPU, whatever tokens they are.
+
+        Args:
+            input_ids: (B, T) without padding.
+            count: tokens to write, one at least.
+
+        Raises:
+            ApmaeError: the sequences would be longer than the model's limit.
+        """
+        ids = self._checked(input_ids, count - 1)
+        written, cache = [], None
+        with torch.inference_mode(), float32_logits(self.model):
+            for _ in range(count):
+                last = {"logits_to_keep": 1} if self._keeps_some_logits else {}
+                output = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **last)
+                ids, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
+                written.append(ids.cpu())
+        return torch.cat(written, dim=1)
+
     def capture(
         self,
         input_ids: TokenIds,
@@ -433,10 +453,26 @@ class Target:
         largest_only: bool = False,
     ) -> Tensor:
         """(B, len(positions), V) float32."""
+        ids = self._checked(input_ids)
+        positions = positions.to(self.device)
+        options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
+        with float32_logits(self.model, largest_only=largest_only):
+            output = self.model(
+                input_ids=ids,
+                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
+                use_cache=False,
+                **options,
+            )
+        logits: Tensor = output.logits if options else output.logits[:, positions]
+        return logits.float()
+
+    def _checked(self, input_ids: TokenIds, further: int = 0) -> Tensor:
+        """(B, T) int64 on the model's device, of tokens that it knows and, with `further` ones, can read."""
         ids = torch.as_tensor(np.asarray(input_ids) if not isinstance(input_ids, Tensor) else input_ids)
-        if ids.shape[1] > self.max_tokens:
+        length = ids.shape[1] + further
+        if length > self.max_tokens:
             raise ApmaeError(
-                f"{self.name} reads at most {self.max_tokens:.0f} tokens, the prompts have {ids.shape[1]}"
+                f"{self.name} reads at most {self.max_tokens:.0f} tokens, the prompts have {length}"
             )
         embedded = len(self.model.get_input_embeddings().weight)
         if ids.max() >= embedded:
@@ -444,17 +480,7 @@ class Target:
                 f"{self.name} embeds {embedded:,} tokens, and its tokenizer gave token {int(ids.max()):,}: "
                 "they do not belong together"
             )
-        positions = positions.to(self.device)
-        options = {"logits_to_keep": positions} if self._keeps_some_logits else {}
-        with float32_logits(self.model, largest_only=largest_only):
-            output = self.model(
-                input_ids=ids.long().to(self.device),
-                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
-                use_cache=False,
-                **options,
-            )
-        logits: Tensor = output.logits if options else output.logits[:, positions]
-        return logits.float()
+        return ids.long().to(self.device)
 
     def _capture(
         self,

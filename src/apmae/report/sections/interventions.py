@@ -16,7 +16,7 @@ from apmae.figures.wording import clearly, listed, out_of, readable
 from apmae.intervention.choices import RANDOM
 from apmae.intervention.operations import operation_of
 from apmae.report import summaries
-from apmae.report.chosen import ALL_TASKS, CHOSEN, REFERENCES, side_effect_table
+from apmae.report.chosen import ALL_TASKS, CHOSEN, REFERENCES, generated_table, side_effect_table
 from apmae.report.data import ReportData, by_task
 from apmae.report.section import Drawing, Section
 from apmae.report.summaries import VARIANT
@@ -36,6 +36,7 @@ def section(data: ReportData) -> Section:
     side_effects = side_effect_table(
         data.in_task_order(data.study.side_effects), data.chosen, data.resampling
     )
+    written = generated_table(data.in_task_order(data.study.generated), data.resampling.seed)
     content = {
         "gate": data.config.intervention.gate,
         "flips": by_task(effects),
@@ -43,6 +44,7 @@ def section(data: ReportData) -> Section:
         "chosen": by_task(data.chosen),
         "versus": [said for column in REFERENCES if (said := versus(data.chosen, column))],
         "side_effects": list(side_effects.iter_rows(named=True)),
+        "generated": list(written.iter_rows(named=True)),
     }
     return Section("interventions", "Interventions", tuple(figures), content)
 
