@@ -206,10 +206,16 @@ class APMAEModel(PreTrainedModel):  # type: ignore[misc]
         path = os.fspath(pretrained_model_name_or_path)
         if config is None:
             config, kwargs = load_config(path, hub, kwargs)
-        with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in cls(config).state_dict().items()}
-        state = load_state(path, hub, shapes)
-        model = super().from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
+        try:
+            with torch.device("meta"):
+                shapes = {name: tensor.shape for name, tensor in cls(config).state_dict().items()}
+            state = load_state(path, hub, shapes)
+            model = super().from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
+        except ApmaeError:
+            raise
+        except Exception as error:  # whatever Transformers makes of a damaged config.json
+            line = str(error).partition("\n")[0]
+            raise ApmaeError(f"{path}: no model can be made of its config.json ({line})") from error
         model.config.name_or_path = model.name_or_path = path
         return model  # type: ignore[no-any-return]
 

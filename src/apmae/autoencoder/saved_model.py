@@ -34,13 +34,18 @@ def load_config(
     """
     try:
         values, _ = APMAEConfig.get_config_dict(path, **hub)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # Transformers takes some damaged files for configs
         raise _unreadable(path, "config.json", error) from None
     if not values:
         raise ApmaeError(f"{path}: no config.json there")
     if values.get("model_type") != APMAEConfig.model_type:
         raise ApmaeError(f"{path}: config.json is not an AP-MAE's (model_type {values.get('model_type')!r})")
-    config, rest = APMAEConfig.from_dict(values, return_unused_kwargs=True, **overrides)
+    try:
+        config, rest = APMAEConfig.from_dict(values, return_unused_kwargs=True, **overrides)
+    except ApmaeError:
+        raise
+    except Exception as error:  # whatever Transformers makes of a value of another kind
+        raise ApmaeError(f"{path}: config.json is damaged ({_first_line(error)})") from None
     return config, rest
 
 

@@ -17,25 +17,65 @@ STRING, ARRAY = 8, 9
 GENERAL = "general."
 
 
+MOST_ITEMS = 1 << 22
+"""Items of an array; the largest vocabularies have some hundred thousand."""
+
+
 def general_metadata(path: Path) -> dict[str, Any]:
     """The values of the keys `general.*`, without that prefix; empty for a file that is no whole GGUF file.
+
+    Nothing that the file claims of its sizes is believed beyond its own size.
 
     Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3.
     """
     with path.open("rb") as file, suppress(struct.error, UnicodeDecodeError, KeyError):
-        if file.read(4) != MAGIC:
+        reader = _Reader(file, path.stat().st_size)
+        if reader.take(4) != MAGIC:
             return {}
-        _version, _tensors, entries = struct.unpack("<IQQ", file.read(20))
-        found = {_value(file, STRING): _value(file, _value(file, 4)) for _ in range(entries)}
+        _version, _tensors, entries = struct.unpack("<IQQ", reader.take(20))
+        found = {}
+        for _ in range(entries):
+            key = reader.value(STRING)
+            found[key] = reader.entry()
         return {key.removeprefix(GENERAL): value for key, value in found.items() if key.startswith(GENERAL)}
     return {}
 
 
-def _value(file: IO[bytes], kind: int) -> Any:
-    if kind == STRING:
-        return file.read(_value(file, 10)).decode()
-    if kind == ARRAY:
-        item, count = _value(file, 4), _value(file, 10)
-        return [_value(file, item) for _ in range(count)]
-    layout = struct.Struct("<" + FORMATS[kind])
-    return layout.unpack(file.read(layout.size))[0]
+class _Reader:
+    """Reads values one after the other."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def take(self, count: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            struct.error: there are not so many.
+        """
+        if count > self._left:
+            raise struct.error("the file is cut off")
+        self._left -= count
+        return self._file.read(count)
+
+    def entry(self) -> Any:
+        """A value behind its type; an array is a list. Arrays within arrays occur in no model's file."""
+        kind = self.value(4)
+        if kind != ARRAY:
+            return self.value(kind)
+        item, count = self.value(4), self.value(10)
+        if count > MOST_ITEMS:
+            raise struct.error("the array is too long")
+        return [self.value(item) for _ in range(count)]
+
+    def value(self, kind: int) -> Any:
+        """A value of a type that is no array.
+
+        Raises:
+            KeyError: there is no such type.
+        """
+        if kind == STRING:
+            return self.take(self.value(10)).decode()
+        layout = struct.Struct("<" + FORMATS[kind])
+        return layout.unpack(self.take(layout.size))[0]
