@@ -2,7 +2,24 @@
 
 import json
 
-VALUES: tuple[object, ...] = (None, True, -1, 0, 1, 3, 0.5, 70_000, "", "x", "../x", "\ud800", [], [1], {}, {"a": None})
+VALUES: tuple[object, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    3,
+    0.5,
+    70_000,
+    "",
+    "x",
+    "../x",
+    "\ud800",
+    [],
+    [1],
+    {},
+    {"a": None},
+)
 
 
 def changed_json(data, generator):

@@ -45,7 +45,7 @@ def target(corpus_directory, tmp_path_factory):
 @pytest.fixture(scope="module")
 def holes(config, target):
     formatter = PromptFormatter(target.tokenizer, "causal", 64, "whole_hole")
-    return draw_holes(open_corpus(config.corpus, config.seed), config, formatter)
+    return list(draw_holes(open_corpus(config.corpus, config.seed), config, formatter, TASKS))
 
 
 def test_holes_are_of_held_out_files_and_put_back_make_the_file(holes, config, target, corpus_directory):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apmae.prompts import Document
-from apmae.prompts.spans import find_parts
+from apmae.prompts.spans import _pairs, find_parts
 from apmae.roles.relations import ROLES, TOKEN_ROLES, Syntax, token_relations, window_relations
 from apmae.token_study.windows import PlacedWindow, Window
 
@@ -188,3 +188,12 @@ def test_a_bracket_is_not_closed_by_another_kind():
     pairs = [source[opened[0] : closed[1]] for opened, closed in find_parts(source, "java").brackets]
     assert "(b)" in pairs and "()" in pairs
     assert not any(pair[0] + pair[-1] in ("(]", "[)", "{)", "(}") for pair in pairs)
+
+
+def test_a_bracket_that_closes_nothing_takes_no_other_with_it():
+    source = "{ ( [ ) ] a } )"
+    opening, closing = (
+        [(at, at + 1) for at, character in enumerate(source) if character in kind] for kind in ("([{", ")]}")
+    )
+    pairs = _pairs(source, opening, closing)
+    assert [source[opened[0] : closed[1]] for opened, closed in pairs] == ["{ ( [ ) ] a }", "( [ )"]

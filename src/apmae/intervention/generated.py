@@ -47,15 +47,15 @@ class Hole(NamedTuple):
     after: str
 
 
-def draw_holes(corpus: Corpus, config: StudyConfig, formatter: PromptFormatter) -> list[Hole]:
-    """Holes of every task, at most one of a task from one file, of files that parse.
+def draw_holes(
+    corpus: Corpus, config: StudyConfig, formatter: PromptFormatter, tasks: Sequence[str]
+) -> Iterator[Hole]:
+    """Holes of these tasks, at most one of a task from one file, of files that parse; read as they are taken.
 
     Args:
         formatter: makes prompts that are completed by whole holes.
     """
     wanted = config.intervention.generated_holes
-    tasks = [task for task in config.prompts.tasks if task != "noise"]
-    found: list[Hole] = []
     have: Counter[str] = Counter()
     sifted = Hygiene(config.corpus, config.seed).sift(file for _, file in corpus.files())
     for read, file in enumerate(sifted):
@@ -63,10 +63,9 @@ def draw_holes(corpus: Corpus, config: StudyConfig, formatter: PromptFormatter) 
         if not lacking or read == FILES_PER_HOLE * wanted:
             break
         if isinstance(file, SourceFile) and split_of(file.group, config) == config.measured_split:
-            drawn = list(_of_file(file, config, formatter, lacking))
-            have.update(hole.task for hole in drawn)
-            found += drawn
-    return found
+            for hole in _of_file(file, config, formatter, lacking):
+                have[hole.task] += 1
+                yield hole
 
 
 def generated(

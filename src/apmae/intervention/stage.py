@@ -253,7 +253,9 @@ def _write_generated(experiment: Experiment, context: Context, chosen: list[Cond
     tables = [GENERATED.of_rows()]
     if chosen and study.config.intervention.generated_holes:
         formatter = PromptFormatter(target.tokenizer, prompts.format, prompts.length_tokens, "whole_hole")
-        holes = draw_holes(context.corpus, study.config, formatter)
+        drawn = draw_holes(context.corpus, study.config, formatter, [made.task for made in chosen])
+        total = study.config.intervention.generated_holes * len(chosen)
+        holes = list(context.progress(drawn, "holes to fill in", total))
         for condition in context.progress(chosen, "generated code", len(chosen)):
             path = experiment.work / f"generated-{condition.task}.parquet"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -189,18 +189,22 @@ def _name_in(function: Range, names: list[Range]) -> Range | None:
 
 
 def _pairs(source: str, opening: list[Range], closing: list[Range]) -> list[tuple[Range, Range]]:
-    """Brackets that belong together; what nothing closes, or the wrong bracket, is left out."""
+    """Brackets that belong together; what nothing closes, and what closes nothing, is left out."""
     pairs, open_ones = [], []
+    lacking = Counter[str]()
     of_closing = set(closing)
     for bracket in sorted({*opening, *closing}):
         if bracket not in of_closing:
             open_ones.append(bracket)
+            lacking[CLOSED_BY[source[bracket[1] - 1]]] += 1
             continue
-        while open_ones:
+        closed = not lacking[source[bracket[0]]]
+        while not closed:
             opened = open_ones.pop()
-            if CLOSED_BY[source[opened[1] - 1]] == source[bracket[0]]:
+            closed_by = CLOSED_BY[source[opened[1] - 1]]
+            lacking[closed_by] -= 1
+            if closed := closed_by == source[bracket[0]]:
                 pairs.append((opened, bracket))
-                break
     return sorted(pairs)
 
 
