@@ -14,7 +14,7 @@ TARGETS := smollm2-135m java-fim-4m java-fim-12m
 # Bytecode is not compiled at installation but when a module is first imported, so it has to be kept then.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo demo-fim test chaos check lock bench bench-gpu docs toy-models table2 clean
+.PHONY: demo demo-fim test chaos lowest check lock bench bench-gpu docs toy-models table2 clean
 
 # pip installs torch, so that a CPU build that pip is configured to find is used; uv installs the rest.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -38,6 +38,17 @@ test: $(INSTALLED)  ## every test, slow ones too
 
 chaos: $(INSTALLED)  ## hours: a thousand kills, 500 faults and 200 corruptions of a study
 	APMAE_CHAOS=1000 $(BIN)/python -m pytest tests/chaos -n 2
+
+LOWEST_TESTS := tests/prompts/test_stage.py tests/scoring/test_files.py tests/scoring/test_live.py
+
+# The lowest torch is not tried: its build for a CPU lies on no index that holds the others.
+lowest: $(INSTALLED)  ## mining, training, predicting and scoring with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)/lowest
+	$(VENV)/lowest/bin/pip install --quiet --no-compile --constraint constraints.txt torch
+	grep '^torch==' constraints.txt | $(BIN)/uv pip install --quiet --python $(VENV)/lowest/bin/python \
+	  --resolution lowest-direct --constraint - --editable .
+	$(BIN)/uv pip install --quiet --python $(VENV)/lowest/bin/python --constraint constraints.txt pytest pytest-xdist hypothesis
+	$(VENV)/lowest/bin/python -m pytest -n auto --dist loadfile $(LOWEST_TESTS)
 
 check: $(INSTALLED)  ## format, lint, types, layers, pinned versions, their known vulnerabilities
 	$(BIN)/ruff format --check src tests experiments scripts benchmarks
