@@ -45,7 +45,7 @@ def target(corpus_directory, tmp_path_factory):
 @pytest.fixture(scope="module")
 def holes(config, target):
     formatter = PromptFormatter(target.tokenizer, "causal", 64, "whole_hole")
-    return list(draw_holes(open_corpus(config.corpus, config.seed), config, formatter, TASKS))
+    return list(draw_holes(open_corpus(config.corpus, config.seed), config, formatter, TASKS, 512))
 
 
 def test_holes_are_of_held_out_files_and_put_back_make_the_file(holes, config, target, corpus_directory):
@@ -57,6 +57,14 @@ def test_holes_are_of_held_out_files_and_put_back_make_the_file(holes, config, t
         assert source.endswith(hole.before + hole.text + hole.after)
         assert target.tokenizer.decode(hole.prompt.true_ids) == hole.text
         assert hole.before.endswith(target.tokenizer.decode(hole.prompt.input_ids[-8:]))
+
+
+def test_completions_that_the_target_cannot_read_are_left_out(config, target, holes):
+    formatter = PromptFormatter(target.tokenizer, "causal", 64, "whole_hole")
+    corpus = open_corpus(config.corpus, config.seed)
+    some = list(draw_holes(corpus, config, formatter, TASKS, 64))
+    assert {len(hole.prompt.true_ids) for hole in some} == {1}
+    assert max(len(hole.prompt.true_ids) for hole in holes) > 1
 
 
 def test_what_is_written_and_judged_is_the_models_own_greedy_decoding(holes, config, target):

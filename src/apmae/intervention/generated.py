@@ -2,8 +2,6 @@
 
 The holes are of the measured split's files, as they come: other ones than the study's prompts, and not
 balanced by outcome. Each is filled in by greedy decoding of as many tokens as it has.
-
-Shape suffixes: B prompts, C tokens of the longest hole.
 """
 
 from __future__ import annotations
@@ -48,12 +46,13 @@ class Hole(NamedTuple):
 
 
 def draw_holes(
-    corpus: Corpus, config: StudyConfig, formatter: PromptFormatter, tasks: Sequence[str]
+    corpus: Corpus, config: StudyConfig, formatter: PromptFormatter, tasks: Sequence[str], max_tokens: float
 ) -> Iterator[Hole]:
     """Holes of these tasks, at most one of a task from one file, of files that parse; read as they are taken.
 
     Args:
         formatter: makes prompts that are completed by whole holes.
+        max_tokens: the longest sequence that the target reads; longer completions are left out.
     """
     wanted = config.intervention.generated_holes
     have: Counter[str] = Counter()
@@ -64,8 +63,9 @@ def draw_holes(
             break
         if isinstance(file, SourceFile) and split_of(file.group, config) == config.measured_split:
             for hole in _of_file(file, config, formatter, lacking):
-                have[hole.task] += 1
-                yield hole
+                if len(hole.prompt.input_ids) + len(hole.prompt.true_ids) - 1 <= max_tokens:
+                    have[hole.task] += 1
+                    yield hole
 
 
 def generated(

@@ -253,7 +253,8 @@ def _write_generated(experiment: Experiment, context: Context, chosen: list[Cond
     tables = [GENERATED.of_rows()]
     if chosen and study.config.intervention.generated_holes:
         formatter = PromptFormatter(target.tokenizer, prompts.format, prompts.length_tokens, "whole_hole")
-        drawn = draw_holes(context.corpus, study.config, formatter, [made.task for made in chosen])
+        tasks = [made.task for made in chosen]
+        drawn = draw_holes(context.corpus, study.config, formatter, tasks, target.max_tokens)
         total = study.config.intervention.generated_holes * len(chosen)
         holes = list(context.progress(drawn, "holes to fill in", total))
         for condition in context.progress(chosen, "generated code", len(chosen)):
