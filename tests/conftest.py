@@ -4,7 +4,8 @@ import sys
 
 import pytest
 import torch
-from helpers.models import tiny_llama
+from helpers.corpora import write_corpus
+from helpers.models import tiny_llama, write_target
 from hypothesis import settings
 
 from apmae import cli
@@ -22,6 +23,22 @@ settings.load_profile("any machine")
 def llama():
     """The tiny Llama as a target."""
     return Target(tiny_llama(), None, "tiny-llama")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The directory of a small Java corpus."""
+    directory = tmp_path_factory.mktemp("corpus")
+    write_corpus(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def target(corpus, tmp_path_factory):
+    """A tiny target that was fitted to the corpus, from its directory."""
+    directory = tmp_path_factory.mktemp("target")
+    write_target(directory, corpus)
+    return Target.load(str(directory), dtype="float32", device="cpu")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import json
 
+from apmae.common.errors import ApmaeError
+
 VALUES: tuple[object, ...] = (
     None,
     True,
@@ -48,3 +50,19 @@ def changed_bytes(data, generator):
         start = generator.randrange(min(len(data), 400))
         return data[:start] + generator.randbytes(generator.randrange(1, 9)) + data[start + 8 :]
     return generator.choice((b"", b"{", b"[]", b"3", b"{}", b"\xff\xfe", b"null", b"version https://git-lfs"))
+
+
+def refusals(path, trials, generator, load):
+    """Change a file again and again; how often `load` refused it, each time in a line."""
+    whole = path.read_bytes()
+    refused = 0
+    for number in range(trials):
+        by_value = path.suffix == ".json" and number % 2 == 0
+        path.write_bytes((changed_json if by_value else changed_bytes)(whole, generator))
+        try:
+            load()
+        except ApmaeError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert len(str(error)) - len(str(path.parent)) <= 300, error
+    return refused

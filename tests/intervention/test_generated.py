@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from helpers.corpora import write_corpus
-from helpers.models import write_target
 from helpers.studies import tiny_config
 
 from apmae.corpus import open_corpus
@@ -13,33 +11,18 @@ from apmae.intervention.generated import draw_holes, generated
 from apmae.prompts import PromptFormatter
 from apmae.prompts.spans import parses
 from apmae.prompts.stage import split_of
-from apmae.target_model import Target
 
 TASKS = ["eol", "identifiers", "closing_bracket", "random"]
 
 
 @pytest.fixture(scope="module")
-def corpus_directory(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("corpus")
-    write_corpus(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def config(corpus_directory, tmp_path_factory):
+def config(corpus, tmp_path_factory):
     return tiny_config(
         tmp_path_factory.mktemp("run"),
-        corpus={"source": "directory", "path": str(corpus_directory)},
+        corpus={"source": "directory", "path": str(corpus)},
         prompts={"tasks": TASKS, "length_tokens": 64},
         intervention={"generated_holes": 3},
     )
-
-
-@pytest.fixture(scope="module")
-def target(corpus_directory, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("target")
-    write_target(directory, corpus_directory)
-    return Target.load(str(directory), dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +31,12 @@ def holes(config, target):
     return list(draw_holes(open_corpus(config.corpus, config.seed), config, formatter, TASKS, 512))
 
 
-def test_holes_are_of_held_out_files_and_put_back_make_the_file(holes, config, target, corpus_directory):
+def test_holes_are_of_held_out_files_and_put_back_make_the_file(holes, config, target, corpus):
     assert {task: sum(hole.task == task for hole in holes) for task in TASKS} == dict.fromkeys(TASKS, 3)
     assert len({(hole.task, hole.file) for hole in holes}) == len(holes)
     for hole in holes:
         assert split_of(hole.group, config) == "test"
-        source = (corpus_directory / hole.file).read_text()
+        source = (corpus / hole.file).read_text()
         assert source.endswith(hole.before + hole.text + hole.after)
         assert target.tokenizer.decode(hole.prompt.true_ids) == hole.text
         assert hole.before.endswith(target.tokenizer.decode(hole.prompt.input_ids[-8:]))
@@ -61,8 +44,7 @@ def test_holes_are_of_held_out_files_and_put_back_make_the_file(holes, config, t
 
 def test_completions_that_the_target_cannot_read_are_left_out(config, target, holes):
     formatter = PromptFormatter(target.tokenizer, "causal", 64, "whole_hole")
-    corpus = open_corpus(config.corpus, config.seed)
-    some = list(draw_holes(corpus, config, formatter, TASKS, 64))
+    some = list(draw_holes(open_corpus(config.corpus, config.seed), config, formatter, TASKS, 64))
     assert {len(hole.prompt.true_ids) for hole in some} == {1}
     assert max(len(hole.prompt.true_ids) for hole in holes) > 1
 

@@ -5,8 +5,6 @@ import shutil
 import polars as pl
 import pytest
 import torch
-from helpers.corpora import write_corpus
-from helpers.models import write_target
 from helpers.studies import context_of
 
 from apmae.common.errors import ApmaeError
@@ -15,21 +13,6 @@ from apmae.prompts import formats, stage
 from apmae.study import Study
 from apmae.study.artifacts import TASKS
 from apmae.study.config import StudyConfig
-from apmae.target_model import Target
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("corpus")
-    write_corpus(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def target(corpus, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("target")
-    write_target(directory, corpus)
-    return Target.load(str(directory), dtype="float32", device="cpu")
 
 
 @pytest.fixture

@@ -170,8 +170,8 @@ class Target:
         ids = self._checked(input_ids, count - 1)
         written, cache = [], None
         with torch.inference_mode(), float32_logits(self.model):
+            last = {"logits_to_keep": 1} if self._keeps_some_logits else {}
             for _ in range(count):
-                last = {"logits_to_keep": 1} if self._keeps_some_logits else {}
                 output = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **last)
                 ids, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
                 written.append(ids.cpu())
