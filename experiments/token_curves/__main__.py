@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, get_args
 
+import polars as pl
 import typer
 
 from apmae.common.atomic import write_parquet
@@ -16,7 +17,7 @@ from apmae.prediction.metrics import Values
 from apmae.study import Study
 from apmae.token_study.measurement import Kind, measure
 from apmae.vocabulary import TokenModel
-from experiments.token_curves import cells, page
+from experiments.token_curves import cells, page, pairs
 
 CURVES = "token_curves.parquet"
 
@@ -39,7 +40,10 @@ def main(
     by_kind: dict[Kind, list[Values]] = {}
     for cell, odds in log_odds.items():
         by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
-    curves = measure(test, by_kind, derive_seed(study.config.seed, "token curves", "bootstrap"))
+    seed = derive_seed(study.config.seed, "token curves", "bootstrap")
+    curves = pl.concat(
+        [measure(test, by_kind, seed), measure(test, pairs.averages(log_odds), seed, pairs.CONTROLS)]
+    )
     write_parquet(study.path(CURVES), curves)
     typer.echo(page.fragment(curves))
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from apmae.common.markdown import markdown_table
 from apmae.prediction.measurement import holm
 from apmae.report.summaries import SIGNIFICANCE
 from apmae.token_study.measurement import ALL, FEWEST_TOKENS, REFERENCES
+from experiments.token_curves import pairs
 
 
 def fragment(curves: pl.DataFrame) -> str:
-    """AUROC by number of labels; then what the largest number gives, over all tokens and by class."""
+    """AUROC by number of labels; then, with most labels, over all tokens, by class and of pairs."""
+    curves, of_pairs = (curves.filter(chosen) for chosen in (~pairs.IS_PAIR, pairs.IS_PAIR))
     everything = curves.filter(syntax=ALL, metric="auroc", difference_from="")
     labels = everything["labels"].unique().sort().to_list()
     labels = [*(count for count in labels if count), *(count for count in labels if not count)]
@@ -27,27 +31,39 @@ def fragment(curves: pl.DataFrame) -> str:
         markdown_table(
             ("features", "model", "AUROC", *(f"less {name}" for name in REFERENCES), "PRR", "Brier skill"),
             [
-                _overall(most, *kind)
+                _overall(most, kind, REFERENCES)
                 for kind in most.select("features", "model").unique(maintain_order=True).rows()
             ],
         ),
         "What `strong+rows` adds to `strong` by syntax class, AUROC (* significant after Holm's correction "
         f"over classes; classes of fewer than {FEWEST_TOKENS:,} held-out tokens are in brackets):",
         markdown_table(("class", "tokens", "model", "strong", "strong+rows", "difference"), _by_class(most)),
+        f"Two classifiers averaged, with {_labels(labels[-1])} labels, over all held-out tokens, and the "
+        "difference from two of the first one's features:",
+        markdown_table(
+            ("features", "model", "AUROC", "difference", "PRR", "Brier skill"),
+            _averaged(of_pairs.filter(labels=labels[-1], syntax=ALL)),
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _overall(most: pl.DataFrame, features: str, model: str) -> tuple[str, ...]:
+def _overall(most: pl.DataFrame, kind: tuple[str, str], references: Sequence[str]) -> tuple[str, ...]:
+    features, model = kind
     of_kind = most.filter(syntax=ALL, features=features, model=model)
     area = of_kind.filter(metric="auroc")
     return (
         features,
         model,
         _value(area.filter(difference_from="")),
-        *(_signed(area.filter(difference_from=name)) for name in REFERENCES),
+        *(_signed(area.filter(difference_from=name)) for name in references),
         *(_value(of_kind.filter(metric=name, difference_from="")) for name in ("prr", "brier_skill")),
     )
+
+
+def _averaged(of_pairs: pl.DataFrame) -> list[tuple[str, ...]]:
+    kinds = of_pairs.select("features", "model").unique(maintain_order=True).rows()
+    return [_overall(of_pairs, kind, [pairs.control_of(kind[0])]) for kind in kinds]
 
 
 def _by_class(most: pl.DataFrame) -> list[tuple[str, ...]]:

@@ -9,9 +9,9 @@ from helpers.token_studies import KEPT, made_up_token_study
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.token_study import columns, predictor
-from apmae.token_study.measurement import ALL
+from apmae.token_study.measurement import ALL, Kind
 from experiments.token_curves import __main__ as command
-from experiments.token_curves import cells
+from experiments.token_curves import cells, pairs
 
 
 @pytest.fixture
@@ -31,6 +31,9 @@ def test_tables_show_that_the_head_knows_what_nothing_else_does(study, capsys, m
     assert values["identity"] == pytest.approx(0.5, abs=0.08)
     gain = area.filter(features="strong+rows", difference_from="strong").row(0, named=True)
     assert gain["low"] > 0.1
+    pair = area.filter(features="strong & confidence+rows", difference_from="strong & strong")
+    assert pair["low"].item() > 0.1
+    assert "| strong & confidence+rows | linear |" in printed
     by_class = curves.filter(pl.col("syntax") != ALL)
     assert set(by_class["syntax"]) == {"eol", "identifiers"}
     assert by_class["tokens"].unique().to_list() == [20 * KEPT // 2]
@@ -77,3 +80,18 @@ def test_a_study_without_tokens_is_refused(tmp_path):
     empty = Study.create(tiny_config(tmp_path / "run"))
     with pytest.raises(ApmaeError, match="the stage tokens is not done: run `apmae tokens`"):
         command.main(empty.directory)
+
+
+def test_a_pair_is_the_mean_of_two_seeds_and_is_compared_with_a_pair_without_attention():
+    generator = np.random.default_rng(0)
+    chosen = list(cells.cells_of([0], 2, ["mlp"]))
+    log_odds = {cell: generator.normal(size=5) for cell in chosen}
+    found = pairs.averages(log_odds)
+    first, second = (log_odds[cells.Cell("strong", "mlp", 0, seed)] for seed in (0, 1))
+    attention = log_odds[cells.Cell("confidence+rows", "mlp", 0, 1)]
+    np.testing.assert_allclose(found[Kind("strong & strong", "mlp")][0], (first + second) / 2)
+    np.testing.assert_allclose(found[Kind("strong & confidence+rows", "mlp")][0], (first + attention) / 2)
+    assert {len(seeds) for seeds in found.values()} == {2}
+    assert len(found) == 9
+    assert pairs.control_of("strong & confidence+rows") in pairs.CONTROLS
+    assert not pairs.averages({cell: odds for cell, odds in log_odds.items() if cell.seed == 0})

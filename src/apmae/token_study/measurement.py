@@ -54,13 +54,19 @@ class Kind(NamedTuple):
     labels: int = 0
 
 
-def measure(test: pl.DataFrame, log_odds: Mapping[Kind, Sequence[Values]], seed: int) -> pl.DataFrame:
+def measure(
+    test: pl.DataFrame,
+    log_odds: Mapping[Kind, Sequence[Values]],
+    seed: int,
+    references: Sequence[str] = REFERENCES,
+) -> pl.DataFrame:
     """All metrics, `TOKEN_METRICS`.
 
     Args:
         test: the held-out rows of tokens.parquet.
         log_odds: of these rows, by kind, (test rows,) for each seed.
         seed: of the bootstrap.
+        references: features that the others are compared with.
     """
     rows = []
     for syntax in (ALL, *test["syntax"].unique().sort()):
@@ -74,17 +80,18 @@ def measure(test: pl.DataFrame, log_odds: Mapping[Kind, Sequence[Values]], seed:
         means = {key: np.mean(found, axis=0) for key, found in values.items()}
         rows += [
             (*kind, syntax, metric, reference, *interval(found), p, table.height)
-            for (kind, metric), mean in means.items()
-            for reference, found, p in _compared(kind, metric, mean, means)
+            for kind, metric in means
+            for reference, found, p in _compared(kind, metric, means, references)
         ]
     return TOKEN_METRICS.of_rows(rows)
 
 
 def _compared(
-    kind: Kind, metric: str, mean: Values, means: Mapping[tuple[Kind, str], Values]
+    kind: Kind, metric: str, means: Mapping[tuple[Kind, str], Values], references: Sequence[str]
 ) -> Iterator[tuple[str, Values, float]]:
+    mean = means[kind, metric]
     yield "", mean, np.nan
-    for reference in REFERENCES:
+    for reference in references:
         other = means.get((kind._replace(features=reference), metric))
         if reference != kind.features and other is not None:
             yield reference, mean - other, p_value(mean - other)
