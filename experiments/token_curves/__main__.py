@@ -41,9 +41,9 @@ def main(
     for cell, odds in log_odds.items():
         by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
     seed = derive_seed(study.config.seed, "token curves", "bootstrap")
-    curves = pl.concat(
-        [measure(test, by_kind, seed), measure(test, pairs.averages(log_odds), seed, pairs.CONTROLS)]
-    )
+    alone = measure(test, by_kind, seed, progress=console)
+    averaged = measure(test, pairs.averages(log_odds), seed, pairs.CONTROLS, console)
+    curves = pl.concat([alone, averaged])
     write_parquet(study.path(CURVES), curves)
     typer.echo(page.fragment(curves))
 

@@ -35,6 +35,18 @@ def test_a_log_goes_on_while_one_item_takes_long(monkeypatch, capsys):
     assert re.fullmatch(pattern, between[-1])
 
 
+def test_work_that_goes_on_behind_its_last_item_does_not_end_in_no_time(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0.05)
+
+    def items():
+        yield 0
+        time.sleep(0.3)
+
+    _, *between, _ = log_of(capsys, items(), "prompts", 1, status=lambda: "pairing eol")
+    assert between
+    assert all(re.fullmatch(r"prompts: 1/1, [\d.]+/(s|min), pairing eol", line) for line in between)
+
+
 def test_the_innermost_block_speaks_and_the_outer_one_afterwards(monkeypatch, capsys):
     monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0.05)
     with progress.reporting(lambda: "outer"):

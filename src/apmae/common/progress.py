@@ -159,9 +159,9 @@ class _Pace:
     def line(self) -> str:
         """What is done, of how many, how fast, how long it will take, and the work's own status."""
         parts = [self.counted, self.rate]
-        if self._count and self._total is not None:
-            left = (time.monotonic() - self.started) / self._count * (self._total - self._done - self._count)
-            parts.append(f"{duration(left)} left")
+        left = 0 if self._total is None else self._total - self._done - self._count
+        if self._count and left > 0:  # work may go on behind its last item
+            parts.append(f"{duration((time.monotonic() - self.started) / self._count * left)} left")
         return ", ".join(filter(None, [*parts, self.status]))
 
 

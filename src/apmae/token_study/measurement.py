@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from scipy.special import expit
 
+from apmae.common.progress import Progress, silent
 from apmae.prediction.measurement import interval, p_value
 from apmae.prediction.metrics import Metric, Scored, Values, auroc, brier_skill, ece, prr, risk_at
 from apmae.prediction.protocols import group_numbers
@@ -59,6 +60,7 @@ def measure(
     log_odds: Mapping[Kind, Sequence[Values]],
     seed: int,
     references: Sequence[str] = REFERENCES,
+    progress: Progress = silent,
 ) -> pl.DataFrame:
     """All metrics, `TOKEN_METRICS`.
 
@@ -67,9 +69,10 @@ def measure(
         log_odds: of these rows, by kind, (test rows,) for each seed.
         seed: of the bootstrap.
         references: features that the others are compared with.
+        progress: over the syntax classes.
     """
     rows = []
-    for syntax in (ALL, *test["syntax"].unique().sort()):
+    for syntax in progress([ALL, *test["syntax"].unique().sort()], "metrics"):
         chosen = np.flatnonzero((test["syntax"] == syntax).to_numpy() | (syntax == ALL))
         table = test[chosen]
         weights = _resampled(table, seed)

@@ -39,7 +39,8 @@ def run(context: Context) -> dict[str, object]:
             TokenPredictor.fit(tokens, train, features, model, seed, context.progress).save(work)
         predictor = TokenPredictor.load(work, features)
         log_odds[Kind(features, model)] = [predictor.log_odds(inputs_of(tokens, features, test, train))]
-    metrics = measure(tokens.table[test], log_odds, derive_seed(config.seed, "token predictor", "bootstrap"))
+    bootstrap = derive_seed(config.seed, "token predictor", "bootstrap")
+    metrics = measure(tokens.table[test], log_odds, bootstrap, progress=context.progress)
     study.write(TOKEN_METRICS, metrics)
     inputs = inputs_of(tokens, predictor.features, test, train)
     n_heads = study.arrays(TOKEN_ARRAYS).attrs["n_heads"]
