@@ -24,6 +24,8 @@ from scipy.special import digamma, expit, logit
 Values = NDArray[np.float64]
 
 CALIBRATION_BINS = 10
+TINY = 1e-300
+"""Stands for a weight of zero where it divides another one."""
 
 
 class Scored(NamedTuple):
@@ -62,8 +64,10 @@ def auroc(scored: Scored, weights: Values) -> Values:
     wins, pairs = np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
     for fold in np.unique(scored.fold):
         rows = scored.fold == fold
-        right, wrong = _by_probability(Scored(*(column[rows] for column in scored)), weights[..., rows])
-        wins += (right * (wrong.cumsum(-1) - wrong / 2)).sum(-1)
+        right, wrong = _by_probability(
+            Scored(*(column[rows] for column in scored)), weights if rows.all() else weights[..., rows]
+        )
+        wins += np.einsum("...k,...k->...", right, wrong.cumsum(-1) - wrong / 2)
         pairs += right.sum(-1) * wrong.sum(-1)
     return _ratio(wins, pairs)
 
@@ -130,8 +134,9 @@ def prr(scored: Scored, weights: Values) -> Values:
     before, right_before = trusted - tied, trusted_right - right
     # Among ties a part r is correct. With C correct of N before them, the j-th makes (C + r j) / (N + j)
     # = r + (C - r N) / (N + j); all r together are the area of a random order.
-    surplus = right_before - _ratio(right, tied) * before
-    gained = np.nansum(surplus * (digamma(trusted + 1) - digamma(before + 1)), -1)
+    surplus = right_before - right / np.maximum(tied, TINY) * before
+    steps = np.diff(digamma(trusted + 1), axis=-1, prepend=digamma(1))
+    gained = np.einsum("...k,...k->...", surplus, steps)
     all_right, every = trusted_right[..., -1], trusted[..., -1]
     return _ratio(gained, all_right * (digamma(every + 1) - digamma(all_right + 1)))
 
@@ -145,8 +150,8 @@ def risk_at(scored: Scored, weights: Values, coverage: float) -> Values:
     tied = right + wrong
     before = trusted_right + trusted_wrong - tied
     wanted = coverage * weights.sum(-1, keepdims=True)
-    taken = np.clip(_ratio(wanted - before, tied), 0, 1)
-    return _ratio(np.nansum(wrong * taken, -1), wanted[..., 0])
+    taken = np.clip((wanted - before) / np.maximum(tied, TINY), 0, 1)
+    return _ratio(np.einsum("...k,...k->...", wrong, taken), wanted[..., 0])
 
 
 METRIC_FUNCTIONS: dict[str, Metric] = {
@@ -189,10 +194,12 @@ def _by_probability(scored: Scored, weights: Values) -> tuple[Values, Values]:
     order = np.argsort(scored.probability, kind="stable")
     ranked = scored.probability[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    right, wrong = (
-        np.add.reduceat((weights * side)[..., order], starts, axis=-1)
-        for side in (scored.correct, ~scored.correct)
-    )
+    ordered = np.take(weights, order, axis=-1)
+    right = ordered * scored.correct[order]
+    sides = right, ordered - right
+    if len(starts) == len(order):
+        return sides
+    right, wrong = (np.add.reduceat(side, starts, axis=-1) for side in sides)
     return right, wrong
 
 
