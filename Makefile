@@ -34,7 +34,7 @@ demo-fim: $(INSTALLED)  ## the same of a model that learned to fill in the middl
 
 test: $(INSTALLED)  ## every test, slow ones too
 	sh scripts/ensure_chromium.sh
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 chaos: $(INSTALLED)  ## hours: a thousand kills, 500 faults and 200 corruptions of a study
 	APMAE_CHAOS=1000 $(BIN)/python -m pytest tests/chaos -n 2
