@@ -94,14 +94,20 @@ def studies(parts, tmp_path, first):
         shutil.rmtree(tmp_path / f"run{number}")
 
 
-def report(line):
-    """Tell how far the long form is, whatever pytest does with the output."""
-    if PARTS > 1:
-        os.write(sys.__stderr__.fileno(), f"{line}\n".encode())
+@pytest.fixture
+def report(capfd):
+    """Tell how far the long form is, from another process too."""
+
+    def tell(line):
+        if PARTS > 1:
+            with capfd.disabled():
+                sys.stderr.write(f"{line}\n")
+
+    return tell
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_kills_lose_nothing(server, parts, untouched, tmp_path, part):
+def test_kills_lose_nothing(server, parts, untouched, tmp_path, report, part):
     expected, changes, _ = untouched
     kills = 0
     for generator, study, directory in studies(parts, tmp_path, 1_000 * part):
@@ -116,7 +122,7 @@ def test_kills_lose_nothing(server, parts, untouched, tmp_path, part):
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_faults_end_in_a_line_and_lose_nothing(server, parts, untouched, tmp_path, part):
+def test_faults_end_in_a_line_and_lose_nothing(server, parts, untouched, tmp_path, report, part):
     expected, changes, _ = untouched
     faults = 0
     for generator, study, directory in studies(parts, tmp_path, 1_000 * part):
@@ -151,7 +157,7 @@ CORRUPTIONS = {
 }
 
 
-def test_every_corruption_is_found_and_mended(server, parts, untouched, tmp_path):
+def test_every_corruption_is_found_and_mended(server, parts, untouched, tmp_path, report):
     expected, _, finished = untouched
     generator = random.Random(0)
     study = write_study(tmp_path / "study.yaml", *parts, tmp_path / "run", **SMALL)
@@ -172,3 +178,4 @@ def test_every_corruption_is_found_and_mended(server, parts, untouched, tmp_path
         mended = server.run("run", str(study), "--verify", root=directory)
         assert mended.code == 0, (name, way, mended.said)
         assert contents(directory) == expected, (name, way)
+        report(f"{number + 1} corruptions")
