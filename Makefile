@@ -36,7 +36,7 @@ test: $(INSTALLED)  ## every test, slow ones too
 	sh scripts/ensure_chromium.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-chaos: $(INSTALLED)  ## hours: a thousand kills, 500 faults and 200 corruptions of a study
+chaos: $(INSTALLED)  ## an hour or two: a thousand kills, 500 faults and 200 corruptions of a study
 	APMAE_CHAOS=1000 $(BIN)/python -m pytest tests/chaos -n 2
 
 LOWEST_TESTS := tests/prompts/test_stage.py tests/scoring/test_files.py tests/scoring/test_live.py
