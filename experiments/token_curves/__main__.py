@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, get_args
 
-import polars as pl
 import typer
 
 from apmae.common.atomic import write_parquet
@@ -15,7 +14,7 @@ from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
 from apmae.prediction.metrics import Values
 from apmae.study import Study
-from apmae.token_study.measurement import Kind, measure
+from apmae.token_study.measurement import REFERENCES, Kind, measure
 from apmae.vocabulary import TokenModel
 from experiments.token_curves import cells, page, pairs
 
@@ -41,9 +40,8 @@ def main(
     for cell, odds in log_odds.items():
         by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
     seed = derive_seed(study.config.seed, "token curves", "bootstrap")
-    alone = measure(test, by_kind, seed, progress=console)
-    averaged = measure(test, pairs.averages(log_odds), seed, pairs.CONTROLS, console)
-    curves = pl.concat([alone, averaged])
+    references = (*REFERENCES, *pairs.CONTROLS)
+    curves = measure(test, by_kind | pairs.averages(log_odds), seed, references, console)
     write_parquet(study.path(CURVES), curves)
     typer.echo(page.fragment(curves))
 

@@ -38,13 +38,16 @@ def fragment(curves: pl.DataFrame) -> str:
         "What `strong+rows` adds to `strong` by syntax class, AUROC (* significant after Holm's correction "
         f"over classes; classes of fewer than {FEWEST_TOKENS:,} held-out tokens are in brackets):",
         markdown_table(("class", "tokens", "model", "strong", "strong+rows", "difference"), _by_class(most)),
-        f"Two classifiers averaged, with {_labels(labels[-1])} labels, over all held-out tokens, and the "
-        "difference from two of the first one's features:",
-        markdown_table(
-            ("features", "model", "AUROC", "difference", "PRR", "Brier skill"),
-            _averaged(of_pairs.filter(labels=labels[-1], syntax=ALL)),
-        ),
     ]
+    if of_pairs.height:  # with one seed there are none
+        parts += [
+            f"Two classifiers averaged, with {_labels(labels[-1])} labels, over all held-out tokens, and the "
+            "difference from two of the first one's features:",
+            markdown_table(
+                ("features", "model", "AUROC", "difference", "PRR", "Brier skill"),
+                _averaged(of_pairs.filter(labels=labels[-1], syntax=ALL)),
+            ),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

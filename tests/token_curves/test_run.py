@@ -40,6 +40,9 @@ def test_tables_show_that_the_head_knows_what_nothing_else_does(study, capsys, m
     monkeypatch.setattr(predictor, "fit", None)  # a second run fits nothing
     command.main(study.directory, labels=[400, 0], seeds=2, model=["linear"], processes=1)
     assert capsys.readouterr().out == printed
+    command.main(study.directory, labels=[0], seeds=1, model=["linear"], processes=1)
+    assert "Two classifiers averaged" in printed
+    assert "Two classifiers averaged" not in capsys.readouterr().out
 
 
 def test_fewer_labels_are_part_of_more_and_come_in_whole_windows(study):
