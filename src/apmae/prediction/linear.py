@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from sklearn import config_context
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from apmae.prediction.features import Block, Blocks
 from apmae.prediction.learned import LEARNED, Learned, learn
@@ -35,6 +35,9 @@ INVERSE_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Candidates of the logistic regression's C, for blocks of total variance one."""
 
 INNER_FOLDS = 5
+
+SOLVER: dict[str, Any] = {"solver": "newton-cg", "tol": 1e-6, "max_iter": 1_000}
+"""As fast as scikit-learn's defaults on some hundred rows, with log-odds off by 1e-5 instead of 1e-2."""
 
 SAVED = "learned."
 
@@ -134,7 +137,7 @@ class LinearModel:
         columns = {name: Columns.fit(block) for name, block in blocks.items()}
         rotations = {name: Rotation.fit(columns[name].standardise(block)) for name, block in blocks.items()}
         scores = np.hstack([rotation.scores for rotation in rotations.values()]).astype(np.float64)
-        model = _fit_logistic(scores, correct, _penalty(scores, correct, groups, seed))
+        model = _fit_logistic(scores, correct, groups, seed)
         ends = np.cumsum([rotation.scores.shape[1] for rotation in rotations.values()])
         parts = np.split(model.coef_[0].astype(np.float32), ends[:-1])
         weights = {name: rotations[name].back(part) for name, part in zip(rotations, parts, strict=True)}
@@ -209,21 +212,25 @@ def _categories(block: Block) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     return column, np.concatenate(seen).astype(np.int16)
 
 
-def _penalty(columns: Values, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int) -> float:
-    """The C of least log-loss on rows left out."""
+def _fit_logistic(
+    columns: Values, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int
+) -> LogisticRegression:
+    """With the C of least log-loss on groups left out; 1 where no group can be left out."""
     folds = group_folds(correct, groups, INNER_FOLDS, seed)
-    if not folds:
-        return 1.0
-    losses = np.zeros(len(INVERSE_PENALTIES))
-    for train, test in folds:
-        sign = np.where(correct[test], 1, -1)
-        for number, penalty in enumerate(INVERSE_PENALTIES):
-            model = _fit_logistic(columns[train], correct[train], penalty)
-            losses[number] += np.logaddexp(0, -sign * model.decision_function(columns[test])).sum()
-    return INVERSE_PENALTIES[int(losses.argmin())]
-
-
-def _fit_logistic(columns: Values, correct: NDArray[np.bool_], penalty: float) -> LogisticRegression:
     # Checks of the input take a fifth of the time, and there are some thousand fits.
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        return LogisticRegression(C=penalty, max_iter=1_000).fit(columns, correct)
+        if not folds:
+            return LogisticRegression(**SOLVER).fit(columns, correct)
+        return LogisticRegressionCV(
+            Cs=INVERSE_PENALTIES,
+            l1_ratios=(0,),
+            cv=folds,
+            scoring=_log_likelihood,
+            use_legacy_attributes=False,
+            **SOLVER,
+        ).fit(columns, correct)
+
+
+def _log_likelihood(model: LogisticRegression, columns: Values, correct: NDArray[np.bool_]) -> float:
+    sign = np.where(correct, 1, -1)
+    return -float(np.logaddexp(0, -sign * model.decision_function(columns)).sum())
