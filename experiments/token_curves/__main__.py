@@ -14,7 +14,7 @@ from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
 from apmae.prediction.metrics import Values
 from apmae.study import Study
-from apmae.token_study.measurement import REFERENCES, Kind, measure
+from apmae.token_study.measurement import Kind, measure
 from apmae.vocabulary import TokenModel
 from experiments.token_curves import cells, page, pairs
 
@@ -40,7 +40,7 @@ def main(
     for cell, odds in log_odds.items():
         by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
     seed = derive_seed(study.config.seed, "token curves", "bootstrap")
-    references = (*REFERENCES, *pairs.CONTROLS)
+    references = (*page.REFERENCES, *pairs.CONTROLS)
     curves = measure(test, by_kind | pairs.averages(log_odds), seed, references, console)
     write_parquet(study.path(CURVES), curves)
     typer.echo(page.fragment(curves))

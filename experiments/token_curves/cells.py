@@ -17,7 +17,7 @@ from apmae.common.progress import Progress
 from apmae.common.seeding import numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.study import Study
-from apmae.token_study.columns import ROWS, Tokens, blocks_of, inputs_of, labelled_tokens
+from apmae.token_study.columns import COPIES, OF_HEADS, ROWS, Tokens, blocks_of, inputs_of, labelled_tokens
 from apmae.token_study.predictor import TokenPredictor
 from apmae.vocabulary import TokenModel
 
@@ -25,11 +25,18 @@ FEATURE_SETS = (
     "confidence",
     "identity",
     "hidden",
+    "occurrences",
     ROWS,
+    COPIES,
     f"confidence+{ROWS}",
+    f"confidence+{COPIES}",
     "confidence+hidden",
+    "confidence+occurrences",
+    f"confidence+occurrences+{COPIES}",
     "strong",
     f"strong+{ROWS}",
+    f"strong+{COPIES}",
+    f"strong+{ROWS}+{COPIES}",
 )
 
 
@@ -49,7 +56,7 @@ class Cell(NamedTuple):
 def cells_of(labels: Sequence[int], seeds: int, models: Sequence[TokenModel]) -> Iterator[Cell]:
     """Every cell of the tables; heads as tokens need heads."""
     for features, model, count, seed in product(FEATURE_SETS, models, labels, range(seeds)):
-        if model != "heads" or ROWS in blocks_of(features):
+        if model != "heads" or set(OF_HEADS) & set(blocks_of(features)):
             yield Cell(features, model, count, seed)
 
 

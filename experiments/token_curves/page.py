@@ -9,8 +9,15 @@ import polars as pl
 from apmae.common.markdown import markdown_table
 from apmae.prediction.measurement import holm
 from apmae.report.summaries import SIGNIFICANCE
-from apmae.token_study.measurement import ALL, FEWEST_TOKENS, REFERENCES
+from apmae.token_study.columns import COPIES, ROWS
+from apmae.token_study.measurement import ALL, FEWEST_TOKENS
 from experiments.token_curves import pairs
+
+REFERENCES = ("confidence", "confidence+occurrences", "strong")
+"""What needs no attention and is free: what other features are compared with."""
+
+ADDED_BY_CLASS = (ROWS, COPIES)
+"""What is added to `strong` in the table by syntax class."""
 
 
 def fragment(curves: pl.DataFrame) -> str:
@@ -35,9 +42,12 @@ def fragment(curves: pl.DataFrame) -> str:
                 for kind in most.select("features", "model").unique(maintain_order=True).rows()
             ],
         ),
-        "What `strong+rows` adds to `strong` by syntax class, AUROC (* significant after Holm's correction "
+        "What heads add to `strong` by syntax class, AUROC (* significant after Holm's correction "
         f"over classes; classes of fewer than {FEWEST_TOKENS:,} held-out tokens are in brackets):",
-        markdown_table(("class", "tokens", "model", "strong", "strong+rows", "difference"), _by_class(most)),
+        markdown_table(
+            ("class", "tokens", "model", "strong", *(f"{added} add" for added in ADDED_BY_CLASS)),
+            _by_class(most),
+        ),
     ]
     if of_pairs.height:  # with one seed there are none
         parts += [
@@ -73,22 +83,23 @@ def _by_class(most: pl.DataFrame) -> list[tuple[str, ...]]:
     areas = most.filter(pl.col("syntax") != ALL, metric="auroc")
     rows = []
     for (model,), of_model in areas.group_by("model", maintain_order=True):
-        gains = of_model.filter(features="strong+rows", difference_from="strong")
-        family = gains.filter(pl.col("tokens") >= FEWEST_TOKENS)
-        p_holm = dict(zip(family["syntax"], holm(family["p"].to_numpy()), strict=True))
-        for syntax, tokens in gains.select("syntax", "tokens").sort("syntax").iter_rows():
-            of_class = of_model.filter(syntax=syntax, difference_from="")
-            star = "*" if p_holm.get(syntax, 1.0) < SIGNIFICANCE else ""
-            rows.append(
-                (
-                    syntax if syntax in p_holm else f"({syntax})",
-                    f"{tokens:,}",
-                    str(model),
-                    *(_value(of_class.filter(features=name)) for name in ("strong", "strong+rows")),
-                    _signed(gains.filter(syntax=syntax)) + star,
-                )
-            )
+        gains = [_gains(of_model, added) for added in ADDED_BY_CLASS]
+        strong = of_model.filter(features="strong", difference_from="").sort("syntax")
+        for syntax, tokens, value in strong.select("syntax", "tokens", "value").iter_rows():
+            name = syntax if tokens >= FEWEST_TOKENS else f"({syntax})"
+            rows.append((name, f"{tokens:,}", str(model), f"{value:.3f}", *(each[syntax] for each in gains)))
     return rows
+
+
+def _gains(of_model: pl.DataFrame, added: str) -> dict[str, str]:
+    """What a block adds to `strong`, by syntax class."""
+    gains = of_model.filter(features=f"strong+{added}", difference_from="strong")
+    family = gains.filter(pl.col("tokens") >= FEWEST_TOKENS)
+    p_holm = dict(zip(family["syntax"], holm(family["p"].to_numpy()), strict=True))
+    return {
+        syntax: _signed(gains.filter(syntax=syntax)) + ("*" if p_holm.get(syntax, 1.0) < SIGNIFICANCE else "")
+        for syntax in gains["syntax"]
+    }
 
 
 def _labels(count: int) -> str:

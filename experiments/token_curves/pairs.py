@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import polars as pl
 
 from apmae.prediction.metrics import Values
-from apmae.token_study.columns import ROWS
+from apmae.token_study.columns import COPIES, ROWS
 from apmae.token_study.measurement import Kind
 from experiments.token_curves.cells import Cell
 
 FIRST = ("confidence", "confidence+hidden", "strong")
 """What the first classifier of a pair sees: no attention."""
-WITH_ATTENTION = (f"confidence+{ROWS}", f"strong+{ROWS}")
+WITH_ATTENTION = (f"confidence+{ROWS}", f"strong+{ROWS}", f"strong+{COPIES}", f"strong+{ROWS}+{COPIES}")
 """What the second one sees, where it is no control."""
 
 

@@ -41,7 +41,7 @@ def main(
         for cell, odds in log_odds.items():
             if cell.source == reading.source:
                 by_kind.setdefault(Kind(cell.features, cell.model), []).append(odds[rows])
-        measured[reading] = measure(test[rows], by_kind, seed)
+        measured[reading] = measure(test[rows], by_kind, seed, cells.REFERENCES)
     typer.echo(page.fragment([run.resolve().name for run in runs], measured))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +17,20 @@ from apmae.common.atomic import read_parquet
 from apmae.common.progress import Progress
 from apmae.common.workers import compute_parts
 from apmae.study import Study
-from apmae.token_study.columns import ROWS, Tokens, inputs_of
+from apmae.token_study.columns import COPIES, ROWS, Tokens, inputs_of
 from apmae.token_study.predictor import TokenPredictor
 from apmae.vocabulary import TokenModel
 from experiments.token_transfer.sources import Source, tokens_of_runs, training_rows
 
-FEATURE_SETS = ("confidence", ROWS, f"confidence+{ROWS}", "strong", f"strong+{ROWS}")
+REFERENCES = ("confidence+occurrences", "strong")
+"""What needs no attention, and is read beside the same with `copies`."""
+
+FEATURE_SETS = (
+    "confidence",
+    ROWS,
+    COPIES,
+    *chain.from_iterable((features, f"{features}+{COPIES}") for features in REFERENCES),
+)
 
 
 class Cell(NamedTuple):

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from apmae.common.markdown import markdown_table
-from apmae.token_study.columns import ROWS
+from apmae.token_study.columns import COPIES
 from apmae.token_study.measurement import ALL
-from experiments.token_transfer.cells import FEATURE_SETS
+from experiments.token_transfer.cells import FEATURE_SETS, REFERENCES
 from experiments.token_transfer.sources import Reading
 
 
 def fragment(names: Sequence[str], measured: Mapping[Reading, pl.DataFrame]) -> str:
-    """A row for each reading: AUROC by feature set, and what rows add.
+    """A row for each reading: AUROC by feature set, and what copies add.
 
     Args:
         names: of the runs.
         measured: `TOKEN_METRICS` of each reading.
     """
-    heading = ("fitted on", "read on", "tokens", *FEATURE_SETS, "rows add to confidence", "to strong")
+    gains = (f"copies add to {features}" for features in REFERENCES)
+    heading = ("fitted on", "read on", "tokens", *FEATURE_SETS, *gains)
     rows = [
         (*_named(names, reading), *_values(table.filter(syntax=ALL, metric="auroc")))
         for reading, table in measured.items()
@@ -38,8 +39,8 @@ def _named(names: Sequence[str], reading: Reading) -> tuple[str, str]:
 def _values(areas: pl.DataFrame) -> tuple[str, ...]:
     of_sets = [areas.filter(features=features, difference_from="") for features in FEATURE_SETS]
     gains = [
-        areas.filter(features=f"{reference}+{ROWS}", difference_from=reference).select("value", "low", "high")
-        for reference in ("confidence", "strong")
+        areas.filter(features=f"{features}+{COPIES}", difference_from=features).select("value", "low", "high")
+        for features in REFERENCES
     ]
     return (
         f"{areas['tokens'][0]:,}",

@@ -55,12 +55,17 @@ def tokens_of_runs(directories: Sequence[Path]) -> Tokens:
                 f"{studies[0].config.target.model}: name runs of one target"
             )
     parts = [Tokens.of(study) for study in studies]
+    counts = [len(part.windows) for part in parts]
     tables = [
-        part.table.with_columns(pl.lit(run).alias("run"), group=pl.format(f"{run}:{{}}", "group"))
+        part.table.with_columns(
+            pl.lit(run).alias("run"),
+            group=pl.format(f"{run}:{{}}", "group"),
+            window=pl.col("window") + sum(counts[:run]),
+        )
         for run, part in enumerate(parts)
     ]
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
-    return Tokens(pl.concat(tables), arrays)
+    return Tokens(pl.concat(tables), np.concatenate([part.windows for part in parts]), arrays)
 
 
 def readings_of(table: pl.DataFrame) -> Iterator[Reading]:

@@ -39,9 +39,6 @@ Detector = Literal["laplacian_eigenvalues", "sink_scores", "lookback_ratios", "r
 TokenModel = Literal["linear", "mlp", "heads"]
 """Classifiers of single tokens, see `apmae.token_study.models`."""
 
-TokenFeatures = Literal["rows", "confidence+rows", "confidence+hidden+rows"]
-"""What a classifier of single tokens may look at, see `apmae.token_study.columns`."""
-
 ClusteringMethod = Literal["kmeans", "umap_hdbscan"]
 WorkerBackend = Literal["loky", "dask", "ray"]
 Protocol = Literal["cross_validation", "grouped_cross_validation", "held_out"]
@@ -117,6 +114,11 @@ UNIONS = {
     "strong": ("position", "confidence", "top_log_probs", "token_kind", "token_identity", "hidden_states"),
 }
 """Names of unions of blocks. `strong` is all that is known of a prediction without its attention patterns."""
+
+TOKEN_BLOCKS = ("confidence", "occurrences", "hidden", "rows", "copies")
+"""What the predictor of single tokens may look at, see `apmae.token_study.columns`."""
+
+TOKEN_BLOCKS_OF_HEADS = ("rows", "copies")
 
 
 def blocks_in(features: str) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def made_up_token_study(directory, knowing, seed=0):
         arrays = zarr.create_group(path)
         for name, values in {
             "row_statistics": rows,
+            "copy_attention": generator.random(size=(count, HEADS, 3)),
             "top_log_probs": -np.sort(generator.random((count, 20))),
             "hidden_states": generator.normal(size=(count, 2, 8)),
         }.items():

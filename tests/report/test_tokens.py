@@ -2,37 +2,38 @@
 
 import polars as pl
 import pytest
-from helpers.finished_study import TOKEN_GAINS, TOKEN_RISKS, token_metrics
+from helpers.finished_study import TOKEN_FEATURES, TOKEN_GAINS, TOKEN_RISKS, token_metrics
 
 from apmae.report.data import ReportData
 from apmae.report.sections import tokens
 
 
 def test_rows_are_all_tokens_then_classes_by_size():
-    rows = tokens.class_rows(token_metrics(), "confidence+rows")
+    rows = tokens.class_rows(token_metrics(), TOKEN_FEATURES)
     assert [row["syntax"] for row in rows] == ["all", "eol", "identifiers", "comment"]
     for row in rows:
         assert row["gain"] == TOKEN_GAINS[row["syntax"]][0]
-        assert row["attention"] - row["confidence"] == pytest.approx(row["gain"])
+        assert row["attention"] - row["without"] == pytest.approx(row["gain"])
+        assert row["without"] - row["confidence"] == pytest.approx(0.01)
 
 
 def test_risks_are_by_coverage_and_absent_where_an_earlier_version_measured():
-    rows = tokens.risk_rows(token_metrics(), "confidence+rows")
-    assert [(row["percent"], row["confidence"], row["attention"]) for row in rows] == [
-        (percent, risk, pytest.approx(risk - 0.01)) for percent, risk in TOKEN_RISKS.items()
+    rows = tokens.risk_rows(token_metrics(), TOKEN_FEATURES)
+    assert [(row["percent"], row["confidence"], row["without"], row["attention"]) for row in rows] == [
+        (percent, risk + 0.002, risk, pytest.approx(risk - 0.01)) for percent, risk in TOKEN_RISKS.items()
     ]
-    assert rows[0]["low"] == -0.02
-    assert tokens.risk_rows(token_metrics().filter(metric="auroc"), "confidence+rows") == []
+    assert rows[0]["low"] == pytest.approx(-0.021)
+    assert tokens.risk_rows(token_metrics().filter(metric="auroc"), TOKEN_FEATURES) == []
 
 
 def test_significance_is_corrected_over_the_classes_with_enough_tokens():
-    rows = {row["syntax"]: row for row in tokens.class_rows(token_metrics(), "confidence+rows")}
+    rows = {row["syntax"]: row for row in tokens.class_rows(token_metrics(), TOKEN_FEATURES)}
     # Of two classes: 0.004 * 2 and 0.03; comments are too few, and all tokens are no class.
     assert [name for name, row in rows.items() if row["significant"]] == ["eol", "identifiers"]
     more = token_metrics().vstack(
         token_metrics().filter(syntax="eol").with_columns(syntax=pl.lit("keywords"))
     )
-    rows = {row["syntax"]: row for row in tokens.class_rows(more, "confidence+rows")}
+    rows = {row["syntax"]: row for row in tokens.class_rows(more, TOKEN_FEATURES)}
     assert [name for name, row in rows.items() if row["significant"]] == ["identifiers"]
 
 

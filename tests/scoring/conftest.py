@@ -23,7 +23,7 @@ TOKEN_OVERRIDES = [
     "tokens.context_tokens=40",
     "tokens.per_window=32",
     "tokens.hidden_dimensions=8",
-    "token_predictor.features=confidence+hidden+rows",
+    "token_predictor.features=confidence+occurrences+hidden+rows+copies",
 ]
 
 

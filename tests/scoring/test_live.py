@@ -44,8 +44,9 @@ def test_live_scores_are_those_of_a_pass_over_the_whole(scorer, prompt):
     assert len(scores) == NEW
     assert [score.predicted_id for score in scores] == ids[0, prompt.shape[1] :].tolist()
     first = prompt.shape[1]
-    whole = token_features(scorer.target, ids.numpy().astype(np.int32), first)
-    expected = scorer.judge(Tokens.of_pass(whole, first, scorer.project))
+    windows = ids.numpy().astype(np.int32)
+    whole = token_features(scorer.target, windows, first)
+    expected = scorer.judge(Tokens.of_pass(whole, windows, first, scorer.project))
     np.testing.assert_allclose([score.probability for score in scores], expected.probability, atol=ROUNDED)
     np.testing.assert_allclose([score.confidence for score in scores], expected.confidence, atol=ROUNDED)
     np.testing.assert_allclose(

@@ -118,12 +118,14 @@ def test_heads_of_a_linear_predictor_add_up_to_what_they_move(study):
 
 def test_metrics_are_of_the_test_groups_and_stand_beside_confidence(study):
     metrics = study.token_metrics
-    assert set(metrics["features"]) == {"confidence", "confidence+hidden+rows"}
+    without, features = "confidence+occurrences+hidden", "confidence+occurrences+hidden+rows+copies"
+    assert set(metrics["features"]) == {"confidence", without, features}
     assert metrics.filter(syntax=ALL)["tokens"].unique().to_list() == [
         study.tokens.filter(split="test").height
     ]
     differences = metrics.filter(difference_from="confidence")
-    assert set(differences["features"]) == {"confidence+hidden+rows"}
+    assert set(differences["features"]) == {without, features}
+    assert set(metrics.filter(difference_from=without)["features"]) == {"confidence", features}
     assert metrics.filter(difference_from="")["p"].is_nan().all()
 
 

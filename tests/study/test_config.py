@@ -244,6 +244,19 @@ def test_the_scorer_sees_heads_in_one_forward_pass(study_file, features, said):
 
 
 @pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ("confidence+identity", r"token_predictor\.features: 'identity' is none of confidence, occurrences"),
+        ("copies+copies", r"token_predictor\.features names a block twice"),
+        ("confidence+hidden", r"token_predictor\.features has none of rows and copies"),
+    ],
+)
+def test_the_predictor_of_tokens_sees_heads(study_file, features, said):
+    with pytest.raises(ApmaeError, match=said):
+        load_config(study_file, [f"token_predictor.features={features}"])
+
+
+@pytest.mark.parametrize(
     ("override", "said"),
     [
         ("encoding.readouts=[row]", r"clustering\.readout: cls is not in encoding\.readouts"),

@@ -95,6 +95,6 @@ def test_a_pair_is_the_mean_of_two_seeds_and_is_compared_with_a_pair_without_att
     np.testing.assert_allclose(found[Kind("strong & strong", "mlp")][0], (first + second) / 2)
     np.testing.assert_allclose(found[Kind("strong & confidence+rows", "mlp")][0], (first + attention) / 2)
     assert {len(seeds) for seeds in found.values()} == {2}
-    assert len(found) == 9
+    assert len(found) == len(pairs.FIRST) * (1 + len(pairs.WITH_ATTENTION))
     assert pairs.control_of("strong & confidence+rows") in pairs.CONTROLS
     assert not pairs.averages({cell: odds for cell, odds in log_odds.items() if cell.seed == 0})

@@ -21,9 +21,9 @@ def test_a_value_is_the_mean_over_seeds_and_a_difference_is_paired(tmp_path):
     generator = np.random.default_rng(0)
     odds = [generator.normal(size=test.height) for _ in range(2)]
     kinds = {Kind("confidence", "mlp"): odds, Kind("rows", "mlp"): [odds[0], odds[0]]}
-    found = measure(test, kinds, 0).filter(syntax=ALL, metric="auroc")
+    found = measure(test, kinds, 0, ["confidence"]).filter(syntax=ALL, metric="auroc")
     alone = {
-        name: measure(test, {Kind("confidence", "mlp"): [values]}, 0)
+        name: measure(test, {Kind("confidence", "mlp"): [values]}, 0, [])
         .filter(syntax=ALL, metric="auroc")["value"]
         .item()
         for name, values in zip("ab", odds, strict=True)

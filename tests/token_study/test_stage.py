@@ -65,22 +65,38 @@ def make(tmp_path, corpus):
     return call
 
 
+def copied_by_hand(prompts, predicted, rows):
+    """(prompts, heads, 3): the attention of the last rows to each of `apmae.token_study.copying.SOURCES`."""
+    found = torch.zeros(*rows.shape[:2], 3)
+    for number, prompt in enumerate(prompts.tolist()):
+        for place, token in enumerate(prompt):
+            is_predicted = token == predicted[number]
+            is_induction = place > 0 and prompt[place - 1] == prompt[-1]
+            for kind, counts in enumerate((is_predicted, is_induction, is_predicted and is_induction)):
+                found[number, :, kind] += counts * rows[number, :, place]
+    return found
+
+
 def test_features_of_a_window_are_those_of_every_prompt_that_it_begins_with(target):
-    ids = (
-        torch.randint(0, 512, (3, LENGTH), generator=torch.Generator().manual_seed(0))
-        .numpy()
-        .astype(np.int32)
-    )
+    ids = np.random.default_rng(0).integers(0, 512, (3, LENGTH)).astype(np.int32)
+    likely = target.logits(ids[:, :FIRST]).argmax(-1).numpy()
+    ids[:, 5], ids[:, 20:23] = likely, np.stack([ids[:, FIRST - 1], likely, likely], 1)  # to be copied
     found = token_features(target, ids, FIRST)
     for place in (FIRST, FIRST + 1, 70, LENGTH - 1):
         prompts = torch.from_numpy(ids[:, :place]).long()
         with target.recording_hidden_states([1, 3]) as hidden:
             logits, layers = target.capture(prompts, lambda _, rows: row_statistics(rows[..., -1, :]))
+            _, rows = target.capture(prompts, lambda _, rows: rows[..., -1, :].exp())
         expected = outcomes(logits, torch.from_numpy(ids[:, place]).long())
         for name, values in expected._asdict().items():
             torch.testing.assert_close(getattr(found.outcomes, name)[:, place - FIRST], values)
         of_heads = torch.cat([layers[layer] for layer in range(3)], 1)
         torch.testing.assert_close(found.row_statistics[:, place - FIRST], of_heads, atol=1e-5, rtol=1e-5)
+        copied = copied_by_hand(
+            prompts, expected.predicted_id, torch.cat([rows[layer] for layer in range(3)], 1)
+        )
+        torch.testing.assert_close(found.copy_attention[:, place - FIRST], copied, atol=1e-5, rtol=1e-5)
+        assert place > FIRST or (copied.amax((0, 1)) > 0).all()
         streams = torch.stack([hidden[1][0], hidden[3][0]], 1)
         torch.testing.assert_close(found.hidden_states[:, place - FIRST], streams, atol=1e-5, rtol=1e-5)
         top = logits.log_softmax(-1).topk(20).values

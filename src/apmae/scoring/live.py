@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apmae.autoencoder.patterns import row_statistics
+from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics
 from apmae.common.errors import ApmaeError
 from apmae.scoring.scorer import Score, top_heads
 from apmae.scoring.tokens import FIRST, TokenScorer
 from apmae.target_model import outcomes_with_top
 from apmae.target_model.float32_logits import float32_logits
 from apmae.token_study.columns import Tokens
+from apmae.token_study.copying import copy_attention, copy_sources
 from apmae.token_study.tokens import TokenFeatures, hidden_depths
 
 
@@ -27,40 +29,51 @@ def watch(scorer: TokenScorer) -> Iterator[list[Score]]:
         A list to which every pass of two tokens or more adds the score of the token behind its last one.
 
     Raises:
-        ApmaeError: in the block, a pass over several sequences.
+        ApmaeError: in the block, a pass over several sequences, or one whose cache holds tokens of before it.
     """
     target, scores = scorer.target, list[Score]()
+    seen = torch.empty(0, dtype=torch.int64)
     depths = hidden_depths(target)
     with ExitStack() as recordings:
         rows = recordings.enter_context(target.recording_last_rows())
         hidden = recordings.enter_context(target.recording_hidden_states(depths))
 
-        def after(_model: nn.Module, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        def after(_model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            nonlocal seen
             logits_BV = output.logits[:, -1].float()
             streams = [hidden[depth].pop()[:, None] for depth in depths]
             if len(logits_BV) > 1:
                 raise ApmaeError("one sequence at a time can be watched: generate them one after another")
-            place = _tokens_seen(kwargs, output)
-            if place < FIRST:
+            new = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+            seen = _sequence(seen, new[0].cpu(), output)
+            if len(seen) < FIRST:
                 return
-            statistics = torch.cat(rows.summarized(row_statistics), dim=1).cpu()
             unknown = torch.zeros(1, dtype=torch.int64, device=logits_BV.device)
             found, top = outcomes_with_top(logits_BV, unknown)
+            sources_TS = copy_sources(seen[None], found.predicted_id[:, None].cpu(), len(seen))[0, 0]
+
+            def summary(log_probs: Tensor) -> Tensor:
+                sources = sources_TS[-log_probs.shape[-1] :].to(log_probs.device)
+                return torch.cat([row_statistics(log_probs), copy_attention(log_probs.exp(), sources)], -1)
+
+            of_heads = torch.cat(rows.summarized(summary), dim=1)[:, None].cpu()
+            statistics, copies = of_heads.tensor_split([len(ROW_STATISTICS)], -1)
             features = TokenFeatures(
                 type(found)(*(values[:, None].cpu() for values in found)),
                 top[:, None].cpu(),
-                statistics[:, None].cpu(),
+                statistics,
+                copies,
                 torch.stack(streams, 2).cpu(),
             )
-            scores.append(_score(scorer, features, place))
+            scores.append(_score(scorer, features, seen))
 
         recordings.enter_context(float32_logits(target.model, largest_only=True))
         recordings.callback(target.model.register_forward_hook(after, with_kwargs=True).remove)
         yield scores
 
 
-def _score(scorer: TokenScorer, features: TokenFeatures, place: int) -> Score:
-    tokens = Tokens.of_pass(features, place, scorer.project)
+def _score(scorer: TokenScorer, features: TokenFeatures, seen: Tensor) -> Score:
+    tokens = Tokens.of_pass(features, seen[None].numpy().astype(np.int32), len(seen), scorer.project)
     judged = scorer.judge(tokens)
     (known,) = tokens.table.iter_rows(named=True)
     return Score(
@@ -72,10 +85,12 @@ def _score(scorer: TokenScorer, features: TokenFeatures, place: int) -> Score:
     )
 
 
-def _tokens_seen(kwargs: dict[str, Any], output: Any) -> int:
-    """Tokens of the sequence that the pass has seen, those in its cache too."""
+def _sequence(seen: Tensor, new: Tensor, output: Any) -> Tensor:
+    """(T,) all tokens that the pass has seen, those in its cache too."""
     cache = getattr(output, "past_key_values", None)
-    if cache is not None:
-        return int(cache.get_seq_length())
-    ids: Tensor = kwargs["input_ids"]
-    return ids.shape[1]
+    before = 0 if cache is None else int(cache.get_seq_length()) - len(new)
+    if before > len(seen):
+        raise ApmaeError(
+            "a sequence that began before the block cannot be watched: let the block see its first token"
+        )
+    return torch.cat([seen[:before], new])

@@ -184,7 +184,7 @@ class TokenScorer:
         later = [range(start, start + width) for start in range(step, tokens - width, step)]
         if tokens > width:
             later.append(range(tokens - width, tokens))
-        size = windows_at_once(self.target, step, config.target.batch_size)
+        size = windows_at_once(self.target, width + leading, step, config.target.batch_size)
         for start in range(0, len(later), size):
             yield context, later[start : start + size]
 
@@ -192,7 +192,7 @@ class TokenScorer:
         leading = self._formatter.leading_ids
         batch = np.array([[*leading, *ids[window.start : window.stop]] for window in windows], dtype=np.int32)
         features = token_features(self.target, batch, first)
-        tokens = Tokens.of_pass(features, first, self.project)
+        tokens = Tokens.of_pass(features, batch, first, self.project)
         judged = self.judge(tokens)
         predicted = token_texts(self.target.tokenizer, tokens.table["predicted_id"].to_list())
         count = batch.shape[1] - first

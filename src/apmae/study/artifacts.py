@@ -21,11 +21,11 @@ Arrays and directories:
     best/<task>      the task's best intervention, as `apmae.Intervention.load` reads it; none where
                      nothing helped the tuning prompts
     tokens.zarr      of the token study, a row for each row of tokens.parquet, float16: `row_statistics`
-                     (token, head, 7); `top_log_probs` (token, 20); `hidden_states` (token, 2, dim), the
-                     residual stream at half of the layers and at the last, projected at random; the
-                     group's attribute `n_heads` as of encodings.zarr
+                     (token, head, 7); `copy_attention` (token, head, 3); `top_log_probs` (token, 20);
+                     `hidden_states` (token, 2, dim), the residual stream at half of the layers and at
+                     the last, projected at random; the group's attribute `n_heads` as of encodings.zarr
     token_predictor/ what `apmae score` goes by where no task is named: `<features>.safetensors` and
-                     `<features>.json`, the study's feature set and `confidence`
+                     `<features>.json`, the study's feature set, the same without heads, and `confidence`
     exemplars.zarr   `patterns`: (exemplar, T, T) float16, scaled as the encoder saw them;
                      `layer`, `head`, `cluster`, `prompt_id`: (exemplar,) int32
 """

@@ -26,6 +26,8 @@ from apmae.languages import language_named
 from apmae.study.presets import with_preset
 from apmae.vocabulary import (
     BLOCKS,
+    TOKEN_BLOCKS,
+    TOKEN_BLOCKS_OF_HEADS,
     UNIONS,
     ClusteringMethod,
     CorrectOutcome,
@@ -41,7 +43,6 @@ from apmae.vocabulary import (
     Scaling,
     Selection,
     TargetPrecision,
-    TokenFeatures,
     TokenModel,
     TokenValues,
     WorkerBackend,
@@ -254,10 +255,22 @@ class TokensConfig(Section):
 class TokenPredictorConfig(Section):
     """How correctness is predicted of single tokens, where `tokens.windows` keeps some."""
 
-    features: TokenFeatures = "confidence+rows"
-    """What it looks at, see docs/tokens.md."""
+    features: str = "confidence+occurrences+copies"
+    """What it looks at, joined by "+": `confidence`, `occurrences`, `hidden`, and of heads `rows`, `copies`
+    or both. docs/tokens.md says what they are."""
     model: TokenModel = "mlp"
     """`linear`; `mlp`: a perceptron of two hidden layers; `heads`: a small transformer over the heads."""
+
+    @model_validator(mode="after")
+    def _looks_at_heads(self) -> Self:
+        blocks = self.features.split("+")
+        if unknown := [block for block in blocks if block not in TOKEN_BLOCKS]:
+            raise ValueError(f"token_predictor.features: {unknown[0]!r} is none of {', '.join(TOKEN_BLOCKS)}")
+        if len(set(blocks)) < len(blocks):
+            raise ValueError("token_predictor.features names a block twice")
+        if not set(blocks) & set(TOKEN_BLOCKS_OF_HEADS):
+            raise ValueError(f"token_predictor.features has none of {' and '.join(TOKEN_BLOCKS_OF_HEADS)}")
+        return self
 
 
 class EffectsConfig(Section):

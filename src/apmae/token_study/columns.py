@@ -1,6 +1,7 @@
 """What a classifier of tokens may look at: named blocks, and unions of them written with "+".
 
-`confidence`, `identity`, `hidden` and `rows`; docs/tokens.md says what they are.
+`confidence`, `identity`, `hidden`, `occurrences`, and of heads `rows` and `copies`; docs/tokens.md says what
+they are.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from torch import Tensor
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS, token_ids
+from apmae.token_study.copying import OCCURRENCES, occurrences
 from apmae.token_study.models import Inputs
 from apmae.token_study.tokens import TokenFeatures
 
-UNIONS = {"strong": ("confidence", "identity", "hidden")}
+UNIONS = {"strong": ("confidence", "identity", "hidden", "occurrences")}
 """`strong` is all that is known of a token without attention, as in `apmae.vocabulary.UNIONS`."""
 
 CONFIDENCE = "confidence"
 ROWS = "rows"
 """Row statistics of every head."""
+COPIES = "copies"
+"""Attention of every head to where the predicted token may be copied from."""
+OF_HEADS = {ROWS: "row_statistics", COPIES: "copy_attention"}
+"""Blocks with columns of every head, and their arrays."""
 PRIOR_COUNT = 20.0
 """Training tokens that the rate of all tokens counts as, where a token's own rate is learned."""
 
@@ -35,12 +41,13 @@ class Tokens:
     """Tokens, and the arrays that belong to them.
 
     Attributes:
-        table: rows with the columns of tokens.parquet that the blocks read; of a study all of them, with
-            `before_id`, the token left of each one.
+        table: rows with the columns of tokens.parquet that the blocks read; of a study all of them.
+        windows: (windows, tokens) ids of the windows, which `window` and `place` of the table are places in.
         arrays: of tokens.zarr, by name.
     """
 
     table: pl.DataFrame
+    windows: NDArray[np.int32]
     arrays: Mapping[str, NDArray[np.float16]]
 
     @classmethod
@@ -51,15 +58,17 @@ class Tokens:
             ApmaeError: the stage `tokens` is not done, or has no tokens of a split.
         """
         tokens = labelled_tokens(study)
-        before = token_ids(study.windows)[tokens["window"].to_numpy(), tokens["place"].to_numpy() - 1]
         arrays = {name: np.asarray(array) for name, array in study.arrays(TOKEN_ARRAYS).arrays()}
-        return cls(tokens.with_columns(before_id=pl.Series(before)), arrays)
+        return cls(tokens, token_ids(study.windows), arrays)
 
     @classmethod
-    def of_pass(cls, features: TokenFeatures, first: int, project: Tensor) -> Tokens:
+    def of_pass(
+        cls, features: TokenFeatures, input_ids_BT: NDArray[np.int32], first: int, project: Tensor
+    ) -> Tokens:
         """All tokens of a pass over windows, window by window, in the precision that a study keeps.
 
         Args:
+            input_ids_BT: the windows.
             first: place of the first token.
             project: of the hidden states, see `apmae.token_study.tokens.projection`.
         """
@@ -68,11 +77,13 @@ class Tokens:
         places = np.tile(np.arange(first, first + count), windows)
         arrays = {
             "row_statistics": features.row_statistics,
+            "copy_attention": features.copy_attention,
             "top_log_probs": features.top_log_probs,
             "hidden_states": features.hidden_states @ project,
         }
         halves = {name: values.flatten(0, 1).half().numpy() for name, values in arrays.items()}
-        return cls(pl.DataFrame({**known, "place": places}), halves)
+        window = np.repeat(np.arange(windows), count)
+        return cls(pl.DataFrame({**known, "window": window, "place": places}), input_ids_BT, halves)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Numbers of the rows of one split."""
@@ -98,6 +109,11 @@ def blocks_of(features: str) -> tuple[str, ...]:
     return tuple(block for name in features.split("+") for block in UNIONS.get(name, (name,)))
 
 
+def without_heads(features: str) -> str:
+    """A feature set without its blocks of heads, to compare it with; `confidence` where nothing is left."""
+    return "+".join(name for name in features.split("+") if name not in OF_HEADS) or CONFIDENCE
+
+
 def inputs_of(tokens: Tokens, features: str, rows: NDArray[np.int64], train: NDArray[np.int64]) -> Inputs:
     """What classifiers of a feature set see of some rows.
 
@@ -105,9 +121,12 @@ def inputs_of(tokens: Tokens, features: str, rows: NDArray[np.int64], train: NDA
         train: rows that `identity` is learned from.
     """
     blocks = blocks_of(features)
-    plain = [_PLAIN[block](tokens, rows, train) for block in blocks if block != ROWS]
-    heads = tokens.arrays["row_statistics"][rows] if ROWS in blocks else None
-    return Inputs(np.concatenate([np.empty((len(rows), 0), np.float32), *plain], axis=1), heads)
+    plain = [_PLAIN[block](tokens, rows, train) for block in blocks if block not in OF_HEADS]
+    heads = [tokens.arrays[OF_HEADS[block]][rows] for block in blocks if block in OF_HEADS]
+    return Inputs(
+        np.concatenate([np.empty((len(rows), 0), np.float32), *plain], axis=1),
+        np.concatenate(heads, axis=2) if heads else None,
+    )
 
 
 Rows = NDArray[np.int64]
@@ -131,10 +150,23 @@ def _identity(tokens: Tokens, rows: Rows, train: Rows) -> Columns:
     Two columns each: the log-odds that such tokens are correct, and the log of how many there are. A training
     token's own group does not count.
     """
-    table = tokens.table.select("group", "correct", "weight", "predicted_id", "before_id")
+    window, place = (tokens.table[name].to_numpy() for name in ("window", "place"))
+    table = tokens.table.select("group", "correct", "weight", "predicted_id").with_columns(
+        before_id=pl.Series(tokens.windows[window, place - 1])
+    )
     table = table.with_columns(pl.struct("predicted_id", "before_id").rank("dense").alias("pair"))
     names = ("predicted_id", "before_id", "pair")
     return np.hstack([_rates(table[train], table[rows], name) for name in names])
+
+
+def _occurrences(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
+    """(rows, 8): see `apmae.token_study.copying.occurrences`."""
+    known = tokens.table[rows].select("window", "place", "predicted_id")
+    found = np.empty((len(rows), OCCURRENCES), dtype=np.float32)
+    for (window,), chosen in known.with_row_index("row").group_by("window"):
+        places, predicted = chosen["place"].to_numpy(), chosen["predicted_id"].to_numpy()
+        found[chosen["row"].to_numpy()] = occurrences(tokens.windows[window], places, predicted)
+    return found
 
 
 def _rates(training: pl.DataFrame, rows: pl.DataFrame, name: str) -> Columns:
@@ -161,4 +193,5 @@ _PLAIN: Mapping[str, Callable[[Tokens, Rows, Rows], Columns]] = {
     "confidence": _confidence,
     "hidden": _hidden,
     "identity": _identity,
+    "occurrences": _occurrences,
 }

@@ -38,7 +38,6 @@ ALL = "all"
 """All tokens, where a syntax class would stand."""
 FEWEST_TOKENS = 1_000
 """Held-out tokens of a class below which its differences are no claim."""
-REFERENCES = ("confidence", "strong")
 
 
 class Kind(NamedTuple):
@@ -59,7 +58,7 @@ def measure(
     test: pl.DataFrame,
     log_odds: Mapping[Kind, Sequence[Values]],
     seed: int,
-    references: Sequence[str] = REFERENCES,
+    references: Sequence[str],
     progress: Progress = silent,
 ) -> pl.DataFrame:
     """All metrics, `TOKEN_METRICS`.

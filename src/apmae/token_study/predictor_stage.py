@@ -8,7 +8,7 @@ import polars as pl
 from apmae.common.seeding import derive_seed
 from apmae.pipeline import Context
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKEN_IMPORTANCE, TOKEN_METRICS, TOKEN_PREDICTOR
-from apmae.token_study.columns import CONFIDENCE, Tokens, inputs_of
+from apmae.token_study.columns import CONFIDENCE, Tokens, inputs_of, without_heads
 from apmae.token_study.measurement import ALL, Kind, measure
 from apmae.token_study.models import Inputs
 from apmae.token_study.predictor import TokenPredictor
@@ -18,6 +18,8 @@ CHUNK_TOKENS = 4_096
 
 def run(context: Context) -> dict[str, object]:
     """Write `token_predictor/`, `token_metrics.parquet` and `token_importance.parquet`.
+
+    Confidence alone, and the features without those of heads, are fitted and measured too.
 
     Returns:
         Counts for the stage's marker.
@@ -32,7 +34,8 @@ def run(context: Context) -> dict[str, object]:
     train, test = tokens.rows("train"), tokens.rows("test")
     work = study.work_directory("token_predictor", context.key)
     model, log_odds = config.token_predictor.model, {}
-    sets = dict.fromkeys((CONFIDENCE, config.token_predictor.features))
+    references = tuple(dict.fromkeys((CONFIDENCE, without_heads(config.token_predictor.features))))
+    sets = (*references, config.token_predictor.features)
     for features in context.progress(list(sets), "token predictors"):
         if not (work / f"{features}.safetensors").exists():
             seed = derive_seed(config.seed, "token predictor", features)
@@ -40,7 +43,7 @@ def run(context: Context) -> dict[str, object]:
         predictor = TokenPredictor.load(work, features)
         log_odds[Kind(features, model)] = [predictor.log_odds(inputs_of(tokens, features, test, train))]
     bootstrap = derive_seed(config.seed, "token predictor", "bootstrap")
-    metrics = measure(tokens.table[test], log_odds, bootstrap, progress=context.progress)
+    metrics = measure(tokens.table[test], log_odds, bootstrap, references, context.progress)
     study.write(TOKEN_METRICS, metrics)
     inputs = inputs_of(tokens, predictor.features, test, train)
     n_heads = study.arrays(TOKEN_ARRAYS).attrs["n_heads"]

@@ -26,6 +26,7 @@ from apmae.prompts.stage import split_of
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS, token_ids
 from apmae.study.config import StudyConfig
 from apmae.target_model import TOP_TOKENS, Target
+from apmae.token_study.copying import SOURCES
 from apmae.token_study.sampling import draw_by_stratum
 from apmae.token_study.syntax import SYNTAX_CLASSES
 from apmae.token_study.tokens import TokenFeatures, projection, token_features, windows_at_once
@@ -108,6 +109,7 @@ def _formatter(config: StudyConfig, target: Target) -> PromptFormatter:
 def _prepare(path: Path, tokens: int, target: Target, config: StudyConfig) -> None:
     shapes = {
         "row_statistics": (len(target.heads), len(ROW_STATISTICS)),
+        "copy_attention": (len(target.heads), len(SOURCES)),
         "top_log_probs": (TOP_TOKENS,),
         "hidden_states": (2, config.tokens.hidden_dimensions),
     }
@@ -128,7 +130,7 @@ def _shard(
 ) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
     """Rows of `TOKENS` and of every array, of some windows whose tokens are looked at from `first` on."""
     ids = token_ids(windows)
-    size = windows_at_once(target, ids.shape[1] - first, config.target.batch_size)
+    size = windows_at_once(target, ids.shape[1], ids.shape[1] - first, config.target.batch_size)
     tables, arrays = [], []
     for start in range(0, len(ids), size):
         features = token_features(target, ids[start : start + size], first)
@@ -139,6 +141,7 @@ def _shard(
             arrays.append(
                 {
                     "row_statistics": features.row_statistics[offset, places],
+                    "copy_attention": features.copy_attention[offset, places],
                     "top_log_probs": features.top_log_probs[offset, places],
                     "hidden_states": hidden,
                 }

@@ -17,9 +17,10 @@ from apmae.common.seeding import torch_generator
 from apmae.study.config import StudyConfig
 from apmae.target_model import Outcomes, Target, outcomes_with_top
 from apmae.target_model.log_probs import Band
+from apmae.token_study.copying import copy_attention, copy_sources
 
-LOGITS = 1 << 26
-"""Logits of one forward pass; bounds the memory."""
+VALUES = 1 << 26
+"""Logits of one forward pass, and attention probabilities; bounds the memory."""
 
 
 class TokenFeatures(NamedTuple):
@@ -29,12 +30,14 @@ class TokenFeatures(NamedTuple):
         outcomes: every field (B, Q).
         top_log_probs: (B, Q, 20) float32.
         row_statistics: (B, Q, N, 7) float32.
+        copy_attention: (B, Q, N, 3) float32, see `apmae.token_study.copying`.
         hidden_states: (B, Q, 2, D) float32, the residual stream at half of the layers and at the last.
     """
 
     outcomes: Outcomes
     top_log_probs: Tensor
     row_statistics: Tensor
+    copy_attention: Tensor
     hidden_states: Tensor
 
 
@@ -43,24 +46,30 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
     batch, length = input_ids_BT.shape
     rows = slice(first - 1, length - 1)
     statistics_BQN7 = torch.zeros(batch, length - first, len(target.heads), len(ROW_STATISTICS))
+    ids_BT = torch.from_numpy(input_ids_BT).long().to(target.device)
+    rows_BQNT = torch.zeros(batch, length - first, len(target.heads), length, device=target.device)
 
     def reduce(layer: int, band: Band) -> None:
         start, stop = max(band.rows.start, rows.start), min(band.rows.stop, rows.stop)
         if start < stop:
             values = band.values[:, :, start - band.rows.start : stop - band.rows.start]
             heads = slice(layer * target.n_heads, (layer + 1) * target.n_heads)
+            looked_at = slice(start - rows.start, stop - rows.start)
             found = row_statistics_of_band(values, start).transpose(1, 2)
-            statistics_BQN7[band.prompts, start - rows.start : stop - rows.start, heads] = found.cpu()
+            statistics_BQN7[band.prompts, looked_at, heads] = found.cpu()
+            rows_BQNT[band.prompts, looked_at, heads, : values.shape[-1]] = values.exp().transpose(1, 2)
 
     depths = hidden_depths(target)
     with target.recording_hidden_states(depths, rows) as hidden:
         logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
-    next_ids = torch.from_numpy(input_ids_BT[:, first:]).long().to(logits_BQV.device)
+    next_ids = ids_BT[:, first:]
     found, top = outcomes_with_top(logits_BQV.flatten(0, 1), next_ids.flatten())
+    sources_BQT3 = copy_sources(ids_BT, found.predicted_id.view(next_ids.shape), first)
     return TokenFeatures(
         Outcomes(*(column.view(next_ids.shape).cpu() for column in found)),
         top.view(*next_ids.shape, -1).cpu(),
         statistics_BQN7,
+        copy_attention(rows_BQNT, sources_BQT3).cpu(),
         torch.stack([hidden[depth][0].cpu() for depth in depths], 2),
     )
 
@@ -78,7 +87,12 @@ def projection(size: int, config: StudyConfig) -> Tensor:
     return projected
 
 
-def windows_at_once(target: Target, tokens: int, batch_size: int) -> int:
-    """Windows of one pass, so that the logits of `tokens` tokens of each fit the memory."""
+def windows_at_once(target: Target, length: int, tokens: int, batch_size: int) -> int:
+    """Windows of one pass, so that the logits and the rows of `tokens` tokens of each fit the memory.
+
+    Args:
+        length: tokens of a window.
+    """
     vocabulary = int(target.model.config.get_text_config().vocab_size)
-    return max(1, min(batch_size, LOGITS // (vocabulary * tokens)))
+    widest = max(vocabulary, len(target.heads) * length)
+    return max(1, min(batch_size, VALUES // (widest * tokens)))

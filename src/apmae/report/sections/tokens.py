@@ -14,7 +14,7 @@ from apmae.report.data import TOP_HEADS, ReportData
 from apmae.report.section import Drawing, Section
 from apmae.report.summaries import SIGNIFICANCE
 from apmae.study.artifacts import TOKEN_IMPORTANCE, TOKEN_METRICS
-from apmae.token_study.columns import CONFIDENCE
+from apmae.token_study.columns import CONFIDENCE, without_heads
 from apmae.token_study.measurement import ALL, COVERAGES, FEWEST_TOKENS
 
 
@@ -27,6 +27,7 @@ def section(data: ReportData) -> Section | None:
     assert importance is not None
     content = {
         "features": data.config.token_predictor.features,
+        "without": without_heads(data.config.token_predictor.features),
         "rows": class_rows(metrics, data.config.token_predictor.features),
         "risks": risk_rows(metrics, data.config.token_predictor.features),
         "fewest": FEWEST_TOKENS,
@@ -46,16 +47,18 @@ def section(data: ReportData) -> Section | None:
 def class_rows(metrics: pl.DataFrame, features: str) -> list[dict[str, Any]]:
     """A row for all tokens, then one for each syntax class, most tokens first.
 
-    `significant` is after Holm's correction over the classes that have enough tokens.
+    `gain` is over the same features without those of heads; `significant` is after Holm's correction over the
+    classes that have enough tokens.
     """
-    areas = metrics.filter(metric="auroc")
+    areas, without = metrics.filter(metric="auroc"), without_heads(features)
     values = areas.filter(difference_from="")
     table = (
         values.filter(features=features)
         .select("syntax", "tokens", attention="value")
         .join(values.filter(features=CONFIDENCE).select("syntax", confidence="value"), on="syntax")
+        .join(values.filter(features=without).select("syntax", without="value"), on="syntax")
         .join(
-            areas.filter(features=features, difference_from=CONFIDENCE).select(
+            areas.filter(features=features, difference_from=without).select(
                 "syntax", "low", "high", "p", gain="value"
             ),
             on="syntax",
@@ -76,17 +79,18 @@ def class_rows(metrics: pl.DataFrame, features: str) -> list[dict[str, Any]]:
 
 def risk_rows(metrics: pl.DataFrame, features: str) -> list[dict[str, Any]]:
     """The fraction of wrong tokens among the most trusted, by how many are trusted."""
-    rows = []
+    rows, without = [], without_heads(features)
     for percent in COVERAGES:
         risks = metrics.filter(metric=f"risk_at_{percent}", syntax=ALL)
         if risks.is_empty():
             continue  # of an earlier version
         plain = risks.filter(difference_from="")
-        change = risks.filter(features=features, difference_from=CONFIDENCE).row(0, named=True)
+        change = risks.filter(features=features, difference_from=without).row(0, named=True)
         rows.append(
             {
                 "percent": percent,
                 "confidence": plain.filter(features=CONFIDENCE)["value"].item(),
+                "without": plain.filter(features=without)["value"].item(),
                 "attention": plain.filter(features=features)["value"].item(),
                 "change": change["value"],
                 "low": change["low"],
