@@ -85,6 +85,24 @@ def test_a_threshold_stops_generation(scorer, prompt):
     assert ids.shape[1] - prompt.shape[1] == stop + 1
 
 
+def test_a_cache_that_is_cut_back_takes_its_tokens_along(scorer, prompt):
+    model = scorer.target.model
+    with watch(scorer) as scores:
+        cache = model(input_ids=prompt, use_cache=True).past_key_values
+        model(input_ids=prompt[:, :9], past_key_values=cache)  # a guess that is taken back
+        cache.crop(-(9 + 4))
+        model(prompt[:, -4:], past_key_values=cache)
+    whole, guess, again = ([head.log_odds for head in score.heads] for score in scores)
+    assert again == pytest.approx(whole, abs=ROUNDED)
+    assert guess != pytest.approx(whole, abs=ROUNDED)
+
+
+def test_a_sequence_that_began_before_is_refused(scorer, prompt):
+    cache = scorer.target.model(input_ids=prompt, use_cache=True).past_key_values
+    with pytest.raises(ApmaeError, match="began before the block"), watch(scorer):
+        scorer.target.model(input_ids=prompt[:, -1:], past_key_values=cache)
+
+
 def test_several_sequences_are_refused(scorer, prompt):
     with pytest.raises(ApmaeError, match="one sequence at a time"), watch(scorer):
         generate(scorer, prompt.expand(2, -1))
