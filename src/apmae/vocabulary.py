@@ -94,6 +94,7 @@ BLOCKS = {
             Block(name, is_baseline=True, beside_confidence=True)
             for name in (
                 "top_log_probs",
+                "occurrences",
                 "token_kind",
                 "token_identity",
                 "hidden_state",
@@ -103,6 +104,7 @@ BLOCKS = {
         ),
         Block("clusters", per_head=True, in_one_pass=False),
         Block("row_statistics", per_head=True),
+        Block("copy_attention", per_head=True),
         *(Block(f"{readout}_encodings", per_head=True) for readout in get_args(Readout)),
         *(Block(name, per_head=name not in ("rauq", "logit_lens_entropies")) for name in get_args(Detector)),
         Block("random_clusters", in_one_pass=False),
@@ -111,7 +113,15 @@ BLOCKS = {
 """By name, in the order in which tables show them."""
 
 UNIONS = {
-    "strong": ("position", "confidence", "top_log_probs", "token_kind", "token_identity", "hidden_states"),
+    "strong": (
+        "position",
+        "confidence",
+        "top_log_probs",
+        "occurrences",
+        "token_kind",
+        "token_identity",
+        "hidden_states",
+    ),
 }
 """Names of unions of blocks. `strong` is all that is known of a prediction without its attention patterns."""
 

@@ -10,6 +10,7 @@ from apmae.autoencoder.patterns import row_statistics
 from apmae.common.progress import silent
 from apmae.encoding import stage
 from apmae.encoding.encoders import load_encoder, pattern_source, random_encoder
+from apmae.encoding.forward import run_batch
 from apmae.study.artifacts import ENCODER, token_ids
 from apmae.training import encoder_config
 
@@ -63,6 +64,23 @@ def test_the_targets_own_arrays_are_those_of_its_forward_pass(study, llama):
     log_probs = np.sort(output.logits[:, -1].log_softmax(-1).numpy())[:, ::-1][:, :20]
     np.testing.assert_allclose(arrays["top_log_probs"], log_probs, atol=1e-5)
     np.testing.assert_array_equal(arrays["before_hole"], ids[:, [-1, -2]])
+
+
+def test_copies_are_of_what_the_target_predicts(llama):
+    ids = np.tile(np.random.default_rng(0).integers(0, 64, (3, 16)), 4).astype(np.int32)
+    ids[:, 20] = llama.logits(ids).argmax(-1).numpy()
+    predicted = llama.logits(ids).argmax(-1).numpy()
+    _, (arrays,) = run_batch(llama, ids, 16, [lambda _: {}])
+    _, layers = llama.capture(ids, lambda _, log_probs: log_probs[..., -1, :].exp())
+    rows = torch.cat([layers[layer] for layer in range(3)], 1).numpy()
+    followed = np.pad(ids[:, :-1] == ids[:, -1:], ((0, 0), (1, 0)))
+    is_predicted = ids == predicted[:, None]
+    for kind, sources in enumerate((is_predicted, followed, followed & is_predicted)):
+        expected = (rows * sources[:, None]).sum(-1).T
+        np.testing.assert_allclose(arrays["copy_attention"][..., kind], expected, atol=1e-5)
+        np.testing.assert_allclose(arrays["occurrences"][:, kind], np.log1p(sources.sum(-1)), atol=1e-5)
+    assert is_predicted.any()
+    assert followed.sum() >= 9
 
 
 def test_a_killed_stage_goes_on_at_the_first_missing_shard(study, llama):

@@ -26,10 +26,12 @@ TASKS = ("eol", "identifiers", "string_literals", "numeric_literals", "boolean_o
 FEATURES = {
     "clusters": 0.2,
     "row_statistics": 0.25,
+    "copy_attention": 0.26,
     "confidence+clusters": 0.29,
     "confidence+row_statistics": 0.31,
     "strong+clusters": 0.35,
     "strong+row_statistics": 0.36,
+    "strong+copy_attention": 0.37,
     "confidence+clusters+row_statistics+cls_encodings": 0.32,
     "prior": 0.0,
     "file_memory": 0.0,

@@ -66,7 +66,7 @@ def make(tmp_path, corpus):
 
 
 def copied_by_hand(prompts, predicted, rows):
-    """(prompts, heads, 3): the attention of the last rows to each of `apmae.token_study.copying.SOURCES`."""
+    """(prompts, heads, 3): the attention of the last rows to each of `apmae.encoding.copying.SOURCES`."""
     found = torch.zeros(*rows.shape[:2], 3)
     for number, prompt in enumerate(prompts.tolist()):
         for place, token in enumerate(prompt):

@@ -13,13 +13,21 @@ from torch import Tensor
 
 from apmae.autoencoder import APMAEModel, autocasting, tokens_of
 from apmae.autoencoder.patterns import last_row_tokens, row_statistics, scale
+from apmae.encoding.copying import copy_attention, copy_sources, occurrences
 from apmae.encoding.detectors import Detection
-from apmae.study.artifacts import HIDDEN_STATES, RANDOM_CLS, TOP_LOG_PROBS
+from apmae.study.artifacts import (
+    COPY_ATTENTION,
+    HIDDEN_STATES,
+    OCCURRENCES,
+    RANDOM_CLS,
+    TOP_LOG_PROBS,
+)
 from apmae.target_model import Target, top_log_probs
 from apmae.target_model.model import TokenIds
 from apmae.vocabulary import Detector, Readout
 
 STATISTICS = "row_statistics"
+LAST_ROWS = "last_rows"
 
 Encode = Callable[[Tensor], dict[str, Tensor]]
 """A layer's log patches (b, H, K, P * P) to what is kept of them, by name (b, H, dim)."""
@@ -40,8 +48,9 @@ def run_batch(
         detectors: whose arrays are made too.
 
     Returns:
-        For each of `encodes`, by name (head, B, dim), and `hidden_states` (4, B, hidden),
-        `top_log_probs` (B, 20) and the detectors' arrays, see `apmae.study.artifacts`.
+        For each of `encodes`, by name (head, B, dim), and `copy_attention` (head, B, 3), `occurrences`
+        (B, 8), `hidden_states` (4, B, hidden), `top_log_probs` (B, 20) and the detectors' arrays, see
+        `apmae.study.artifacts`.
 
     Raises:
         ApmaeError: as `Detection.recording` does.
@@ -50,17 +59,21 @@ def run_batch(
 
     def reduce(layer: int, log_patches_BHKP: Tensor) -> list[dict[str, Tensor]]:
         detection.see(layer, log_patches_BHKP)
-        return [encode(log_patches_BHKP) for encode in encodes]
+        last_rows = last_row_tokens(log_patches_BHKP, patch_size).flatten(-2).exp()
+        return [{LAST_ROWS: last_rows}, *(encode(log_patches_BHKP) for encode in encodes)]
 
     depths = [quarters * target.n_layers // 4 for quarters in (1, 2, 3, 4)]
     with target.recording_hidden_states(depths) as hidden, detection.recording():
         logits, layers = target.capture_patches(input_ids, patch_size, reduce)
+    ids_BT = torch.as_tensor(np.asarray(input_ids)).long()
+    rows, *encoded = (_heads_first(layers, number) for number in range(1 + len(encodes)))
     of_the_target = {
         HIDDEN_STATES: np.stack([hidden[depth][0].cpu().numpy() for depth in depths]),
         TOP_LOG_PROBS: top_log_probs(logits).cpu().numpy(),
-        **detection.arrays(torch.as_tensor(np.asarray(input_ids)).long()),
+        **_copies(rows[LAST_ROWS], ids_BT, logits.argmax(-1).cpu()),
+        **detection.arrays(ids_BT),
     }
-    return logits, [_heads_first(layers, number) | of_the_target for number in range(len(encodes))]
+    return logits, [arrays | of_the_target for arrays in encoded]
 
 
 def patch_statistics(log_patches_BHKP: Tensor, patch_size: int) -> Tensor:
@@ -89,6 +102,21 @@ def encode_patches(
             encoded[RANDOM_CLS] = untrained.encode(tokens)
     found = {name: values.half().reshape(*patches.shape[:2], -1) for name, values in encoded.items()}
     return {**found, STATISTICS: statistics.to(model.device)}
+
+
+def _copies(rows_NBT: np.ndarray, ids_BT: Tensor, predicted_B: Tensor) -> dict[str, np.ndarray]:
+    """`copy_attention` (head, B, 3) and `occurrences` (B, 8) of the predicted tokens."""
+    length = ids_BT.shape[1]
+    sources_B1TS = copy_sources(ids_BT, predicted_B[:, None], length)
+    attention_B1NS = copy_attention(torch.from_numpy(rows_NBT).transpose(0, 1)[:, None], sources_B1TS)
+    known = [
+        occurrences(ids, np.array([length]), predicted[None])
+        for ids, predicted in zip(ids_BT.numpy().astype(np.int32), predicted_B.numpy(), strict=True)
+    ]
+    return {
+        COPY_ATTENTION: attention_B1NS[:, 0].transpose(0, 1).numpy(),
+        OCCURRENCES: np.concatenate(known),
+    }
 
 
 def _heads_first(layers: dict[int, list[list[dict[str, Tensor]]]], number: int) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from apmae.autoencoder.patterns import ROW_STATISTICS
 from apmae.common import distributed
 from apmae.common.atomic import replacing
 from apmae.common.progress import Progress
+from apmae.encoding.copying import OCCURRENCE_COLUMNS, SOURCES
 from apmae.encoding.detectors import array_shapes
 from apmae.encoding.encoders import load_encoder, random_encoder
 from apmae.encoding.forward import STATISTICS, encode_patches, run_batch
@@ -29,8 +30,10 @@ from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
 from apmae.study.artifacts import (
     BEFORE_HOLE,
+    COPY_ATTENTION,
     ENCODINGS,
     HIDDEN_STATES,
+    OCCURRENCES,
     RANDOM_CLS,
     TOP_LOG_PROBS,
     token_ids,
@@ -42,7 +45,10 @@ from apmae.vocabulary import Detector
 WRITTEN = "written"
 
 DTYPES = {
-    **dict.fromkeys((STATISTICS, HIDDEN_STATES, TOP_LOG_PROBS, *get_args(Detector)), "float32"),
+    **dict.fromkeys(
+        (STATISTICS, COPY_ATTENTION, OCCURRENCES, HIDDEN_STATES, TOP_LOG_PROBS, *get_args(Detector)),
+        "float32",
+    ),
     BEFORE_HOLE: "int32",
 }
 """Of the arrays that are no encodings."""
@@ -151,6 +157,8 @@ def _array_shapes(
         **random,
         **array_shapes(encoding.detectors, target, prompts),
         STATISTICS: (heads, prompts, len(ROW_STATISTICS)),
+        COPY_ATTENTION: (heads, prompts, len(SOURCES)),
+        OCCURRENCES: (prompts, OCCURRENCE_COLUMNS),
         HIDDEN_STATES: (4, prompts, target.hidden_size),
         TOP_LOG_PROBS: (prompts, TOP_TOKENS),
         BEFORE_HOLE: (prompts, 2),

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from apmae.common.errors import ApmaeError
 from apmae.study import Study
-from apmae.study.artifacts import BEFORE_HOLE, CLUSTERS, ENCODINGS, HIDDEN_STATES, TOP_LOG_PROBS
+from apmae.study.artifacts import (
+    BEFORE_HOLE,
+    CLUSTERS,
+    COPY_ATTENTION,
+    ENCODINGS,
+    HIDDEN_STATES,
+    OCCURRENCES,
+    TOP_LOG_PROBS,
+)
 from apmae.study.config import StudyConfig
 from apmae.vocabulary import BLOCKS, Detector, Protocol, Readout, blocks_in
 
@@ -185,14 +193,13 @@ def _outcomes(*names: str) -> Callable[[Features], Block]:
     return read
 
 
-def _top_log_probs(features: Features) -> Block:
-    """(prompts, 20), of the next token, descending."""
-    return _finite(features.array(TOP_LOG_PROBS))
+def _plain(array: str) -> Callable[[Features], Block]:
+    """(prompts, dim) of an array (prompts, dim)."""
 
+    def read(features: Features) -> Block:
+        return _finite(features.array(array))
 
-def _rauq(features: Features) -> Block:
-    """(prompts, 1)."""
-    return _finite(features.array("rauq"))
+    return read
 
 
 def _token_kind(features: Features) -> Block:
@@ -257,7 +264,8 @@ READERS: Mapping[str, Callable[[Features], Block]] = {
     "margin": _outcomes("margin"),
     "entropy": _outcomes("entropy"),
     "confidence": _outcomes("max_probability", "margin", "entropy"),
-    "top_log_probs": _top_log_probs,
+    "top_log_probs": _plain(TOP_LOG_PROBS),
+    "occurrences": _plain(OCCURRENCES),
     "token_kind": _token_kind,
     "token_identity": _token_identity,
     "file_memory": _file_memory,
@@ -265,9 +273,10 @@ READERS: Mapping[str, Callable[[Features], Block]] = {
     "last_hidden_state": _at_depth(4),
     "hidden_states": _side_by_side(HIDDEN_STATES),
     "row_statistics": _side_by_side("row_statistics"),
+    "copy_attention": _side_by_side(COPY_ATTENTION),
     **{f"{readout}_encodings": _side_by_side(readout) for readout in get_args(Readout)},
     **{detector: _side_by_side(detector) for detector in get_args(Detector)},
-    "rauq": _rauq,
+    "rauq": _plain("rauq"),
     "clusters": _clusters("cluster"),
     "random_clusters": _clusters("random_cluster"),
 }

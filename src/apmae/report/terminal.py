@@ -40,15 +40,15 @@ def prediction_table(study: Study) -> Table:
     table = _table(
         f"{study.config.name}: AUROC of predicting a correct completion, on {groups} groups",
         "conf.: the target's own confidence; strong: all that needs no attention.\n"
-        "Rows add: AUROC with row statistics less AUROC without, 95% interval over groups; "
-        "*: significant, Holm-corrected over tasks.\n"
+        "Rows, copies add: AUROC with row statistics, or with attention to what is copied, less AUROC "
+        "without, 95% interval over groups; *: significant, Holm-corrected over tasks.\n"
         "File mem.: by the outcomes of the same files, in random folds.",
         (
             "task",
             "target\nright",
             *FEATURES.values(),
-            "rows add\nto conf.",
             "rows add\nto strong",
+            "copies add\nto strong",
             "file\nmem.",
         ),
     )
@@ -61,8 +61,8 @@ def prediction_table(study: Study) -> Table:
             _two_lines(name),
             _number(base_rate, "{:.0%}"),
             *(_number(rows.get((name, features), {}).get("auroc"), "{:.2f}") for features in FEATURES),
-            _gain(rows.get((name, "confidence+row_statistics"), {}), "auroc_difference"),
             _gain(rows.get((name, "strong+row_statistics"), {}), "auroc_over_strong"),
+            _gain(rows.get((name, "strong+copy_attention"), {}), "auroc_over_strong"),
             _number(memory.get(name), "{:.2f}"),
         )
     return table

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics
 from apmae.common.errors import ApmaeError
+from apmae.encoding.copying import copy_attention, copy_sources
 from apmae.scoring.scorer import Score, top_heads
 from apmae.scoring.tokens import FIRST, TokenScorer
 from apmae.target_model import outcomes_with_top
 from apmae.target_model.float32_logits import float32_logits
 from apmae.token_study.columns import Tokens
-from apmae.token_study.copying import copy_attention, copy_sources
 from apmae.token_study.tokens import TokenFeatures, hidden_depths
 
 

@@ -3,15 +3,17 @@
 Arrays and directories:
 
     encodings.zarr   `cls`, `row`, ..., as `encoding.readouts` says: (head, prompt, dim) float16;
-                     `row_statistics`: (head, prompt, 7) float32; `hidden_states`: (4, prompt, hidden)
-                     float32, the residual stream at the last position behind a quarter, a half, three
-                     quarters and all of the layers, before the final norm; `top_log_probs`: (prompt, 20)
-                     float32, the largest of the next token, descending; `before_hole`: (prompt, 2)
-                     int32, the last token left of the hole and the one before it; with
-                     `encoding.detectors` also theirs, in float32: `laplacian_eigenvalues` and
-                     `sink_scores`: (head, prompt, 10); `lookback_ratios`: (head, prompt, 1); `rauq`:
-                     (prompt, 1); `logit_lens_entropies`: (3, prompt, layer); with
-                     `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random weights.
+                     `row_statistics`: (head, prompt, 7) float32; `copy_attention`: (head, prompt, 3) and
+                     `occurrences`: (prompt, 8) float32, see `apmae.encoding.copying`;
+                     `hidden_states`: (4, prompt, hidden) float32, the residual stream at the last
+                     position behind a quarter, a half, three quarters and all of the layers, before the
+                     final norm; `top_log_probs`: (prompt, 20) float32, the largest of the next token,
+                     descending; `before_hole`: (prompt, 2) int32, the last token left of the hole and
+                     the one before it; with `encoding.detectors` also theirs, in float32:
+                     `laplacian_eigenvalues` and `sink_scores`: (head, prompt, 10); `lookback_ratios`:
+                     (head, prompt, 1); `rauq`: (prompt, 1); `logit_lens_entropies`: (3, prompt, layer);
+                     with `encoding.random_encoder` also `random_cls`, the `cls` of an AP-MAE of random
+                     weights.
                      NaN (-1 in `before_hole`) where not written.
                      head = layer * n_heads + head; prompt = prompt_id; the group's attribute
                      `n_heads` is the number of heads of a layer
@@ -75,7 +77,7 @@ def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
-FORMAT = 5
+FORMAT = 6
 """Goes up when artifacts change, so that a stage of an earlier version is done again."""
 
 CONFIG = "study.yaml"
@@ -85,6 +87,8 @@ ENCODINGS = "encodings.zarr"
 HIDDEN_STATES = "hidden_states"
 TOP_LOG_PROBS = "top_log_probs"
 BEFORE_HOLE = "before_hole"
+COPY_ATTENTION = "copy_attention"
+OCCURRENCES = "occurrences"
 RANDOM_CLS = "random_cls"
 EXEMPLARS = "exemplars.zarr"
 TOKEN_ARRAYS = "tokens.zarr"

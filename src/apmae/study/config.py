@@ -462,6 +462,7 @@ class PredictionConfig(Section):
     features: tuple[str, ...] = (
         "clusters",
         "row_statistics",
+        "copy_attention",
         "cls_encodings",
         "clusters+row_statistics+cls_encodings",
         "confidence+clusters",
@@ -469,11 +470,12 @@ class PredictionConfig(Section):
         "confidence+clusters+row_statistics+cls_encodings",
         "strong+clusters",
         "strong+row_statistics",
+        "strong+copy_attention",
     )
-    """Feature sets: blocks (`clusters`, `row_statistics`, `cls_encodings`, `row_encodings`,
+    """Feature sets: blocks (`clusters`, `row_statistics`, `copy_attention`, `cls_encodings`, `row_encodings`,
     `mean_encodings`, `row_ends_encodings`, `row_concat_encodings`, `confidence`, `max_probability`, `margin`,
-    `entropy`, `top_log_probs`, `token_kind`, `token_identity`, `hidden_state`, `last_hidden_state`,
-    `hidden_states`, `laplacian_eigenvalues`, `sink_scores`, `lookback_ratios`, `rauq`,
+    `entropy`, `top_log_probs`, `occurrences`, `token_kind`, `token_identity`, `hidden_state`,
+    `last_hidden_state`, `hidden_states`, `laplacian_eigenvalues`, `sink_scores`, `lookback_ratios`, `rauq`,
     `logit_lens_entropies`, `position`, `file_memory`, `random_clusters`) and their unions, written with
     `+`. `strong` is the union of all that is known without attention. The baselines are always measured, see
     docs/prediction.md."""

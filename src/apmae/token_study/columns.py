@@ -16,9 +16,9 @@ from scipy.special import logit
 from torch import Tensor
 
 from apmae.common.errors import ApmaeError
+from apmae.encoding.copying import OCCURRENCE_COLUMNS, occurrences
 from apmae.study import Study
-from apmae.study.artifacts import TOKEN_ARRAYS, token_ids
-from apmae.token_study.copying import OCCURRENCES, occurrences
+from apmae.study.artifacts import COPY_ATTENTION, TOKEN_ARRAYS, token_ids
 from apmae.token_study.models import Inputs
 from apmae.token_study.tokens import TokenFeatures
 
@@ -30,7 +30,7 @@ ROWS = "rows"
 """Row statistics of every head."""
 COPIES = "copies"
 """Attention of every head to where the predicted token may be copied from."""
-OF_HEADS = {ROWS: "row_statistics", COPIES: "copy_attention"}
+OF_HEADS = {ROWS: "row_statistics", COPIES: COPY_ATTENTION}
 """Blocks with columns of every head, and their arrays."""
 PRIOR_COUNT = 20.0
 """Training tokens that the rate of all tokens counts as, where a token's own rate is learned."""
@@ -77,7 +77,7 @@ class Tokens:
         places = np.tile(np.arange(first, first + count), windows)
         arrays = {
             "row_statistics": features.row_statistics,
-            "copy_attention": features.copy_attention,
+            COPY_ATTENTION: features.copy_attention,
             "top_log_probs": features.top_log_probs,
             "hidden_states": features.hidden_states @ project,
         }
@@ -160,9 +160,9 @@ def _identity(tokens: Tokens, rows: Rows, train: Rows) -> Columns:
 
 
 def _occurrences(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
-    """(rows, 8): see `apmae.token_study.copying.occurrences`."""
+    """(rows, 8): see `apmae.encoding.copying.occurrences`."""
     known = tokens.table[rows].select("window", "place", "predicted_id")
-    found = np.empty((len(rows), OCCURRENCES), dtype=np.float32)
+    found = np.empty((len(rows), OCCURRENCE_COLUMNS), dtype=np.float32)
     for (window,), chosen in known.with_row_index("row").group_by("window"):
         places, predicted = chosen["place"].to_numpy(), chosen["predicted_id"].to_numpy()
         found[chosen["row"].to_numpy()] = occurrences(tokens.windows[window], places, predicted)

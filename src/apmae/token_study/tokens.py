@@ -14,10 +14,10 @@ from torch import Tensor
 
 from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics_of_band
 from apmae.common.seeding import torch_generator
+from apmae.encoding.copying import copy_attention, copy_sources
 from apmae.study.config import StudyConfig
 from apmae.target_model import Outcomes, Target, outcomes_with_top
 from apmae.target_model.log_probs import Band
-from apmae.token_study.copying import copy_attention, copy_sources
 
 VALUES = 1 << 26
 """Logits of one forward pass, and attention probabilities; bounds the memory."""
@@ -30,7 +30,7 @@ class TokenFeatures(NamedTuple):
         outcomes: every field (B, Q).
         top_log_probs: (B, Q, 20) float32.
         row_statistics: (B, Q, N, 7) float32.
-        copy_attention: (B, Q, N, 3) float32, see `apmae.token_study.copying`.
+        copy_attention: (B, Q, N, 3) float32, see `apmae.encoding.copying`.
         hidden_states: (B, Q, 2, D) float32, the residual stream at half of the layers and at the last.
     """
 

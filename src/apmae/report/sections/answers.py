@@ -42,7 +42,7 @@ MOST_NAMED = 5
 MOST_TOLD = 3
 """Tasks whose head of largest effect the first answer names."""
 BY_CONFIDENCE, BY_STRONG = REFERENCES
-ATTENTION = ("row_statistics", CLUSTERS)
+ATTENTION = ("copy_attention", "row_statistics", CLUSTERS)
 """Blocks of heads whose comparison with the baselines is told first."""
 WITHOUT_ATTENTION = "all that needs no attention"
 """The feature set `strong` in words."""

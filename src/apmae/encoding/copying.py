@@ -17,7 +17,7 @@ SOURCES = ("predicted", "induction", "induction_to_predicted")
 """Earlier tokens that the predicted one may be copied from: its own occurrences, tokens that followed an
 occurrence of the last token, and those that are both."""
 
-OCCURRENCES = 8
+OCCURRENCE_COLUMNS = 8
 """Columns of `occurrences`."""
 
 
@@ -56,7 +56,7 @@ def occurrences(
         each is, and how many tokens of context agree with an earlier context, the longest that the predicted
         token followed and the longest that another one followed.
     """
-    found = np.zeros((len(places_K), OCCURRENCES), dtype=np.float32)
+    found = np.zeros((len(places_K), OCCURRENCE_COLUMNS), dtype=np.float32)
     agreeing_TT = _agreeing(input_ids_T)
     for row, (place, predicted) in enumerate(zip(places_K, predicted_K, strict=True)):
         before = input_ids_T[:place]

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from apmae.token_study.copying import copy_attention, copy_sources, occurrences
+from apmae.encoding.copying import copy_attention, copy_sources, occurrences
 
 A, B, C, D = 5, 7, 9, 11
 WINDOW = np.array([A, B, C, A, B, D, A, B], dtype=np.int32)
