@@ -69,6 +69,8 @@ class Block(NamedTuple):
         per_head: its columns belong to heads, the same number to each, so that heads have an importance.
         in_one_pass: one forward pass of the target, and of the encoder, gives it; a pass does not know the
             file and its line, and what clusters were fitted on is not kept.
+        one_unit: its columns are amounts of one thing and keep their relative spread; those of other blocks
+            are standardised one by one.
         is_baseline: every study measures it.
         beside_confidence: every study measures its union with `confidence` too.
     """
@@ -76,6 +78,7 @@ class Block(NamedTuple):
     name: str
     per_head: bool = False
     in_one_pass: bool = True
+    one_unit: bool = False
     is_baseline: bool = False
     beside_confidence: bool = False
 
@@ -104,7 +107,7 @@ BLOCKS = {
         ),
         Block("clusters", per_head=True, in_one_pass=False),
         Block("row_statistics", per_head=True),
-        Block("copy_attention", per_head=True),
+        Block("copy_attention", per_head=True, one_unit=True),
         *(Block(f"{readout}_encodings", per_head=True) for readout in get_args(Readout)),
         *(Block(name, per_head=name not in ("rauq", "logit_lens_entropies")) for name in get_args(Detector)),
         Block("random_clusters", in_one_pass=False),

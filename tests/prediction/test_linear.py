@@ -29,6 +29,15 @@ def test_a_block_is_standardised_to_a_total_variance_of_one():
     np.testing.assert_allclose(columns.standardise(new) * 2**0.5, [[0, 0, -0.5]])
 
 
+def test_columns_of_one_unit_keep_their_relative_spread():
+    block = np.array([[0, 7, 3], [2, 7, 9]], dtype=np.float32)
+    standardised = Columns.fit(block, one_unit=True).standardise(block)
+    np.testing.assert_allclose(standardised * 10**0.5, [[-1, 0, -3], [1, 0, 3]], rtol=1e-6)
+    blocks = {"copy_attention": block.repeat(30, axis=0) + np.arange(60)[:, None].astype(np.float32) % 2 / 10}
+    columns = LinearModel.fit(blocks, CORRECT, GROUPS, 0).columns["copy_attention"]
+    assert len(set(columns.scale[np.isfinite(columns.scale)])) == 1
+
+
 def test_new_rows_are_clamped_to_what_training_rows_had():
     blocks = drawn()
     blocks["row_statistics"][:, 3] = 1 + 1e-4 * CORRECT  # hardly varies, and tells the outcome

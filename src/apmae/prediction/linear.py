@@ -1,10 +1,11 @@
 """L2 logistic regression on blocks of columns, and what every column contributes.
 
 0. What is learned from training rows (`apmae.prediction.learned`) is learned first.
-1. Categories become indicator columns; every column is standardised on the training rows, and a
-   block is scaled to a total variance of one, so that the penalty treats a block of three columns
-   and one of thousands alike. New rows are clamped to the range of the training rows: a column that
-   hardly varied there would else decide alone where it does.
+1. Categories become indicator columns; every column is standardised on the training rows, but for
+   blocks of one unit, whose columns keep their relative spread. A block is scaled to a total
+   variance of one, so that the penalty treats a block of three columns and one of thousands alike.
+   New rows are clamped to the range of the training rows: a column that hardly varied there would
+   else decide alone where it does.
 2. A wide block is rotated onto the principal components of its training rows.
 3. The penalty is chosen by cross-validation by group within the training rows.
 4. The weights are rotated back: the log-odds are linear in the columns, and the SHAP value of a
@@ -27,6 +28,7 @@ from apmae.prediction.features import Block, Blocks
 from apmae.prediction.learned import LEARNED, Learned, learn
 from apmae.prediction.metrics import Values
 from apmae.prediction.protocols import group_folds
+from apmae.vocabulary import BLOCKS
 
 COMPONENTS = 512
 """Principal components that a wide block is reduced to."""
@@ -60,8 +62,12 @@ class Columns:
     category: NDArray[np.int16] | None = None
 
     @classmethod
-    def fit(cls, block: Block) -> Self:
-        """Learn from a block's training rows."""
+    def fit(cls, block: Block, one_unit: bool = False) -> Self:
+        """Learn from a block's training rows.
+
+        Args:
+            one_unit: whether columns keep their relative spread, see `apmae.vocabulary.Block`.
+        """
         if np.issubdtype(block.dtype, np.integer):
             source, category = _categories(block)
         else:
@@ -69,7 +75,8 @@ class Columns:
         expanded = _expand(block, source, category)
         mean, spread = expanded.mean(0), expanded.std(0)
         varies = spread > 1e-6 * np.abs(mean)
-        scale = np.where(varies, spread * max(varies.sum(), 1) ** 0.5, np.inf)
+        total = np.sum(spread**2) ** 0.5 if one_unit else spread * max(varies.sum(), 1) ** 0.5
+        scale = np.where(varies, total, np.inf).astype(np.float32)
         return cls(source, mean, scale, expanded.min(0), expanded.max(0), category)
 
     def standardise(self, block: Block) -> NDArray[np.float32]:
@@ -134,7 +141,7 @@ class LinearModel:
     def fit(cls, blocks: Blocks, correct: NDArray[np.bool_], groups: NDArray[np.int64], seed: int) -> Self:
         """Fit on training rows of both outcomes; `groups` are never cut when the penalty is chosen."""
         learned, blocks = learn(blocks, correct, groups)
-        columns = {name: Columns.fit(block) for name, block in blocks.items()}
+        columns = {name: Columns.fit(block, _is_of_one_unit(name)) for name, block in blocks.items()}
         rotations = {name: Rotation.fit(columns[name].standardise(block)) for name, block in blocks.items()}
         scores = np.hstack([rotation.scores for rotation in rotations.values()]).astype(np.float64)
         model = _fit_logistic(scores, correct, groups, seed)
@@ -185,6 +192,10 @@ class LinearModel:
         weights = {name: parts.pop("weights") for name, parts in blocks.items()}
         learned = {name: LEARNED[name](**_loaded(parts)) for name, parts in blocks.items() if name in LEARNED}
         return cls({name: Columns(**parts) for name, parts in blocks.items()}, weights, bias, learned)
+
+
+def _is_of_one_unit(name: str) -> bool:
+    return name in BLOCKS and BLOCKS[name].one_unit
 
 
 def _saved(learned: Learned | None) -> dict[str, NDArray[Any]]:
