@@ -6,6 +6,7 @@ python scripts/compare_seeds.py runs/java-fim-prediction-{0,1,2}
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -15,19 +16,21 @@ import typer
 from apmae.common.command import one_line_errors
 from apmae.common.errors import ApmaeError
 from apmae.common.markdown import markdown_table
+from apmae.figures.wording import readable
 from apmae.prediction.features import CONFIDENCE, STRONG
 from apmae.report.summaries import SIGNIFICANCE, metrics_table
 from apmae.study import Study
 from apmae.vocabulary import BLOCKS
 
-HEADS = "row_statistics"
+HEADS = ("copy_attention", "row_statistics")
+"""Blocks of heads whose gains are told task by task."""
 PROTOCOL = "grouped_cross_validation"
 
 
 def main(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished studies' directories.")],
 ) -> None:
-    """Print AUROC and what row statistics add to it, for every task and seed."""
+    """Print AUROC and what blocks of heads add to it, for every task and seed."""
     studies = [Study.open(run) for run in runs]
     if len({study.config.seed for study in studies}) < len(studies):
         raise ApmaeError("the studies have the same seed: name studies of different seeds")
@@ -41,24 +44,24 @@ def main(
         "token_kind",
         "last_hidden_state",
         STRONG,
-        HEADS,
-        f"{STRONG}+{HEADS}",
+        *chain.from_iterable((block, f"{STRONG}+{block}") for block in HEADS),
     )
     areas = [
         (task, *(_values(memory if name == "file_memory" else grouped, task, name) for name in columns))
         for task in tasks
     ]
     print(markdown_table(("task", *columns), areas) + "\n")
-    print("What row statistics add (95% interval; * significant, Holm-corrected over tasks):\n")
-    gains = [
-        (
-            task,
-            *_gains(grouped, task, f"{CONFIDENCE}+{HEADS}", "auroc_difference"),
-            *_gains(grouped, task, f"{STRONG}+{HEADS}", "auroc_over_strong"),
-        )
-        for task in tasks
-    ]
-    print(markdown_table(("task", f"to {CONFIDENCE}", "mean", f"to {STRONG}", "mean"), gains) + "\n")
+    for block in HEADS:
+        print(f"Added by {readable(block)} (95% interval; * significant, Holm-corrected over tasks):\n")
+        gains = [
+            (
+                task,
+                *_gains(grouped, task, f"{CONFIDENCE}+{block}", "auroc_difference"),
+                *_gains(grouped, task, f"{STRONG}+{block}", "auroc_over_strong"),
+            )
+            for task in tasks
+        ]
+        print(markdown_table(("task", f"to {CONFIDENCE}", "mean", f"to {STRONG}", "mean"), gains) + "\n")
     print("Blocks alone and beside confidence, means over tasks by seed:\n")
     print(markdown_table(("block", "AUROC", "gain", "tasks gained", "tasks lost"), _blocks(grouped, tasks)))
 

@@ -62,8 +62,9 @@ def test_compare_seeds_prints_every_task_and_refuses_equal_seeds(tmp_path):
     studies = [build_study(tmp_path / str(seed), **SMALL, seed=seed).directory for seed in (0, 1)]
     printed = output_of("compare_seeds.py", *studies)
     assert printed.startswith("AUROC by seed (7, 8):")
-    assert "What row statistics add" in printed
-    assert printed.count("\n| eol | ") == 2
+    assert "Added by row statistics" in printed
+    assert "Added by copy attention" in printed
+    assert printed.count("\n| eol | ") == 3
     assert re.search(
         r"\n\| row_statistics \| [01]\.\d{3} [01]\.\d{3} \| [+-]\S+ [+-]\S+ \| \d \d \| \d \d \|", printed
     )
