@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, get_args
 
+import polars as pl
 import typer
 
 from apmae.common.atomic import write_parquet
@@ -14,7 +15,7 @@ from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
 from apmae.prediction.metrics import Values
 from apmae.study import Study
-from apmae.token_study.measurement import Kind, measure
+from apmae.token_study.measurement import OF_CLASS, Kind, measure
 from apmae.vocabulary import TokenModel
 from experiments.token_curves import cells, page, pairs
 
@@ -33,7 +34,8 @@ def main(
     if not models:
         raise ApmaeError(f"--model is one of {', '.join(get_args(TokenModel))}")
     study = Study.open(run)
-    chosen = list(cells.cells_of(labels or [1_000, 10_000, 0], seeds, models))
+    sizes = labels or [1_000, 10_000, 0]
+    chosen = list(cells.cells_of(sizes, seeds, models))
     log_odds = cells.compute(study, chosen, console, processes)
     test = study.tokens.filter(split="test")
     by_kind: dict[Kind, list[Values]] = {}
@@ -41,7 +43,16 @@ def main(
         by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
     seed = derive_seed(study.config.seed, "token curves", "bootstrap")
     references = (*page.REFERENCES, *pairs.CONTROLS)
-    curves = measure(test, by_kind | pairs.averages(log_odds), seed, references, console)
+    most = 0 if 0 in sizes else max(sizes)
+    of_most = {kind: odds for kind, odds in by_kind.items() if kind.labels == most}
+    of_fewer = {kind: odds for kind, odds in by_kind.items() if kind.labels != most}
+    averaged = pairs.averages({cell: odds for cell, odds in log_odds.items() if cell.labels == most})
+    curves = pl.concat(
+        [
+            measure(test, of_most | averaged, seed, references, console),
+            measure(test, of_fewer, seed, (), console, metrics=OF_CLASS),
+        ]
+    )
     write_parquet(study.path(CURVES), curves)
     typer.echo(page.fragment(curves))
 

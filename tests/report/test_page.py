@@ -95,7 +95,7 @@ def test_the_page_says_which_weights_the_target_has(html: str) -> None:
 
 def test_pictures_are_embedded_and_described(html: str) -> None:
     images = Page(html).attributes("img")
-    assert len(images) == len(FIGURES) + 5  # five tiles and their colour scale, for the gallery's one
+    assert len(images) == len(FIGURES) + 6  # six tiles and their colour scale, for the gallery's one
     assert all(image["alt"] for image in images)
     assert all(str(image["src"]).startswith("data:image/svg+xml;base64,") for image in images)
 

@@ -60,8 +60,9 @@ def measure(
     seed: int,
     references: Sequence[str],
     progress: Progress = silent,
+    metrics: Mapping[str, Metric] = METRICS,
 ) -> pl.DataFrame:
-    """All metrics, `TOKEN_METRICS`.
+    """`TOKEN_METRICS`.
 
     Args:
         test: the held-out rows of tokens.parquet.
@@ -69,6 +70,7 @@ def measure(
         seed: of the bootstrap.
         references: features that the others are compared with.
         progress: over the syntax classes.
+        metrics: of all tokens, by name.
     """
     rows = []
     for syntax in progress([ALL, *test["syntax"].unique().sort()], "metrics"):
@@ -77,7 +79,7 @@ def measure(
         weights = _resampled(table, seed)
         values: dict[tuple[Kind, str], list[Values]] = {}
         for kind, odds in ((kind, odds) for kind, seeds in log_odds.items() for odds in seeds):
-            for name, found in _metrics(table, odds[chosen], weights, METRICS if syntax == ALL else OF_CLASS):
+            for name, found in _metrics(table, odds[chosen], weights, metrics if syntax == ALL else OF_CLASS):
                 values.setdefault((kind, name), []).append(found)
         means = {key: np.mean(found, axis=0) for key, found in values.items()}
         rows += [
