@@ -45,7 +45,7 @@ def tokens_of_runs(directories: Sequence[Path]) -> Tokens:
     """The tokens of all runs, with a column `run`; groups of different runs are different groups.
 
     Raises:
-        ApmaeError: a run has no tokens, or another target than the first one.
+        ApmaeError: a run has no tokens, or another target or length of windows than the first one.
     """
     studies = [Study.open(directory) for directory in directories]
     for study in studies[1:]:
@@ -53,6 +53,12 @@ def tokens_of_runs(directories: Sequence[Path]) -> Tokens:
             raise ApmaeError(
                 f"{study.directory} is of {study.config.target.model}, {studies[0].directory} of "
                 f"{studies[0].config.target.model}: name runs of one target"
+            )
+        length, first = (each.config.prompts.length_tokens for each in (study, studies[0]))
+        if length != first:
+            raise ApmaeError(
+                f"{study.directory} has windows of {length} tokens, {studies[0].directory} of {first}: "
+                "name runs of one length"
             )
     parts = [Tokens.of(study) for study in studies]
     counts = [len(part.windows) for part in parts]

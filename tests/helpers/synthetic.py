@@ -126,8 +126,8 @@ def _write_encodings(
     }.items():
         group.create_array(name, data=generator.normal(0, 1, shape_of).astype(np.float32))
     group.create_array("row_statistics", data=statistics.astype(np.float32))
-    group.create_array("copy_attention", data=generator.random((layers * heads, count, 3), dtype=np.float32))
-    group.create_array("occurrences", data=generator.random((count, 8), dtype=np.float32))
     group.create_array("hidden_states", data=generator.normal(0, 1, (4, count, 5)).astype(np.float32))
     group.create_array("top_log_probs", data=generator.normal(-3, 1, (count, 20)).astype(np.float32))
     group.create_array("before_hole", data=generator.integers(0, 4, (count, 2)).astype(np.int32))
+    group.create_array("copy_attention", data=generator.random((layers * heads, count, 3), dtype=np.float32))
+    group.create_array("occurrences", data=generator.random((count, 8), dtype=np.float32))

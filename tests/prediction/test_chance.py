@@ -77,7 +77,7 @@ def test_coin_flips_are_predicted_at_chance_by_every_feature_set(fair):
     # The sets have blocks in common, so they miss chance together.
     assert table.select(((pl.col("low") <= 0.5) & (pl.col("high") >= 0.5)).mean()).item() > 0.8
     of_set = table.group_by("protocol", "features").agg(pl.col("value").mean())
-    assert of_set["value"].is_between(0.3, 0.7).all()
+    assert of_set["value"].is_between(0.3, 0.67).all()
     for p in ("difference_p_holm", "over_strong_p_holm"):  # all differences of a task share a reference
         assert table.select((pl.col(p) < 0.05).mean()).item() < 0.2
 

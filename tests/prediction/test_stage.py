@@ -205,8 +205,10 @@ def test_blocks_of_a_pass_are_those_of_the_study(finished):
     ids = prompts["prompt_id"].to_numpy()
     readable = [name for name, block in BLOCKS.items() if block.in_one_pass]
     names = [name for name in readable if name.removesuffix("_encodings") not in NOT_MADE]
-    assert {"token_kind", "token_identity", "top_log_probs", "occurrences", "hidden_states"} < set(names)
-    assert "copy_attention" in names
+    assert {"token_kind", "token_identity", "top_log_probs", "hidden_states", "last_hidden_state"} < set(
+        names
+    )
+    assert {"occurrences", "copy_attention"} < set(names)
     arrays = {name: array[..., ids, :] for name, array in stored_arrays(study).items()}
     columns = ("max_probability", "margin", "entropy", "predicted_id", "next_token_id")
     outcomes = {name: prompts[name].to_numpy() for name in columns}

@@ -67,3 +67,17 @@ def test_runs_of_two_targets_are_refused(runs, monkeypatch):
     monkeypatch.setattr(sources.Study, "open", other_target)
     with pytest.raises(ApmaeError, match=r"second is of another, .*: name runs of one target"):
         tokens_of_runs(runs)
+
+
+def test_runs_of_two_lengths_are_refused(runs, monkeypatch):
+    opened = sources.Study.open
+
+    def longer(directory):
+        study = opened(directory)
+        if directory == runs[1]:
+            study.config.prompts.__dict__["length_tokens"] = 512
+        return study
+
+    monkeypatch.setattr(sources.Study, "open", longer)
+    with pytest.raises(ApmaeError, match=r"second has windows of 512 tokens, .*: name runs of one length"):
+        tokens_of_runs(runs)

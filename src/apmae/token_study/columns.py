@@ -21,6 +21,7 @@ from apmae.study import Study
 from apmae.study.artifacts import COPY_ATTENTION, TOKEN_ARRAYS, token_ids
 from apmae.token_study.models import Inputs
 from apmae.token_study.tokens import TokenFeatures
+from apmae.vocabulary import TOKEN_BLOCKS_OF_HEADS
 
 UNIONS = {"strong": ("confidence", "identity", "hidden", "occurrences")}
 """`strong` is all that is known of a token without attention, as in `apmae.vocabulary.UNIONS`."""
@@ -32,6 +33,7 @@ COPIES = "copies"
 """Attention of every head to where the predicted token may be copied from."""
 OF_HEADS = {ROWS: "row_statistics", COPIES: COPY_ATTENTION}
 """Blocks with columns of every head, and their arrays."""
+assert tuple(OF_HEADS) == TOKEN_BLOCKS_OF_HEADS, "the vocabulary has every block of heads, and no other"
 PRIOR_COUNT = 20.0
 """Training tokens that the rate of all tokens counts as, where a token's own rate is learned."""
 

@@ -36,7 +36,7 @@ def run(context: Context) -> dict[str, object]:
     model, log_odds = config.token_predictor.model, {}
     references = tuple(dict.fromkeys((CONFIDENCE, without_heads(config.token_predictor.features))))
     sets = (*references, config.token_predictor.features)
-    for features in context.progress(list(sets), "token predictors"):
+    for features in context.progress(sets, "token predictors"):
         if not (work / f"{features}.safetensors").exists():
             seed = derive_seed(config.seed, "token predictor", features)
             TokenPredictor.fit(tokens, train, features, model, seed, context.progress).save(work)
