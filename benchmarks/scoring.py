@@ -1,8 +1,8 @@
 """What scoring every token costs, as ratios in one run, with a small token study of SmolLM2-135M.
 
 - generation: `generate` alone, and watched (`apmae.scoring.watch`), greedy, with the key-value cache;
-- a file: one plain pass over each of its windows without overlap, with the logits of the last position or of
-  all, in the weights' precision; and every token scored, in windows that overlap.
+- a file: plain passes with the logits of all positions, in the weights' precision, over the scorer's windows,
+  which overlap, and over windows without overlap; and every token scored.
 
     python benchmarks/scoring.py [--tokens 64] [--rounds 3]
 """
@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,16 @@ def measure(scorer: TokenScorer, tokens: int, rounds: int) -> None:
     print_table(fastest(generating, rounds), dict.fromkeys(generating, tokens), PLAIN, "tokens")
     text = scorer.target.tokenizer.decode(ids[:FILE_TOKENS].tolist())
     width = scorer.study.config.prompts.length_tokens
-    windows = ids[: len(ids[:FILE_TOKENS]) // width * width].reshape(-1, width)
+    ids = np.array(scorer.target.tokenizer(text)["input_ids"])
+    apart = [ids[start : start + width] for start in range(0, len(ids), width)]
+    overlapping = [ids[window.start : window.stop] for _, some in scorer.windows(len(ids)) for window in some]
     of_file: dict[str, Callable[[], object]] = {
-        PLAIN: partial(_passes, scorer, windows, 0),
-        "plain, last logits only": partial(_passes, scorer, windows, 1),
+        PLAIN: partial(_passes, scorer, overlapping),
+        "plain, without overlap": partial(_passes, scorer, apart),
         "every token scored": partial(scorer.score, text),
     }
-    print()
-    print_table(fastest(of_file, rounds), dict.fromkeys(of_file, windows.size), PLAIN, "tokens")
+    print(f"\n{len(overlapping)} windows that overlap, {len(apart)} without overlap\n")
+    print_table(fastest(of_file, rounds), dict.fromkeys(of_file, len(ids)), PLAIN, "tokens")
 
 
 def _generate(scorer: TokenScorer, prompt: torch.Tensor, tokens: int) -> None:
@@ -77,13 +80,12 @@ def _generate_watched(scorer: TokenScorer, prompt: torch.Tensor, tokens: int) ->
     assert len(scores) == tokens
 
 
-def _passes(scorer: TokenScorer, windows: np.ndarray, logits: int) -> None:
-    """Plain passes with the logits of the last so many positions; 0: of all."""
-    size = scorer.study.config.target.batch_size if logits else 4
-    for start in range(0, len(windows), size):
-        ids = torch.from_numpy(windows[start : start + size]).long()
-        with torch.inference_mode():
-            scorer.target.model(input_ids=ids, use_cache=False, logits_to_keep=logits)
+def _passes(scorer: TokenScorer, windows: Sequence[np.ndarray]) -> None:
+    """Plain passes over windows, four of one length at once."""
+    for _, same in groupby(windows, len):
+        for ids in torch.from_numpy(np.stack(list(same))).long().split(4):
+            with torch.inference_mode():
+                scorer.target.model(input_ids=ids, use_cache=False)
 
 
 if __name__ == "__main__":

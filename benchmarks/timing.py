@@ -49,7 +49,7 @@ def print_table(
         (
             name,
             f"{1 / wall:.1f}",
-            *(f"{whole / part:.1f}" for whole, part in zip(each[reference], (wall, cpu), strict=True)),
+            *(f"{whole / part:.2f}" for whole, part in zip(each[reference], (wall, cpu), strict=True)),
         )
         for name, (wall, cpu) in each.items()
     )

@@ -1,11 +1,15 @@
 """Scores during `generate` against one pass over what was generated."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+from apmae import pipeline
 from apmae.common.errors import ApmaeError
 from apmae.scoring import TokenScorer, watch
+from apmae.study.study_file import load_config
 from apmae.token_study.columns import Tokens
 from apmae.token_study.tokens import token_features
 
@@ -38,7 +42,26 @@ def generate(scorer, prompt, **options):
     )
 
 
+@pytest.fixture(params=["rows", "copies"])
+def scorer_of_one_block(token_study, tmp_path, request):
+    """A scorer that reads one block of heads."""
+    directory = tmp_path / "run"
+    shutil.copytree(token_study.directory, directory)
+    changes = [f"token_predictor.features=confidence+{request.param}", f"directory={directory}"]
+    pipeline.run(load_config(directory / "study.yaml", changes), only="token_predictor")
+    return TokenScorer.load(directory)
+
+
 def test_live_scores_are_those_of_a_pass_over_the_whole(scorer, prompt):
+    assert_like_one_pass(scorer, prompt)
+
+
+def test_so_are_those_of_a_scorer_that_reads_one_block_of_heads(scorer_of_one_block, prompt):
+    assert len(scorer_of_one_block.of_heads) == 1
+    assert_like_one_pass(scorer_of_one_block, prompt)
+
+
+def assert_like_one_pass(scorer, prompt):
     with watch(scorer) as scores:
         ids = generate(scorer, prompt)
     assert len(scores) == NEW

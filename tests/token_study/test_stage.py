@@ -19,7 +19,7 @@ from apmae.study import Study
 from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS, token_ids
 from apmae.target_model import Target, outcomes
 from apmae.token_study import stage
-from apmae.token_study.tokens import projection, token_features
+from apmae.token_study.tokens import HEAD_FEATURES, projection, token_features
 from apmae.token_study.windows import _places
 
 LENGTH, FIRST = 96, 40
@@ -91,16 +91,29 @@ def test_features_of_a_window_are_those_of_every_prompt_that_it_begins_with(targ
         for name, values in expected._asdict().items():
             torch.testing.assert_close(getattr(found.outcomes, name)[:, place - FIRST], values)
         of_heads = torch.cat([layers[layer] for layer in range(3)], 1)
-        torch.testing.assert_close(found.row_statistics[:, place - FIRST], of_heads, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found.of_heads["row_statistics"][:, place - FIRST], of_heads, atol=1e-5, rtol=1e-5
+        )
         copied = copied_by_hand(
             prompts, expected.predicted_id, torch.cat([rows[layer] for layer in range(3)], 1)
         )
-        torch.testing.assert_close(found.copy_attention[:, place - FIRST], copied, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found.of_heads["copy_attention"][:, place - FIRST], copied, atol=1e-5, rtol=1e-5
+        )
         assert place > FIRST or (copied.amax((0, 1)) > 0).all()
         streams = torch.stack([hidden[1][0], hidden[3][0]], 1)
         torch.testing.assert_close(found.hidden_states[:, place - FIRST], streams, atol=1e-5, rtol=1e-5)
         top = logits.log_softmax(-1).topk(20).values
         torch.testing.assert_close(found.top_log_probs[:, place - FIRST], top, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", HEAD_FEATURES)
+def test_features_of_heads_that_nobody_asked_for_are_not_computed(target, name):
+    ids = np.random.default_rng(1).integers(0, 16, (2, LENGTH)).astype(np.int32)
+    alone, everything = token_features(target, ids, FIRST, [name]), token_features(target, ids, FIRST)
+    assert set(alone.of_heads) == {name} < set(everything.of_heads)
+    assert alone.of_heads[name].shape[-1] == HEAD_FEATURES[name]
+    assert torch.equal(alone.of_heads[name], everything.of_heads[name])
 
 
 def test_rows_of_every_artifact_belong_together(make, target):
@@ -119,7 +132,8 @@ def test_rows_of_every_artifact_belong_together(make, target):
         assert row["predicted_id"] == everything.outcomes.predicted_id[window, place - FIRST]
         assert row["correct"] == (row["predicted_id"] == row["next_token_id"])
         assert row["group"] == windows["group"][window]
-        one = {name: getattr(everything, name)[window, place - FIRST] for name in arrays}
+        known = {**everything._asdict(), **everything.of_heads}
+        one = {name: known[name][window, place - FIRST] for name in arrays}
         one["hidden_states"] = one["hidden_states"] @ project
         for name, values in one.items():
             np.testing.assert_allclose(arrays[name][number], values.half().numpy(), rtol=2e-3, atol=2e-3)

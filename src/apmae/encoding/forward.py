@@ -20,13 +20,13 @@ from apmae.study.artifacts import (
     HIDDEN_STATES,
     OCCURRENCES,
     RANDOM_CLS,
+    STATISTICS,
     TOP_LOG_PROBS,
 )
 from apmae.target_model import Target, top_log_probs
 from apmae.target_model.model import TokenIds
 from apmae.vocabulary import Detector, Readout
 
-STATISTICS = "row_statistics"
 LAST_ROWS = "last_rows"
 
 Encode = Callable[[Tensor], dict[str, Tensor]]

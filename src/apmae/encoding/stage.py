@@ -24,7 +24,7 @@ from apmae.common.progress import Progress
 from apmae.encoding.copying import OCCURRENCE_COLUMNS, SOURCES
 from apmae.encoding.detectors import array_shapes
 from apmae.encoding.encoders import load_encoder, random_encoder
-from apmae.encoding.forward import STATISTICS, encode_patches, run_batch
+from apmae.encoding.forward import encode_patches, run_batch
 from apmae.pipeline import Context
 from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
@@ -35,6 +35,7 @@ from apmae.study.artifacts import (
     HIDDEN_STATES,
     OCCURRENCES,
     RANDOM_CLS,
+    STATISTICS,
     TOP_LOG_PROBS,
     token_ids,
 )

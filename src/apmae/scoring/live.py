@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics
+from apmae.autoencoder.patterns import row_statistics
 from apmae.common.errors import ApmaeError
 from apmae.encoding.copying import copy_attention, copy_sources
 from apmae.scoring.scorer import Score, top_heads
 from apmae.scoring.tokens import FIRST, TokenScorer
+from apmae.study.artifacts import COPY_ATTENTION, STATISTICS
 from apmae.target_model import outcomes_with_top
 from apmae.target_model.float32_logits import float32_logits
 from apmae.token_study.columns import Tokens
-from apmae.token_study.tokens import TokenFeatures, hidden_depths
+from apmae.token_study.tokens import HEAD_FEATURES, TokenFeatures, hidden_depths
 
 
 @contextmanager
@@ -52,18 +53,22 @@ def watch(scorer: TokenScorer) -> Iterator[list[Score]]:
             found, top = outcomes_with_top(logits_BV, unknown)
             sources_TS = copy_sources(seen[None], found.predicted_id[:, None].cpu(), len(seen))[0, 0]
 
-            def summary(log_probs: Tensor) -> Tensor:
+            def copies(log_probs: Tensor) -> Tensor:
                 sources = sources_TS[-log_probs.shape[-1] :].to(log_probs.device)
-                return torch.cat([row_statistics(log_probs), copy_attention(log_probs.exp(), sources)], -1)
+                return copy_attention(log_probs.exp(), sources)
 
-            of_heads = torch.cat(rows.summarized(summary), dim=1)[:, None].cpu()
-            statistics, copies = of_heads.tensor_split([len(ROW_STATISTICS)], -1)
+            of_row = {STATISTICS: row_statistics, COPY_ATTENTION: copies}
+
+            def summary(log_probs: Tensor) -> Tensor:
+                return torch.cat([of_row[name](log_probs) for name in scorer.of_heads], -1)
+
+            numbers = torch.cat(rows.summarized(summary), dim=1)[:, None].cpu()
+            split = torch.split(numbers, [HEAD_FEATURES[name] for name in scorer.of_heads], -1)
             features = TokenFeatures(
                 type(found)(*(values[:, None].cpu() for values in found)),
                 top[:, None].cpu(),
-                statistics,
-                copies,
                 torch.stack(streams, 2).cpu(),
+                dict(zip(scorer.of_heads, split, strict=True)),
             )
             scores.append(_score(scorer, features, seen))
 

@@ -15,14 +15,14 @@ from torch import Tensor
 from apmae.autoencoder import APMAEConfig, APMAEModel
 from apmae.common.errors import ApmaeError
 from apmae.encoding.encoders import load_encoder
-from apmae.encoding.forward import STATISTICS, encode_patches, patch_statistics, run_batch
+from apmae.encoding.forward import encode_patches, patch_statistics, run_batch
 from apmae.prediction import PassFeatures, Predictor, load_predictors
 from apmae.prediction.features import CONFIDENCE, Blocks, take
 from apmae.prediction.metrics import Values
 from apmae.prompts import PromptFormatter
 from apmae.prompts.formats import hole_sentinel, tokens_before_hole
 from apmae.study import Study
-from apmae.study.artifacts import BEFORE_HOLE, ENCODER
+from apmae.study.artifacts import BEFORE_HOLE, ENCODER, STATISTICS
 from apmae.target_model import Outcomes, Target, outcomes
 from apmae.vocabulary import blocks_in
 

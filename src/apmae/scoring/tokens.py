@@ -23,7 +23,7 @@ from apmae.scoring.scorer import HeadContribution, studied_target, top_heads
 from apmae.study import Study
 from apmae.study.artifacts import TOKEN_PREDICTOR
 from apmae.target_model import Target
-from apmae.token_study.columns import CONFIDENCE, Tokens, inputs_of
+from apmae.token_study.columns import CONFIDENCE, Tokens, arrays_of_heads, inputs_of
 from apmae.token_study.measurement import ALL
 from apmae.token_study.predictor import TokenPredictor
 from apmae.token_study.tokens import projection, token_features, windows_at_once
@@ -92,6 +92,7 @@ class TokenScorer:
         study: whose predictor this is.
         target: its target model.
         project: the study's projection of hidden states.
+        of_heads: what the predictor looks at of every head, see `apmae.token_study.tokens.HEAD_FEATURES`.
     """
 
     def __init__(self, study: Study, target: Target) -> None:
@@ -113,6 +114,7 @@ class TokenScorer:
         self._predictor = TokenPredictor.load(directory, config.token_predictor.features)
         self._by_confidence = TokenPredictor.load(directory, CONFIDENCE)
         self.project = projection(target.hidden_size, config)
+        self.of_heads = arrays_of_heads(self._predictor.features)
 
     @classmethod
     def load(cls, directory: str | Path, trust_remote_code: bool = False) -> Self:
@@ -149,7 +151,7 @@ class TokenScorer:
         """
         document = self._formatter.tokenize(text)
         ids = np.array(document.token_ids, dtype=np.int32)
-        jobs = list(self._windows(len(ids)))
+        jobs = list(self.windows(len(ids)))
         if not jobs:
             raise ApmaeError(f"{name} is too short to score: {len(ids)} tokens")
         starts = [*document.starts, len(text)]
@@ -173,8 +175,8 @@ class TokenScorer:
             self._predictor.head_contributions(inputs),
         )
 
-    def _windows(self, tokens: int) -> Iterator[tuple[int, list[range]]]:
-        """Windows of a text's tokens, batch by batch, and the place from which on each is looked at."""
+    def windows(self, tokens: int) -> Iterator[tuple[int, list[range]]]:
+        """Windows of a text of so many tokens, batch by batch, and from which place on each is looked at."""
         leading, config = len(self._formatter.leading_ids), self.study.config
         width, context = self._formatter.context_tokens, config.tokens.context_tokens
         if leading + tokens <= FIRST:
@@ -191,7 +193,7 @@ class TokenScorer:
     def _run(self, ids: NDArray[np.int32], first: int, windows: Sequence[range]) -> Iterator[dict[str, Any]]:
         leading = self._formatter.leading_ids
         batch = np.array([[*leading, *ids[window.start : window.stop]] for window in windows], dtype=np.int32)
-        features = token_features(self.target, batch, first)
+        features = token_features(self.target, batch, first, self.of_heads)
         tokens = Tokens.of_pass(features, batch, first, self.project)
         judged = self.judge(tokens)
         predicted = token_texts(self.target.tokenizer, tokens.table["predicted_id"].to_list())

@@ -18,7 +18,7 @@ from torch import Tensor
 from apmae.common.errors import ApmaeError
 from apmae.encoding.copying import OCCURRENCE_COLUMNS, occurrences
 from apmae.study import Study
-from apmae.study.artifacts import COPY_ATTENTION, TOKEN_ARRAYS, token_ids
+from apmae.study.artifacts import COPY_ATTENTION, STATISTICS, TOKEN_ARRAYS, token_ids
 from apmae.token_study.models import Inputs
 from apmae.token_study.tokens import TokenFeatures
 from apmae.vocabulary import TOKEN_BLOCKS_OF_HEADS
@@ -31,7 +31,7 @@ ROWS = "rows"
 """Row statistics of every head."""
 COPIES = "copies"
 """Attention of every head to where the predicted token may be copied from."""
-OF_HEADS = {ROWS: "row_statistics", COPIES: COPY_ATTENTION}
+OF_HEADS = {ROWS: STATISTICS, COPIES: COPY_ATTENTION}
 """Blocks with columns of every head, and their arrays."""
 assert tuple(OF_HEADS) == TOKEN_BLOCKS_OF_HEADS, "the vocabulary has every block of heads, and no other"
 PRIOR_COUNT = 20.0
@@ -78,8 +78,7 @@ class Tokens:
         known = {name: values.flatten().numpy() for name, values in features.outcomes._asdict().items()}
         places = np.tile(np.arange(first, first + count), windows)
         arrays = {
-            "row_statistics": features.row_statistics,
-            COPY_ATTENTION: features.copy_attention,
+            **features.of_heads,
             "top_log_probs": features.top_log_probs,
             "hidden_states": features.hidden_states @ project,
         }
@@ -111,6 +110,11 @@ def blocks_of(features: str) -> tuple[str, ...]:
     return tuple(block for name in features.split("+") for block in UNIONS.get(name, (name,)))
 
 
+def arrays_of_heads(features: str) -> tuple[str, ...]:
+    """Arrays with columns of every head that a union reads."""
+    return tuple(OF_HEADS[block] for block in blocks_of(features) if block in OF_HEADS)
+
+
 def without_heads(features: str) -> str:
     """A feature set without its blocks of heads, to compare it with; `confidence` where nothing is left."""
     return "+".join(name for name in features.split("+") if name not in OF_HEADS) or CONFIDENCE
@@ -124,7 +128,7 @@ def inputs_of(tokens: Tokens, features: str, rows: NDArray[np.int64], train: NDA
     """
     blocks = blocks_of(features)
     plain = [_PLAIN[block](tokens, rows, train) for block in blocks if block not in OF_HEADS]
-    heads = [tokens.arrays[OF_HEADS[block]][rows] for block in blocks if block in OF_HEADS]
+    heads = [tokens.arrays[name][rows] for name in arrays_of_heads(features)]
     return Inputs(
         np.concatenate([np.empty((len(rows), 0), np.float32), *plain], axis=1),
         np.concatenate(heads, axis=2) if heads else None,

@@ -15,21 +15,19 @@ import torch
 import zarr
 from torch import Tensor
 
-from apmae.autoencoder.patterns import ROW_STATISTICS
 from apmae.common import distributed
 from apmae.common.atomic import read_parquet, replacing, write_parquet
 from apmae.common.errors import ApmaeError
 from apmae.common.seeding import numpy_generator
-from apmae.encoding.copying import SOURCES
 from apmae.pipeline import Context
 from apmae.prompts import PromptFormatter
 from apmae.prompts.stage import split_of
-from apmae.study.artifacts import COPY_ATTENTION, TOKEN_ARRAYS, TOKENS, WINDOWS, token_ids
+from apmae.study.artifacts import TOKEN_ARRAYS, TOKENS, WINDOWS, token_ids
 from apmae.study.config import StudyConfig
 from apmae.target_model import TOP_TOKENS, Target
 from apmae.token_study.sampling import draw_by_stratum
 from apmae.token_study.syntax import SYNTAX_CLASSES
-from apmae.token_study.tokens import TokenFeatures, projection, token_features, windows_at_once
+from apmae.token_study.tokens import HEAD_FEATURES, TokenFeatures, projection, token_features, windows_at_once
 from apmae.token_study.windows import draw_windows, first_predicted
 
 SHARD_WINDOWS = 32
@@ -108,8 +106,7 @@ def _formatter(config: StudyConfig, target: Target) -> PromptFormatter:
 
 def _prepare(path: Path, tokens: int, target: Target, config: StudyConfig) -> None:
     shapes = {
-        "row_statistics": (len(target.heads), len(ROW_STATISTICS)),
-        COPY_ATTENTION: (len(target.heads), len(SOURCES)),
+        **{name: (len(target.heads), numbers) for name, numbers in HEAD_FEATURES.items()},
         "top_log_probs": (TOP_TOKENS,),
         "hidden_states": (2, config.tokens.hidden_dimensions),
     }
@@ -140,8 +137,7 @@ def _shard(
             hidden = features.hidden_states[offset, places] @ project
             arrays.append(
                 {
-                    "row_statistics": features.row_statistics[offset, places],
-                    COPY_ATTENTION: features.copy_attention[offset, places],
+                    **{name: values[offset, places] for name, values in features.of_heads.items()},
                     "top_log_probs": features.top_log_probs[offset, places],
                     "hidden_states": hidden,
                 }

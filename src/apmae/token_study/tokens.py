@@ -5,6 +5,7 @@ Shape suffixes: B windows, T tokens, Q tokens that are looked at, N all heads of
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,24 @@ from torch import Tensor
 
 from apmae.autoencoder.patterns import ROW_STATISTICS, row_statistics_of_band
 from apmae.common.seeding import torch_generator
-from apmae.encoding.copying import copy_attention, copy_sources
+from apmae.encoding.copying import SOURCES, copy_attention, copy_sources
+from apmae.study.artifacts import COPY_ATTENTION, STATISTICS
 from apmae.study.config import StudyConfig
 from apmae.target_model import Outcomes, Target, outcomes_with_top
 from apmae.target_model.log_probs import Band
 
 VALUES = 1 << 26
 """Logits of one forward pass, and attention probabilities; bounds the memory."""
+
+HEAD_FEATURES = {STATISTICS: len(ROW_STATISTICS), COPY_ATTENTION: len(SOURCES)}
+"""What can be known of every head, and how many numbers that is."""
+
+ROWS = "rows"
+_OF_BAND: Mapping[str, Callable[[Tensor, int], Tensor]] = {
+    STATISTICS: row_statistics_of_band,
+    ROWS: lambda log_probs, _first_row: log_probs.exp(),
+}
+"""What is kept of a band: its log probabilities (..., Q, T) and its first row to (..., Q, K)."""
 
 
 class TokenFeatures(NamedTuple):
@@ -29,25 +41,38 @@ class TokenFeatures(NamedTuple):
     Attributes:
         outcomes: every field (B, Q).
         top_log_probs: (B, Q, 20) float32.
-        row_statistics: (B, Q, N, 7) float32.
-        copy_attention: (B, Q, N, 3) float32, see `apmae.encoding.copying`.
         hidden_states: (B, Q, 2, D) float32, the residual stream at half of the layers and at the last.
+        of_heads: those of `HEAD_FEATURES` that were asked for, by name: `row_statistics` (B, Q, N, 7) and
+            `copy_attention` (B, Q, N, 3), float32; see `apmae.encoding.copying`.
     """
 
     outcomes: Outcomes
     top_log_probs: Tensor
-    row_statistics: Tensor
-    copy_attention: Tensor
     hidden_states: Tensor
+    of_heads: Mapping[str, Tensor]
 
 
-def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) -> TokenFeatures:
-    """Run windows once, and look at every token from `first` on; 2 <= first < T."""
+def token_features(
+    target: Target,
+    input_ids_BT: NDArray[np.int32],
+    first: int,
+    of_heads: Collection[str] = tuple(HEAD_FEATURES),
+) -> TokenFeatures:
+    """Run windows once, and look at every token from `first` on; 2 <= first < T.
+
+    Args:
+        of_heads: which of `HEAD_FEATURES` are wanted; each costs time.
+    """
     batch, length = input_ids_BT.shape
     rows = slice(first - 1, length - 1)
-    statistics_BQN7 = torch.zeros(batch, length - first, len(target.heads), len(ROW_STATISTICS))
     ids_BT = torch.from_numpy(input_ids_BT).long().to(target.device)
-    rows_BQNT = torch.zeros(batch, length - first, len(target.heads), length, device=target.device)
+    widths = {STATISTICS: len(ROW_STATISTICS)} if STATISTICS in of_heads else {}
+    if COPY_ATTENTION in of_heads:  # which tokens are sources is known behind the pass
+        widths[ROWS] = length
+    kept = {
+        name: torch.zeros(batch, length - first, len(target.heads), width, device=target.device)
+        for name, width in widths.items()
+    }
 
     def reduce(layer: int, band: Band) -> None:
         start, stop = max(band.rows.start, rows.start), min(band.rows.stop, rows.stop)
@@ -55,22 +80,23 @@ def token_features(target: Target, input_ids_BT: NDArray[np.int32], first: int) 
             values = band.values[:, :, start - band.rows.start : stop - band.rows.start]
             heads = slice(layer * target.n_heads, (layer + 1) * target.n_heads)
             looked_at = slice(start - rows.start, stop - rows.start)
-            found = row_statistics_of_band(values, start).transpose(1, 2)
-            statistics_BQN7[band.prompts, looked_at, heads] = found.cpu()
-            rows_BQNT[band.prompts, looked_at, heads, : values.shape[-1]] = values.exp().transpose(1, 2)
+            for name, kept_BQNK in kept.items():
+                found = _OF_BAND[name](values, start).transpose(1, 2)
+                kept_BQNK[band.prompts, looked_at, heads, : found.shape[-1]] = found
 
     depths = hidden_depths(target)
     with target.recording_hidden_states(depths, rows) as hidden:
         logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
     next_ids = ids_BT[:, first:]
     found, top = outcomes_with_top(logits_BQV.flatten(0, 1), next_ids.flatten())
-    sources_BQT3 = copy_sources(ids_BT, found.predicted_id.view(next_ids.shape), first)
+    if ROWS in kept:
+        sources_BQT3 = copy_sources(ids_BT, found.predicted_id.view(next_ids.shape), first)
+        kept[COPY_ATTENTION] = copy_attention(kept.pop(ROWS), sources_BQT3)
     return TokenFeatures(
         Outcomes(*(column.view(next_ids.shape).cpu() for column in found)),
         top.view(*next_ids.shape, -1).cpu(),
-        statistics_BQN7,
-        copy_attention(rows_BQNT, sources_BQT3).cpu(),
         torch.stack([hidden[depth][0].cpu() for depth in depths], 2),
+        {name: values.cpu() for name, values in kept.items()},
     )
 
 
