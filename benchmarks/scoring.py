@@ -83,7 +83,7 @@ def _generate_watched(scorer: TokenScorer, prompt: torch.Tensor, tokens: int) ->
 def _passes(scorer: TokenScorer, windows: Sequence[np.ndarray]) -> None:
     """Plain passes over windows, four of one length at once."""
     for _, same in groupby(windows, len):
-        for ids in torch.from_numpy(np.stack(list(same))).long().split(4):
+        for ids in torch.split(torch.from_numpy(np.stack(list(same))).long(), 4):
             with torch.inference_mode():
                 scorer.target.model(input_ids=ids, use_cache=False)
 
