@@ -86,7 +86,8 @@ def labelled_prompts(study: Study, labels: int, seed: int) -> pl.DataFrame:
     """The first so many training prompts of a seeded order; all for 0 labels."""
     prompts = prompts_of(study, "train")
     order = numpy_generator(seed, "fine-tuning", "labels").permutation(prompts.height)
-    return prompts[order[: labels or prompts.height].tolist()]
+    chosen: pl.DataFrame = prompts[order[: labels or prompts.height].tolist()]
+    return chosen
 
 
 def compute(
