@@ -10,6 +10,7 @@ training folds; and, of the first variant, clusters of `row` too, and `BASELINES
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -26,10 +27,16 @@ from apmae.common.workers import compute_parts
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.features import Blocks, StoredFeatures, take
 from apmae.prediction.protocols import group_folds, group_numbers
+from apmae.stages import STAGES
 from apmae.study import Study
 from apmae.study.directory import stage_key
 
 STAGE = "ablation"
+_ABLATION = replace(
+    next(stage for stage in STAGES if stage.name == "predict"),
+    sections=("clustering", "prediction", "measured_split"),
+)
+"""What the predictions depend on: clusters and classifiers are made in one go."""
 PREDICTIONS = "ablation.parquet"
 FOLDS = 5
 BASELINES = ("row_statistics", "confidence")
@@ -57,7 +64,7 @@ def predict(study: Study, encode_key: str, progress: Progress, *, first: bool) -
     """
     sets = feature_sets(study, first=first)
     inputs = {"encode": encode_key, "sets": ",".join(sets), "folds": str(FOLDS)}
-    key = stage_key(study.config, ("clustering", "prediction", "measured_split"), inputs)
+    key = stage_key(study.config, _ABLATION, inputs)
     marker = study.marker(STAGE)
     if marker is None or marker["key"] != key:
         study.unmark(STAGE)

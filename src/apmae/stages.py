@@ -32,6 +32,8 @@ class Stage:
         module: has `run(context)`, which does the stage and returns counts for its marker, of which
             `notes` are lines that the user should read. It is imported when the stage runs.
         shared: whether several processes can do it together.
+        version: goes up when what it makes changes, so that it is done again in studies of before, and so is
+            what needs it.
     """
 
     name: StageName
@@ -40,6 +42,7 @@ class Stage:
     needs: tuple[StageName, ...]
     module: str
     shared: bool = False
+    version: int = 6
 
 
 STAGES = (
@@ -64,6 +67,7 @@ STAGES = (
         ("token_predictor",),
         ("tokens",),
         "apmae.token_study.predictor_stage",
+        version=7,
     ),
     Stage(
         "effects",

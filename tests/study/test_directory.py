@@ -10,6 +10,7 @@ from helpers.studies import tiny_config
 
 from apmae.common.atomic import write_parquet
 from apmae.common.errors import ApmaeError
+from apmae.stages import Stage
 from apmae.study import Study
 from apmae.study.artifacts import TASKS
 from apmae.study.directory import stage_key
@@ -129,11 +130,13 @@ def test_a_study_file_of_another_version_is_named(study):
 
 
 def test_keys_follow_seed_sections_and_inputs_and_nothing_else(tmp_path):
-    def key(sections=("clustering",), inputs=None, **changes):
-        return stage_key(tiny_config(tmp_path, **changes), sections, inputs or {"encode": "x"})
+    def key(inputs=None, version=1, **changes):
+        stage = Stage("cluster", "about", ("clustering",), ("encode",), "module", version=version)
+        return stage_key(tiny_config(tmp_path, **changes), stage, inputs or {"encode": "x"})
 
     assert key() == key(prediction={"depth": 2})
     assert key() == key(clustering={"processes": 7})
     assert key() != key(clustering={"n_clusters": 7})
     assert key() != key(seed=1)
     assert key() != key(inputs={"encode": "y"})
+    assert key() != key(version=2)

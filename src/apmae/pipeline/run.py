@@ -116,7 +116,7 @@ def stage_keys(study: Study, inputs: Inputs) -> dict[StageName, str]:
             read |= {"corpus": _corpus_fingerprint(study, inputs), "weights": weights}
         if stage.name == "report":
             read |= _evaluation_fingerprint(study)
-        keys[stage.name] = stage_key(study.config, stage.sections, read)
+        keys[stage.name] = stage_key(study.config, stage, read)
     return keys
 
 

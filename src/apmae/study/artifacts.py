@@ -77,9 +77,6 @@ def token_ids(prompts: pl.DataFrame) -> NDArray[np.int32]:
     return ids.astype(np.int32).reshape(len(prompts), -1 if len(prompts) else 0)
 
 
-FORMAT = 6
-"""Goes up when artifacts change, so that a stage of an earlier version is done again."""
-
 CONFIG = "study.yaml"
 PROVENANCE = "provenance.json"
 ENCODER = "encoder"

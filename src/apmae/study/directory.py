@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from apmae.common.atomic import TEMPORARY, replacing
 from apmae.common.errors import ApmaeError
-from apmae.stages import STAGES, StageName
+from apmae.stages import STAGES, Stage, StageName
 from apmae.study.artifacts import (
     ARTIFACTS,
     CALIBRATION,
@@ -34,7 +34,6 @@ from apmae.study.artifacts import (
     EFFECTS,
     ENCODINGS,
     EXEMPLARS,
-    FORMAT,
     GENERATED,
     IMPORTANCE,
     INTERVENTIONS,
@@ -374,13 +373,13 @@ class Study:
             )
 
 
-def stage_key(config: StudyConfig, sections: tuple[str, ...], inputs: Mapping[str, str]) -> str:
-    """Hash of the seed, the named config sections or keys, the keys of what a stage reads, and `FORMAT`."""
-    named = {name: getattr(config, name) for name in sections}
+def stage_key(config: StudyConfig, stage: Stage, inputs: Mapping[str, str]) -> str:
+    """Hash of the seed, the stage's version and config sections or keys, and the keys of what it reads."""
+    named = {name: getattr(config, name) for name in stage.sections}
     values = {
         name: value.result_values() if isinstance(value, Section) else value for name, value in named.items()
     }
-    text = json.dumps([FORMAT, config.seed, values, inputs], sort_keys=True)
+    text = json.dumps([stage.version, config.seed, values, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -9,6 +9,7 @@ Shape suffixes: N rows, F columns, L layers, H heads of a layer, S features of a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +28,11 @@ VALIDATION_GROUPS = 0.15
 LEARNING_RATES = {"linear": 5e-3, "mlp": 3e-4, "heads": 1e-3}
 WEIGHT_DECAY = 0.05
 DROPOUT = {"mlp": 0.5, "heads": 0.2}
-HEADS_DROPOUT = 0.5
-"""Of the perceptron's columns of heads, which are many: without it a perceptron that sees them too is worse
-than one that does not (docs/lab-notes.md)."""
+HEADS_DROPOUT = 0.7
+"""Of the perceptron's columns of heads, which are many."""
+READINGS = 2
+"""Weighted means over all heads that the perceptron sees of each feature. Where it sees every head's columns
+side by side, it is worse than one without heads on few labels (docs/lab-notes.md)."""
 WIDTH = {"mlp": 256, "heads": 64}
 BLOCKS = 2
 
@@ -84,30 +87,54 @@ class TokenClassifier(nn.Module, ABC):
         """(N,) log-odds."""
 
 
-class Flat(TokenClassifier):
-    """All columns side by side into a linear layer, or into a perceptron of two hidden layers."""
+class LinearClassifier(TokenClassifier):
+    """A linear layer over all columns."""
 
-    def __init__(self, inputs: Inputs, hidden: int | None) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         super().__init__()
         self.plain = Standardised(inputs.plain)
         self.heads = None if inputs.heads is None else Standardised(inputs.heads)
-        columns = inputs.plain.shape[1] + (
-            0 if inputs.heads is None else int(np.prod(inputs.heads.shape[1:]))
-        )
-        self.dropout = nn.Dropout(0.0 if hidden is None else HEADS_DROPOUT)
-        if hidden is None:
-            self.layers: nn.Module = nn.Linear(columns, 1)
-        else:
-            self.layers = nn.Sequential(
-                *_hidden(columns, hidden, DROPOUT["mlp"]),
-                *_hidden(hidden, hidden, DROPOUT["mlp"]),
-                nn.Linear(hidden, 1),
-            )
+        of_heads = 0 if inputs.heads is None else int(np.prod(inputs.heads.shape[1:]))
+        self.layer = nn.Linear(inputs.plain.shape[1] + of_heads, 1)
 
     def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:  # noqa: D102
         columns = [self.plain(plain_NF)]
         if self.heads is not None and heads_NHS is not None:
-            columns.append(self.dropout(self.heads(heads_NHS).flatten(1)))
+            columns.append(self.heads(heads_NHS).flatten(1))
+        log_odds: Tensor = self.layer(torch.cat(columns, 1))[:, 0]
+        return log_odds
+
+
+class Perceptron(TokenClassifier):
+    """Two hidden layers over the plain columns and a few weighted means of each feature over the heads.
+
+    The weights are learned, begin near those of the plain mean, and may mix features.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
+        hidden, columns = WIDTH["mlp"], inputs.plain.shape[1]
+        self.plain = Standardised(inputs.plain)
+        self.heads = None if inputs.heads is None else Standardised(inputs.heads)
+        self.dropout = nn.Dropout(HEADS_DROPOUT)
+        if inputs.heads is not None:
+            _, heads, features = inputs.heads.shape
+            self.readings = nn.Linear(heads * features, READINGS * features, bias=False)
+            columns += READINGS * features
+            weights = (1 + torch.randn(READINGS, features, heads)) / heads
+            same_feature = torch.eye(features)[:, None]
+            of_reading = (weights[..., None] * same_feature).flatten(2)  # zero for other features
+            self.readings.weight.data.copy_(of_reading.flatten(0, 1))
+        self.layers = nn.Sequential(
+            *_hidden(columns, hidden, DROPOUT["mlp"]),
+            *_hidden(hidden, hidden, DROPOUT["mlp"]),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, plain_NF: Tensor, heads_NHS: Tensor | None) -> Tensor:  # noqa: D102
+        columns = [self.plain(plain_NF)]
+        if self.heads is not None and heads_NHS is not None:
+            columns.append(self.readings(self.dropout(self.heads(heads_NHS).flatten(1))))
         log_odds: Tensor = self.layers(torch.cat(columns, 1))[:, 0]
         return log_odds
 
@@ -144,7 +171,7 @@ class HeadsAsTokens(TokenClassifier):
 
 def new_model(name: TokenModel, inputs: Inputs) -> TokenClassifier:
     """An unfitted classifier of such inputs, standardised as these are."""
-    return HeadsAsTokens(inputs) if name == "heads" else Flat(inputs, WIDTH.get(name))
+    return _MODELS[name](inputs)
 
 
 def fit(
@@ -227,6 +254,13 @@ def tensors(inputs: Inputs) -> tuple[Tensor, Tensor | None]:
     """Float32 tensors of the plain columns and of the heads."""
     plain = torch.from_numpy(inputs.plain.astype(np.float32))
     return plain, None if inputs.heads is None else torch.from_numpy(inputs.heads.astype(np.float32))
+
+
+_MODELS: Mapping[TokenModel, Callable[[Inputs], TokenClassifier]] = {
+    "linear": LinearClassifier,
+    "mlp": Perceptron,
+    "heads": HeadsAsTokens,
+}
 
 
 def _hidden(inputs: int, outputs: int, dropout: float) -> tuple[nn.Module, ...]:
