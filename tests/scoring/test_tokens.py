@@ -71,7 +71,7 @@ def test_a_windows_tokens_get_the_studys_own_predictions(study, scorer):
 @pytest.mark.parametrize("tokens", [3, 20, LENGTH - 1, LENGTH, LENGTH + 1, 100, 333])
 def test_windows_cover_a_text_with_enough_before_every_token(scorer, tokens):
     leading, seen = len(scorer._formatter.leading_ids), {}
-    for first, windows in scorer._windows(tokens):
+    for first, windows in scorer.windows(tokens):
         assert len({len(window) for window in windows}) == 1
         for window in windows:
             assert 0 <= window.start < window.stop <= tokens
