@@ -42,7 +42,13 @@ FEATURES = ("clusters", "row_statistics", "cls_encodings", "confidence+clusters"
 def clustered(directory, *, processes=1, folds=4, random_encoder=False, **options) -> Study:
     config = {
         "clustering": {"n_clusters": 2, "processes": 1},
-        "prediction": {"iterations": 20, "folds": folds, "processes": processes, "features": FEATURES},
+        "prediction": {
+            "iterations": 20,
+            "folds": folds,
+            "processes": processes,
+            "features": FEATURES,
+            "scorer": "confidence+row_statistics",
+        },
         "encoding": {"random_encoder": random_encoder},
     }
     study = synthetic_study(directory, config=config, **{"tasks": NAMES, **options})

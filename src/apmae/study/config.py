@@ -479,7 +479,7 @@ class PredictionConfig(Section):
     `logit_lens_entropies`, `position`, `file_memory`, `random_clusters`) and their unions, written with
     `+`. `strong` is the union of all that is known without attention. The baselines are always measured, see
     docs/prediction.md."""
-    scorer: str = "confidence+row_statistics"
+    scorer: str = "confidence+token_kind+occurrences+copy_attention"
     """Feature set that `apmae score` predicts with: blocks that one forward pass gives (not `prior`,
     `position`, `file_memory`, and so not `strong`, nor clusters), blocks of heads among them. With encodings
     it needs the encoder's pass too."""
@@ -521,7 +521,7 @@ class PredictionConfig(Section):
         if len(set(blocks)) < len(blocks):
             raise ValueError("prediction.scorer names a block twice")
         if not any(BLOCKS[block].per_head for block in blocks):
-            raise ValueError("prediction.scorer has no block of heads, such as row_statistics")
+            raise ValueError("prediction.scorer has no block of heads, such as copy_attention")
         return self
 
 
