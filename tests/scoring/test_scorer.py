@@ -99,11 +99,11 @@ def test_heads_add_what_shap_says(study, scorer):
     score = scorer.score(prompt, "eol")
     predictor = scorer._predictors["eol"]
     _, blocks = scorer._run([prompt])
-    without = blocks["row_statistics"].copy()
+    without = blocks["copy_attention"].copy()
     top = score.heads[0]
-    columns = slice(7 * (4 * top.layer + top.head), 7 * (4 * top.layer + top.head) + 7)
-    without[:, columns] = predictor.model.columns["row_statistics"].mean[columns]
-    (changed,) = predictor.log_odds({**blocks, "row_statistics": without})
+    columns = slice(3 * (4 * top.layer + top.head), 3 * (4 * top.layer + top.head) + 3)
+    without[:, columns] = predictor.model.columns["copy_attention"].mean[columns]
+    (changed,) = predictor.log_odds({**blocks, "copy_attention": without})
     (whole,) = predictor.log_odds(blocks)
     assert top.log_odds == pytest.approx(whole - changed, abs=1e-4)
     assert top.log_odds != 0
