@@ -38,9 +38,7 @@ def test_the_test_groups_are_the_same_whatever_the_development_fraction_is() -> 
 
 def test_what_is_measured_on_redoes_clusters_and_what_follows_but_no_prompts_and_no_encoder() -> None:
     two = [config(development_fraction=0.2, measured_split=split) for split in ("test", "development")]
-    changed = {
-        stage.name for stage in STAGES if len({stage_key(made, stage, {}) for made in two}) > 1
-    }
+    changed = {stage.name for stage in STAGES if len({stage_key(made, stage, {}) for made in two}) > 1}
     assert changed == {"effects", "cluster"}
     assert {stage.name for stage in STAGES if "cluster" in stage.needs} == {"predict", "intervene", "report"}
 
