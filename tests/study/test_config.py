@@ -235,7 +235,7 @@ def test_feature_sets_are_unions_of_known_blocks(study_file, features, said):
         ("position+row_statistics", "'position' is none of"),
         ("strong+row_statistics", "'position' is none of"),
         ("row_statistics+row_statistics", r"prediction\.scorer names a block twice"),
-        ("confidence+hidden_state", "has no block of heads, such as row_statistics"),
+        ("confidence+hidden_state", "has no block of heads, such as copy_attention"),
     ],
 )
 def test_the_scorer_sees_heads_in_one_forward_pass(study_file, features, said):
