@@ -27,15 +27,12 @@ from apmae.common.workers import compute_parts
 from apmae.prediction.classifiers import fit_features
 from apmae.prediction.features import Blocks, StoredFeatures, take
 from apmae.prediction.protocols import group_folds, group_numbers
-from apmae.stages import STAGES
+from apmae.stages import stage_named
 from apmae.study import Study
 from apmae.study.directory import stage_key
 
 STAGE = "ablation"
-_ABLATION = replace(
-    next(stage for stage in STAGES if stage.name == "predict"),
-    sections=("clustering", "prediction", "measured_split"),
-)
+_ABLATION = replace(stage_named("predict"), sections=("clustering", "prediction", "measured_split"))
 """What the predictions depend on: clusters and classifiers are made in one go."""
 PREDICTIONS = "ablation.parquet"
 FOLDS = 5

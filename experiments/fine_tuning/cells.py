@@ -27,6 +27,7 @@ from apmae.study.artifacts import COPY_ATTENTION, STATISTICS, TOP_LOG_PROBS, tok
 from apmae.target_model import Target
 from apmae.token_study import models
 from apmae.token_study.models import Inputs
+from apmae.token_study.predictor import key_of_classifiers
 from apmae.vocabulary import TokenModel
 from experiments.fine_tuning import fitting
 from experiments.fine_tuning.network import READOUTS, PatternClassifier, Patterns
@@ -97,7 +98,7 @@ def compute(
     prompts_of(study, "test")
     marker = study.marker("encode")
     assert marker is not None
-    work = study.work_directory("fine_tuning", marker["key"])
+    work = study.work_directory("fine_tuning", key_of_classifiers(marker["key"]))
     names = {cell: "-".join(map(str, cell)).replace(" ", "-") for cell in cells}
     paths = {cell: work / f"{name}.parquet" for cell, name in names.items()}
     parts = {paths[cell]: (study.directory, cell, work / name) for cell, name in names.items()}

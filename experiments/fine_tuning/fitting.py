@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logit
 from torch import nn
 
 from apmae.common.progress import Progress
 from apmae.common.seeding import derive_seed, numpy_generator
-from apmae.token_study.models import VALIDATION_GROUPS, WEIGHT_DECAY
+from apmae.token_study.models import WEIGHT_DECAY, begin_at, leave_groups_out, log_loss
 from apmae.training.checkpoint import CHECKPOINT, restore_checkpoint, save_checkpoint
 from experiments.fine_tuning.network import PatternClassifier, Patterns
 
@@ -49,8 +48,8 @@ def fit(network: PatternClassifier, labelled: Labelled, seed: int, work: Path, p
         seed: of the groups left out, the order of the prompts and dropout.
         work: directory of the checkpoints.
     """
-    fitted, left_out = _left_out(labelled.groups, seed)
-    _begin_at(network, float(labelled.correct[fitted].mean()))
+    fitted, left_out = leave_groups_out(labelled.groups, numpy_generator(seed, "fine-tuning", "left out"))
+    begin_at(network.classifier, float(labelled.correct[fitted].mean()))
     optimizer = torch.optim.AdamW(
         [
             {"params": network.model.encoder.parameters(), "lr": ENCODER_RATE},
@@ -80,8 +79,7 @@ def fit(network: PatternClassifier, labelled: Labelled, seed: int, work: Path, p
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         log_odds = predict(network, labelled.patterns.take(left_out))
-        sign = np.where(labelled.correct[left_out], 1, -1)
-        losses.append(float(np.logaddexp(0, -sign * log_odds).mean()))
+        losses.append(log_loss(labelled.correct[left_out], log_odds))
         if losses[-1] == min(losses):
             save_checkpoint(work / BEST, network, [], {})
         save_checkpoint(work / CHECKPOINT, network, [optimizer], {"losses": json.dumps(losses)})
@@ -95,18 +93,3 @@ def predict(network: PatternClassifier, patterns: Patterns) -> NDArray[np.float6
     network.eval()
     pieces = np.array_split(np.arange(len(patterns)), max(1, -(-len(patterns) // BATCH_PROMPTS)))
     return np.concatenate([network(patterns.take(rows).tokens()).double().numpy() for rows in pieces])
-
-
-def _left_out(groups: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on, and rows of the groups that say when to stop."""
-    names = np.unique(groups)
-    order = numpy_generator(seed, "fine-tuning", "left out").permutation(names)
-    is_left_out = np.isin(groups, order[: max(1, round(VALIDATION_GROUPS * len(names)))])
-    return np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
-
-
-def _begin_at(network: PatternClassifier, rate: float) -> None:
-    """Let a network predict the rate of correct completions before it has learned."""
-    output = [module for module in network.classifier.modules() if isinstance(module, nn.Linear)][-1]
-    nn.init.zeros_(output.weight)
-    nn.init.constant_(output.bias, float(logit(np.clip(rate, 1e-3, 1 - 1e-3))))

@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from apmae.autoencoder import APMAEModel, PatternTokens, tokens_of
-from apmae.autoencoder.patterns import scale
+from apmae.autoencoder import APMAEModel, PatternTokens
 from apmae.target_model import Target
 from apmae.token_study.models import Inputs, new_model
-from apmae.training.batches import concatenate
+from apmae.training.batches import capture_tokens
 from apmae.vocabulary import Readout
 
 READOUTS: tuple[Readout, ...] = ("cls", "row")
@@ -29,6 +28,8 @@ STANDARDISING_PROMPTS = 256
 @dataclass(frozen=True)
 class Patterns:
     """Patterns of every head of some prompts. They are captured when they are asked for, and never stored.
+
+    They are float32, as the study encodes them; float16 moves encodings by a few hundredths.
 
     Attributes:
         target: whose patterns these are.
@@ -49,14 +50,9 @@ class Patterns:
 
     def tokens(self) -> PatternTokens:
         """All patterns, ordered by layer, prompt and head."""
-        config = self.model.config
-
-        def reduce(_layer: int, log_patches_BHKP: Tensor) -> PatternTokens:
-            patches = scale(log_patches_BHKP, config.scaling).to(self.model.device)
-            return tokens_of(patches.flatten(0, 1), config)
-
-        _, by_layer = self.target.capture_patches(self.input_ids, config.patch_size, reduce)
-        return concatenate([part for layer in sorted(by_layer) for part in by_layer[layer]])
+        every = [self.target.heads] * len(self)
+        config, device = self.model.config, self.model.device
+        return capture_tokens(self.target, self.input_ids, every, config, device, torch.float32)
 
 
 class PatternClassifier(nn.Module):

@@ -18,7 +18,7 @@ from apmae.common.seeding import numpy_generator
 from apmae.common.workers import compute_parts
 from apmae.study import Study
 from apmae.token_study.columns import COPIES, OF_HEADS, ROWS, Tokens, blocks_of, inputs_of, labelled_tokens
-from apmae.token_study.predictor import TokenPredictor
+from apmae.token_study.predictor import TokenPredictor, key_of_classifiers
 from apmae.vocabulary import TokenModel
 
 FEATURE_SETS = (
@@ -71,7 +71,7 @@ def compute(
     labelled_tokens(study)
     marker = study.marker("tokens")
     assert marker is not None
-    work = study.work_directory("token_curves", marker["key"])
+    work = study.work_directory("token_curves", key_of_classifiers(marker["key"]))
     paths = {cell: work / f"{'-'.join(map(str, cell))}.parquet" for cell in cells}
     parts = {paths[cell]: (study.directory, cell) for cell in cells}
     compute_parts(_predict, parts, progress, "token classifiers", processes=processes)

@@ -18,7 +18,7 @@ from apmae.common.progress import Progress
 from apmae.common.workers import compute_parts
 from apmae.study import Study
 from apmae.token_study.columns import COPIES, ROWS, Tokens, inputs_of
-from apmae.token_study.predictor import TokenPredictor
+from apmae.token_study.predictor import TokenPredictor, key_of_classifiers
 from apmae.vocabulary import TokenModel
 from experiments.token_transfer.sources import Source, tokens_of_runs, training_rows
 
@@ -54,7 +54,7 @@ def compute(
     studies = [Study.open(directory) for directory in directories]
     markers = [study.marker("tokens") for study in studies]
     keys = "-".join(marker["key"] for marker in markers if marker is not None)
-    digest = hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(key_of_classifiers(keys).encode(), digest_size=8).hexdigest()
     work = studies[0].work_directory("token_transfer", digest)
     cells = [Cell(*each) for each in product(dict.fromkeys(sources), FEATURE_SETS, [model], range(seeds))]
     paths = {

@@ -138,3 +138,8 @@ STAGES = (
         "apmae.report.stage",
     ),
 )
+
+
+def stage_named(name: StageName) -> Stage:
+    """The stage of a name."""
+    return next(stage for stage in STAGES if stage.name == name)

@@ -26,6 +26,7 @@ from apmae.study.artifacts import (
     ENCODINGS,
     HIDDEN_STATES,
     OCCURRENCES,
+    STATISTICS,
     TOP_LOG_PROBS,
 )
 from apmae.study.config import StudyConfig
@@ -272,7 +273,7 @@ READERS: Mapping[str, Callable[[Features], Block]] = {
     "hidden_state": _at_depth(2),
     "last_hidden_state": _at_depth(4),
     "hidden_states": _side_by_side(HIDDEN_STATES),
-    "row_statistics": _side_by_side("row_statistics"),
+    "row_statistics": _side_by_side(STATISTICS),
     "copy_attention": _side_by_side(COPY_ATTENTION),
     **{f"{readout}_encodings": _side_by_side(readout) for readout in get_args(Readout)},
     **{detector: _side_by_side(detector) for detector in get_args(Detector)},

@@ -192,14 +192,11 @@ def fit(
         progress: over the epochs, of which early stopping may leave out most.
     """
     generator = np.random.default_rng(seed)
-    names = np.unique(groups)
-    left_out = generator.permutation(names)[: max(1, round(VALIDATION_GROUPS * len(names)))]
-    is_left_out = np.isin(groups, left_out)
-    fitted, validation = np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
+    fitted, validation = leave_groups_out(groups, generator)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = new_model(name, inputs.take(fitted))
-        _begin_at(model, float(np.average(correct[fitted], weights=weights[fitted])))
+        begin_at(model, float(np.average(correct[fitted], weights=weights[fitted])))
         optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATES[name], weight_decay=WEIGHT_DECAY)
         losses: list[float] = []
         kept = model.state_dict()
@@ -215,8 +212,7 @@ def fit(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             log_odds = predict(model, inputs.take(validation))
-            sign = np.where(correct[validation], 1, -1)
-            losses.append(float(np.average(np.logaddexp(0, -sign * log_odds), weights=weights[validation])))
+            losses.append(log_loss(correct[validation], log_odds, weights[validation]))
             since_best = len(losses) - 1 - int(np.argmin(losses))
             if since_best == 0:
                 kept = {key: value.clone() for key, value in model.state_dict().items()}
@@ -243,7 +239,25 @@ def _loss(
     return loss
 
 
-def _begin_at(model: nn.Module, rate: float) -> None:
+def leave_groups_out(
+    groups: NDArray[np.int64], generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on, and rows of the drawn groups that say when to stop."""
+    names = np.unique(groups)
+    left_out = generator.permutation(names)[: max(1, round(VALIDATION_GROUPS * len(names)))]
+    is_left_out = np.isin(groups, left_out)
+    return np.flatnonzero(~is_left_out), np.flatnonzero(is_left_out)
+
+
+def log_loss(
+    correct: NDArray[np.bool_], log_odds: NDArray[np.float64], weights: NDArray[np.floating] | None = None
+) -> float:
+    """Mean logarithmic loss of log-odds, nats; rows count alike without weights."""
+    sign = np.where(correct, 1, -1)
+    return float(np.average(np.logaddexp(0, -sign * log_odds), weights=weights))
+
+
+def begin_at(model: nn.Module, rate: float) -> None:
     """Let a model predict the rate of correct tokens before it has learned."""
     output = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     nn.init.zeros_(output.weight)

@@ -16,9 +16,15 @@ from torch import Tensor
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import Progress, silent
 from apmae.prediction.protocols import group_numbers
+from apmae.stages import stage_named
 from apmae.token_study.columns import Tokens, inputs_of
 from apmae.token_study.models import Inputs, TokenClassifier, fit, new_model, predict, tensors
 from apmae.vocabulary import TokenModel
+
+
+def key_of_classifiers(key: str) -> str:
+    """The key of work that classifiers of this version make of what has `key`."""
+    return f"{key}-{stage_named('token_predictor').version}"
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ VALUES = 1 << 26
 HEAD_FEATURES = {STATISTICS: len(ROW_STATISTICS), COPY_ATTENTION: len(SOURCES)}
 """What can be known of every head, and how many numbers that is."""
 
-ROWS = "rows"
+_PROBABILITIES = "probabilities"
 _OF_BAND: Mapping[str, Callable[[Tensor, int], Tensor]] = {
     STATISTICS: row_statistics_of_band,
-    ROWS: lambda log_probs, _first_row: log_probs.exp(),
+    _PROBABILITIES: lambda log_probs, _first_row: log_probs.exp(),
 }
 """What is kept of a band: its log probabilities (..., Q, T) and its first row to (..., Q, K)."""
 
@@ -68,7 +68,7 @@ def token_features(
     ids_BT = torch.from_numpy(input_ids_BT).long().to(target.device)
     widths = {STATISTICS: len(ROW_STATISTICS)} if STATISTICS in of_heads else {}
     if COPY_ATTENTION in of_heads:  # which tokens are sources is known behind the pass
-        widths[ROWS] = length
+        widths[_PROBABILITIES] = length
     kept = {
         name: torch.zeros(batch, length - first, len(target.heads), width, device=target.device)
         for name, width in widths.items()
@@ -89,9 +89,9 @@ def token_features(
         logits_BQV, _ = target.capture_bands(input_ids_BT, range(rows.start, rows.stop), reduce)
     next_ids = ids_BT[:, first:]
     found, top = outcomes_with_top(logits_BQV.flatten(0, 1), next_ids.flatten())
-    if ROWS in kept:
+    if _PROBABILITIES in kept:
         sources_BQT3 = copy_sources(ids_BT, found.predicted_id.view(next_ids.shape), first)
-        kept[COPY_ATTENTION] = copy_attention(kept.pop(ROWS), sources_BQT3)
+        kept[COPY_ATTENTION] = copy_attention(kept.pop(_PROBABILITIES), sources_BQT3)
     return TokenFeatures(
         Outcomes(*(column.view(next_ids.shape).cpu() for column in found)),
         top.view(*next_ids.shape, -1).cpu(),

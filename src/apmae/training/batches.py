@@ -147,8 +147,9 @@ def capture_tokens(
     heads: Sequence[Sequence[Head]],
     config: APMAEConfig,
     device: torch.device,
+    dtype: torch.dtype = torch.float16,
 ) -> PatternTokens:
-    """Capture patterns as float16 tokens on one device, ordered by layer, prompt, head.
+    """Capture patterns as tokens on one device, ordered by layer, prompt, head.
 
     The target's layers may lie on several devices.
 
@@ -165,7 +166,7 @@ def capture_tokens(
         prompts_done[layer] += len(log_patches_BHKP)
         wanted_BH = wanted_BS[first : prompts_done[layer], layers_S == layer]
         log_patches = log_patches_BHKP.flatten(0, 1) if wanted_BH.all() else log_patches_BHKP[wanted_BH]
-        patches = scale(log_patches, config.scaling).to(device, torch.float16)
+        patches = scale(log_patches, config.scaling).to(device, dtype)
         return tokens_of(patches, config)
 
     _, by_layer = target.capture_patches(input_ids, config.patch_size, reduce, drawn)
