@@ -1,6 +1,7 @@
 """Sources and occurrences by hand."""
 
 import numpy as np
+import pytest
 import torch
 
 from apmae.encoding.copying import copy_attention, copy_sources, occurrences
@@ -45,3 +46,32 @@ def test_occurrences_by_hand():
         [0, 2, 0, 7, 2, 7, 0, 1],  # A B C A B D A -> 13
     ]
     np.testing.assert_allclose(np.expm1(found), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_occurrences_are_what_their_words_say(seed):
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(0, 3, 24).astype(np.int32)
+    places, predicted = generator.integers(1, 25, 40), generator.integers(0, 4, 40)
+    expected = [in_words(ids.tolist(), *asked) for asked in zip(places, predicted, strict=True)]
+    np.testing.assert_allclose(np.expm1(occurrences(ids, places, predicted)), expected, atol=1e-4)
+
+
+def in_words(ids, place, predicted):
+    before = ids[:place]
+    context = [agreeing(ids[:token], before) for token in range(place)]
+    copies = [token for token in range(place) if ids[token] == predicted]
+    followed = [token for token in range(place) if context[token]]
+    sources = copies, followed, [token for token in copies if token in followed]
+    longest = (
+        max((context[token] for token in some), default=0)
+        for some in (copies, set(range(place)) - set(copies))
+    )
+    return [*map(len, sources), *(place - 1 - max(some, default=-1) for some in sources), *longest]
+
+
+def agreeing(one, other):
+    count = 0
+    while count < min(len(one), len(other)) and one[-1 - count] == other[-1 - count]:
+        count += 1
+    return count

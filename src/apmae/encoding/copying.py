@@ -56,28 +56,30 @@ def occurrences(
         each is, and how many tokens of context agree with an earlier context, the longest that the predicted
         token followed and the longest that another one followed.
     """
-    found = np.zeros((len(places_K), OCCURRENCE_COLUMNS), dtype=np.float32)
-    agreeing_TT = _agreeing(input_ids_T)
-    for row, (place, predicted) in enumerate(zip(places_K, predicted_K, strict=True)):
-        before = input_ids_T[:place]
-        is_predicted = before == predicted
-        context = np.concatenate(
-            [[0], agreeing_TT[place - 1, : place - 1]]
-        )  # of what stands before each token
-        sources = np.stack([is_predicted, context > 0, is_predicted & (context > 0)])
-        nearest = np.where(sources.any(1), np.argmax(sources[:, ::-1], axis=1), place)
-        longest = [context[is_predicted].max(initial=0), context[~is_predicted].max(initial=0)]
-        found[row] = np.log1p(np.concatenate([sources.sum(1), nearest, longest]))
-    return found
-
-
-def _agreeing(input_ids_T: NDArray[np.int32]) -> NDArray[np.int16]:
-    """(T, T): how many tokens up to the one and up to the other, an earlier one, are the same."""
     length = len(input_ids_T)
-    found = np.zeros((length, length), dtype=np.int16)
-    found[0] = input_ids_T == input_ids_T[0]
-    found[:, 0] = input_ids_T == input_ids_T[0]
-    for place in range(1, length):
-        same = input_ids_T[1:] == input_ids_T[place]
-        found[place, 1:] = np.where(same, found[place - 1, :-1] + 1, 0)
+    before_KT = np.arange(length) < places_K[:, None]
+    predicted_KT = (input_ids_T == predicted_K[:, None]) & before_KT
+    context_KT = np.zeros((len(places_K), length), dtype=np.int32)  # that stands before each token
+    context_KT[:, 1:] = _agreeing(input_ids_T, places_K)[:, :-1]
+    induction_KT = context_KT > 0
+    sources_SKT = np.stack([predicted_KT, induction_KT, predicted_KT & induction_KT])
+    back_SK = np.argmax(sources_SKT[..., ::-1], axis=-1) - (length - places_K)
+    nearest_SK = np.where(sources_SKT.any(-1), back_SK, places_K)
+    longest_2K = [np.where(of, context_KT, 0).max(1) for of in (predicted_KT, ~predicted_KT)]
+    columns_CK = np.vstack([sources_SKT.sum(-1), nearest_SK, longest_2K])
+    logarithms_KC: NDArray[np.float32] = np.log1p(columns_CK.T).astype(np.float32)
+    return logarithms_KC
+
+
+def _agreeing(input_ids_T: NDArray[np.int32], places_K: NDArray[np.int64]) -> NDArray[np.int32]:
+    """(K, T): how many tokens up to the last before a place and up to an earlier one are the same."""
+    last_K = places_K[:, None] - 1
+    found = np.zeros((len(places_K), len(input_ids_T)), dtype=np.int32)
+    same = (input_ids_T == input_ids_T[last_K]) & (np.arange(len(input_ids_T)) < last_K)
+    back = 0
+    while same.any():
+        found += same
+        back += 1
+        same[:, :back] = False
+        same[:, back:] &= input_ids_T[:-back] == input_ids_T[last_K - back]
     return found

@@ -169,11 +169,9 @@ class TokenScorer:
         rows = np.arange(len(tokens.table))
         inputs = inputs_of(tokens, self._predictor.features, rows, rows)
         by_confidence = inputs_of(tokens, CONFIDENCE, rows, rows)
-        return Judged(
-            expit(self._predictor.log_odds(inputs)),
-            expit(self._by_confidence.log_odds(by_confidence)),
-            self._predictor.head_contributions(inputs),
-        )
+        log_odds, head_contributions = self._predictor.explain(inputs)
+        confidence = self._by_confidence.log_odds(by_confidence)
+        return Judged(expit(log_odds), expit(confidence), head_contributions)
 
     def windows(self, tokens: int) -> Iterator[tuple[int, list[range]]]:
         """Windows of a text of so many tokens, batch by batch, and from which place on each is looked at."""

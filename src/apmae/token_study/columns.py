@@ -141,8 +141,9 @@ Columns = NDArray[np.float32]
 
 def _confidence(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
     """(rows, 24): maximum, margin, entropy, log of the token's place, the 20 largest log probabilities."""
-    known = tokens.table.select("max_probability", "margin", "entropy", pl.col("place").log()).to_numpy()
-    return np.hstack([known[rows], tokens.arrays["top_log_probs"][rows]]).astype(np.float32)
+    known = [tokens.table[name].to_numpy()[rows] for name in ("max_probability", "margin", "entropy")]
+    place = np.log(tokens.table["place"].to_numpy()[rows])
+    return np.column_stack([*known, place, tokens.arrays["top_log_probs"][rows]]).astype(np.float32)
 
 
 def _hidden(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
@@ -167,11 +168,14 @@ def _identity(tokens: Tokens, rows: Rows, train: Rows) -> Columns:
 
 def _occurrences(tokens: Tokens, rows: Rows, _train: Rows) -> Columns:
     """(rows, 8): see `apmae.encoding.copying.occurrences`."""
-    known = tokens.table[rows].select("window", "place", "predicted_id")
+    window, place, predicted = (
+        tokens.table[name].to_numpy()[rows] for name in ("window", "place", "predicted_id")
+    )
     found = np.empty((len(rows), OCCURRENCE_COLUMNS), dtype=np.float32)
-    for (window,), chosen in known.with_row_index("row").group_by("window"):
-        places, predicted = chosen["place"].to_numpy(), chosen["predicted_id"].to_numpy()
-        found[chosen["row"].to_numpy()] = occurrences(tokens.windows[window], places, predicted)
+    order = np.argsort(window, kind="stable")
+    for of_window in np.split(order, np.flatnonzero(np.diff(window[order])) + 1):
+        ids = tokens.windows[window[of_window[0]]]
+        found[of_window] = occurrences(ids, place[of_window], predicted[of_window])
     return found
 
 

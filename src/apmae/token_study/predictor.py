@@ -68,21 +68,24 @@ class TokenPredictor:
         """(N,) log-odds that the predicted token is correct, at the base rate of all tokens."""
         return predict(self.classifier, inputs)
 
-    def head_contributions(self, inputs: Inputs) -> NDArray[np.float64]:
-        """(N, L * H): how much each head moves the log-odds, to first order; no columns without heads.
+    def explain(self, inputs: Inputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Log-odds, and what every head adds to them.
 
-        It is gradient times distance from the training mean, added up over a head's features: the SHAP value
-        where the classifier is linear, and a part of its change elsewhere (Shrikumar et al. 2016,
-        arXiv 1605.01713).
+        Returns:
+            (N,) log-odds as `log_odds` gives them, and (N, L * H) how much each head moves them, to first
+            order; no columns without heads. That is gradient times distance from the training mean, added up
+            over a head's features: the SHAP value where the classifier is linear, and a part of its change
+            elsewhere (Shrikumar et al. 2016, arXiv 1605.01713).
         """
         plain, heads = tensors(inputs)
         if heads is None or self.classifier.heads is None:
-            return np.empty((len(inputs), 0))
+            return self.log_odds(inputs), np.empty((len(inputs), 0))
         heads.requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self.classifier(plain, heads).sum(), heads)
+            log_odds = self.classifier(plain, heads)
+            (gradient,) = torch.autograd.grad(log_odds.sum(), heads)
         moved: Tensor = (gradient * (heads - self.classifier.heads.mean)).sum(-1)
-        return moved.detach().double().numpy()
+        return log_odds.detach().double().numpy(), moved.detach().double().numpy()
 
     def save(self, directory: Path) -> None:
         """Write `<features>.safetensors` and `<features>.json`."""

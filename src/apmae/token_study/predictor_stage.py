@@ -64,7 +64,7 @@ def importance(predictor: TokenPredictor, inputs: Inputs, table: pl.DataFrame, n
         table: their rows of tokens.parquet.
     """
     pieces = np.array_split(np.arange(len(inputs)), -(-len(inputs) // CHUNK_TOKENS))
-    moved = np.concatenate([predictor.head_contributions(inputs.take(rows)) for rows in pieces])
+    moved = np.concatenate([predictor.explain(inputs.take(rows))[1] for rows in pieces])
     weights = table["weight"].to_numpy().astype(np.float64)
     sizes, means = (np.average(values, axis=0, weights=weights) for values in (np.abs(moved), moved))
     return TOKEN_IMPORTANCE.of_rows(
