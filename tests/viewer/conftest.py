@@ -21,7 +21,7 @@ def made_up_view():
     scores[1, 2].masked_fill_(~allowed.triu(-3), -torch.inf)
     source = f"a\n  {HOSTILE}\n"
     hole = Hole(Path("a") / f"{HOSTILE[2:8]}.java", 2, 3, source, Span("line", 4, len(source) - 1))
-    prompt = HolePrompt(hole, "causal", tuple(range(tokens)), 7, TOKENS)
+    prompt = HolePrompt(hole, "causal", tuple(range(tokens)), (7, 8), TOKENS)
     candidates = tuple(NextToken(index, text, 0.5**index) for index, text in enumerate(TOKENS[:5], start=1))
     return PromptView(
         f"{HOSTILE}/model",
@@ -29,6 +29,8 @@ def made_up_view():
         prompt,
         NextToken(7, " " + HOSTILE, 0.01),
         candidates,
+        f"{HOSTILE}\n",
+        False,
         1.5,
         scores.log_softmax(-1),
     )

@@ -8,6 +8,7 @@ from helpers.tokenizers import byte_level_tokenizer
 
 from apmae.common.errors import ApmaeError
 from apmae.prompts import Span
+from apmae.prompts.tokenization import token_texts
 from apmae.viewer import Hole, HolePrompt, standout_heads, view_prompt
 
 TOKENIZER = byte_level_tokenizer("int total = count;\n" * 9)
@@ -19,9 +20,9 @@ def target(llama):
     return llama
 
 
-def prompt_of(ids, next_token_id):
+def prompt_of(ids, *true_ids):
     hole = Hole(Path("A.java"), 1, 1, "x", Span("line", 0, 1))
-    return HolePrompt(hole, "causal", tuple(ids), next_token_id, ("t",) * len(ids))
+    return HolePrompt(hole, "causal", tuple(ids), true_ids, ("t",) * len(ids))
 
 
 def test_outcome_and_attention_are_the_targets(target):
@@ -40,6 +41,24 @@ def test_outcome_and_attention_are_the_targets(target):
     assert view_prompt(target, prompt_of(ids, order[0])).correct
     expected = target.run([ids], scaling="probability").patterns[0]
     torch.testing.assert_close(seen.log_probs.exp(), expected)
+
+
+def test_what_it_writes_is_its_own_greedy_decoding(target):
+    ids, own = list(range(40, 60)), []
+    for _ in range(4):
+        own.append(int(target.logits([ids + own])[0].argmax()))
+    seen = view_prompt(target, prompt_of(ids, *own))
+    assert (seen.written, seen.writes_hole) == ("".join(token_texts(TOKENIZER, own)), True)
+    other = view_prompt(target, prompt_of(ids, *own[:3], own[3] + 1))
+    assert (other.correct, other.writes_hole, other.written) == (True, False, seen.written)
+
+
+def test_no_more_is_written_than_the_target_reads(target, monkeypatch):
+    monkeypatch.setattr(type(target), "max_tokens", 21)
+    ids = list(range(40, 60))
+    assert len(target.greedy([ids], 2)[0]) == 2
+    own = target.greedy([ids], 2)[0].tolist()
+    assert view_prompt(target, prompt_of(ids, *own, 7, 7)).writes_hole
 
 
 def test_more_than_a_page_can_hold_is_refused(target, monkeypatch):

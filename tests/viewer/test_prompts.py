@@ -35,7 +35,14 @@ def test_a_causal_prompt_ends_where_the_hole_starts(at):
     before = SOURCE[: prompt.hole.span.start].rstrip(" ")
     assert before.endswith("int count =")
     assert before.endswith("".join(prompt.tokens))
-    assert TOKENIZER.decode([prompt.next_token_id]) == " total"
+    assert TOKENIZER.decode(prompt.true_ids) == " total + 10;"
+
+
+def test_of_a_hole_too_long_to_be_written_the_first_token_counts(tmp_path):
+    path = tmp_path / "A.java"
+    path.write_text("int a = 1;\n" + " ".join(f"int total{number};" for number in range(40)) + "\n")
+    prompt = hole_prompt(read_hole(f"{path}:2:1"), TOKENIZER, "auto", 16)
+    assert len(prompt.true_ids) == 1
 
 
 def test_a_prompt_is_shorter_where_the_file_has_less_text(at):
@@ -51,7 +58,7 @@ def test_fill_in_the_middle(at):
     assert (prompt.format, len(prompt.input_ids)) == ("fim", 24)
     assert prompt.tokens[0] == "<fim_prefix>"
     assert prompt.tokens[-1] == "<fim_middle>"
-    assert "total".startswith(tokenizer.decode([prompt.next_token_id]))
+    assert tokenizer.decode(prompt.true_ids) == "total + 10;"
     short = at("7:17", 4_096, tokenizer=tokenizer)
     assert SOURCE[: prompt.hole.span.start].endswith(
         "".join(short.tokens[1 : short.tokens.index("<fim_suffix>")])

@@ -26,6 +26,7 @@ def test_summary_says_what_came_and_what_should_have(made_up_view):
     assert lines[1] == "    if ($a$_{中\\x1b[0m⇥ foo&amp; </script><img src=x onerror=alert(1)>"
     assert "true       ·</script><im…  1.0%" in lines
     assert "predicted  </script><img…  50.0%  incorrect" in lines
+    assert "writes     </script><img src=x onerror=alert(1)>↵  incorrect" in lines
     assert "entropy    1.50 nats" in lines
     assert sum(line.endswith("%") for line in lines) == 6
 

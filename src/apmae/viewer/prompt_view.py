@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from apmae.common.errors import ApmaeError
+from apmae.prompts.formats import LONGEST_HOLE
 from apmae.prompts.tokenization import token_texts
 from apmae.target_model import Head, Target, outcomes
 from apmae.viewer.prompts import HolePrompt
@@ -42,6 +43,8 @@ class PromptView:
         weights: which weights these are, in words; empty if the target has no files.
         truth: the true next token.
         candidates: the most probable next tokens, the predicted one first.
+        written: text that greedy decoding writes, of as many tokens as the hole has and the target reads.
+        writes_hole: whether these are the hole's tokens.
         entropy_nats: of the next-token distribution.
         log_probs: (L, H, T, T) float32 on the CPU, -inf where masked.
     """
@@ -51,6 +54,8 @@ class PromptView:
     prompt: HolePrompt
     truth: NextToken
     candidates: tuple[NextToken, ...]
+    written: str
+    writes_hole: bool
     entropy_nats: float
     log_probs: Tensor
 
@@ -77,16 +82,27 @@ def view_prompt(target: Target, prompt: HolePrompt) -> PromptView:
         [prompt.input_ids], lambda _layer, log_probs: log_probs[0].to("cpu", copy=True)
     )
     logits = logits.cpu()
-    outcome = outcomes(logits, torch.tensor([prompt.next_token_id]))
+    next_token_id = prompt.true_ids[0]
+    outcome = outcomes(logits, torch.tensor([next_token_id]))
     top = logits[0].softmax(-1).topk(CANDIDATES)
-    ids = [prompt.next_token_id, *top.indices.tolist()]
+    ids = [next_token_id, *top.indices.tolist()]
     probabilities = [float(outcome.next_token_probability), *top.values.tolist()]
     texts = [token_texts(target.tokenizer, [token_id])[0] for token_id in ids]
     truth, *candidates = map(NextToken, ids, texts, probabilities)
     log_probs = torch.stack([by_layer[layer] for layer in range(target.n_layers)])
     weights = "" if target.weights is None else target.weights.summary
+    true_ids = prompt.true_ids[: _room(target, len(prompt.input_ids))]
+    written_ids = target.greedy([prompt.input_ids], len(true_ids))[0].tolist()
     return PromptView(
-        target.name, weights, prompt, truth, tuple(candidates), float(outcome.entropy), log_probs
+        target=target.name,
+        weights=weights,
+        prompt=prompt,
+        truth=truth,
+        candidates=tuple(candidates),
+        written="".join(token_texts(target.tokenizer, written_ids)),
+        writes_hole=tuple(written_ids) == true_ids,
+        entropy_nats=float(outcome.entropy),
+        log_probs=log_probs,
     )
 
 
@@ -103,6 +119,11 @@ def standout_heads(log_probs_LHTT: Tensor, count: int) -> list[Head]:
     largest = pad(excess[..., :-NEAR_TOKENS], (0, 1)).amax(-1)  # short prompts have only near keys
     order = largest.flatten().argsort(descending=True, stable=True)[:count].tolist()
     return [divmod(index, largest.shape[1]) for index in order]
+
+
+def _room(target: Target, tokens: int) -> int:
+    """Tokens that the target can write behind so many."""
+    return int(min(target.max_tokens - tokens + 1, LONGEST_HOLE))
 
 
 def _refuse_too_much(target: Target, tokens: int) -> None:

@@ -25,14 +25,16 @@ class HolePrompt:
 
     Attributes:
         format: `causal` or `fim`.
-        input_ids, next_token_id: as in a study's prompts.
+        input_ids: as in a study's prompts.
+        true_ids: the hole's tokens, as a completion of the whole hole has them; of a hole of more than 32 the
+            first one alone.
         tokens: the text of every token of the prompt, see `token_texts`.
     """
 
     hole: Hole
     format: str
     input_ids: tuple[int, ...]
-    next_token_id: int
+    true_ids: tuple[int, ...]
     tokens: tuple[str, ...]
 
 
@@ -45,20 +47,21 @@ def hole_prompt(
         ApmaeError: the hole starts within a token, there is no text for a prompt, or the tokenizer
             does not do the format.
     """
-    formatter = PromptFormatter(tokenizer, requested, length_tokens)
+    formatter = PromptFormatter(tokenizer, requested, length_tokens, "whole_hole")
     document = formatter.tokenize(hole.source)
     available = len(formatter.leading_ids) + _text_tokens(document, hole.span, formatter.format)
     if available < length_tokens:
-        formatter = PromptFormatter(tokenizer, requested, available)
+        formatter = formatter.of_length(available)
     made = formatter.prompt(document, hole.span)
+    if made is Skip.TOO_LONG:
+        first_token = PromptFormatter(tokenizer, requested, formatter.length_tokens)
+        made = first_token.prompt(document, hole.span)
     if made is Skip.STRADDLES_TOKEN:
         raise ApmaeError(_within_a_token(formatter, document, hole))
     if isinstance(made, Skip):
         raise ApmaeError(f"{hole.path}:{hole.line}: no token stands before the hole; name a later line")
-    assert made.next_token_id is not None
-    return HolePrompt(
-        hole, formatter.format, made.input_ids, made.next_token_id, token_texts(tokenizer, made.input_ids)
-    )
+    tokens = token_texts(tokenizer, made.input_ids)
+    return HolePrompt(hole, formatter.format, made.input_ids, made.true_ids, tokens)
 
 
 def _text_tokens(document: Document, span: Span, made_format: str) -> int:

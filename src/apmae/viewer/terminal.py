@@ -16,8 +16,6 @@ SHOWN_LINES = 2
 
 def summary(view: PromptView) -> Group:
     """The end of the prompt, what came and what should have come, and the most probable tokens."""
-    verdict = "correct" if view.correct else "incorrect"
-    colour = "green" if view.correct else "red"
     predicted = view.candidates[0]
     lines = [
         Text.assemble((_end_of(view.prompt.tokens), "dim"), (written(view.continuation), "underline")),
@@ -27,8 +25,9 @@ def summary(view: PromptView) -> Group:
             "predicted  ",
             (label(predicted.text), "bold"),
             f"  {predicted.probability:.1%}  ",
-            (verdict, colour),
+            _verdict(view.correct),
         ),
+        Text.assemble("writes     ", (written(view.written), "bold"), "  ", _verdict(view.writes_hole)),
         Text(f"entropy    {view.entropy_nats:.2f} nats"),
     ]
     table = Table("next token", "probability", box=SIMPLE_HEAD)
@@ -36,6 +35,10 @@ def summary(view: PromptView) -> Group:
     for candidate in view.candidates:
         table.add_row(Text(label(candidate.text)), f"{candidate.probability:.1%}")
     return Group(*lines, table)
+
+
+def _verdict(correct: bool) -> tuple[str, str]:
+    return ("correct", "green") if correct else ("incorrect", "red")
 
 
 def _end_of(tokens: tuple[str, ...]) -> str:
