@@ -136,6 +136,7 @@ STAGES = (
             "intervene",
         ),
         "apmae.report.stage",
+        version=7,
     ),
 )
 

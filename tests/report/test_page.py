@@ -32,6 +32,7 @@ FIGURES = {
     "intervention_overview",
     "intervention_tasks",
     "intervention_variants",
+    "token_classes",
     "token_importance",
     "training_loss",
 }
@@ -187,7 +188,7 @@ def test_no_encoder_to_show_leaves_the_section_with_a_reason(small_study: Callab
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier report")
     counts, page, figures = make(study, reconstructions=0)
-    assert counts == {"figures": 17, "sections": 13, "reconstructions": 0}
+    assert counts == {"figures": 18, "sections": 13, "reconstructions": 0}
     assert {figure.removesuffix(".svg").removesuffix(".png") for figure in figures} == FIGURES - {
         "reconstruction",
         "training_loss",
@@ -207,7 +208,7 @@ def test_tasks_that_lack_results_are_left_out(small_study: Callable[..., Study])
     metrics = study.metrics.with_columns(value=nothing, low=nothing, high=nothing)
     rewrite(study, files.METRICS, metrics)
     counts, page, _ = make(study)
-    assert counts["figures"] == 19
+    assert counts["figures"] == 20
     assert "Not measured on held-out groups." in page.text
     assert "n/a" in page.text
     assert "identifiers: 18 conditions" in page.text
@@ -221,7 +222,7 @@ def test_study_without_importance_and_interventions(small_study: Callable[..., S
     rewrite(study, files.METRICS, study.metrics.clear())
     rewrite(study, files.PREDICTIONS, study.predictions.clear())
     counts, page, _ = make(study)
-    assert counts == {"figures": 9, "sections": 12, "reconstructions": 1}
+    assert counts == {"figures": 10, "sections": 12, "reconstructions": 1}
     assert "Nothing was predicted." in page.text
     assert "No intervention was run." in page.text
 
@@ -250,7 +251,7 @@ def test_members_of_a_cluster_and_noise_are_drawn_where_there_is_a_target(
 def test_one_task_one_head_one_condition(small_study: Callable[..., Study]) -> None:
     study = small_study(tasks=("eol",), n_layers=1, n_heads=1, head_counts=(1,), exemplar_heads=1)
     counts, page, _ = make(study)
-    assert counts["figures"] == 19
+    assert counts["figures"] == 20
     assert "Head L0H0 leads for eol." in page.text
 
 

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from helpers.finished_study import TOKEN_FEATURES, TOKEN_GAINS, TOKEN_RISKS, token_metrics
 
+from apmae.figures import style
 from apmae.report.data import ReportData
 from apmae.report.sections import tokens
 
@@ -35,6 +36,17 @@ def test_significance_is_corrected_over_the_classes_with_enough_tokens():
     )
     rows = {row["syntax"]: row for row in tokens.class_rows(more, TOKEN_FEATURES)}
     assert [name for name, row in rows.items() if row["significant"]] == ["identifiers"]
+
+
+def test_the_figure_fills_what_is_significant_and_greys_what_is_no_claim():
+    rows = tokens.class_rows(token_metrics(), TOKEN_FEATURES)
+    _, gains = tokens.token_classes(rows, TOKEN_FEATURES).axes
+    marks = {int(line.get_ydata()[0]): line for line in gains.lines if line.get_marker() != "None"}
+    filled = [rows[place]["syntax"] for place, mark in marks.items() if mark.get_markerfacecolor() != "white"]
+    assert filled == ["all", "eol", "identifiers"]
+    grey = [rows[place]["syntax"] for place, mark in marks.items() if mark.get_color() == style.ABSENT]
+    assert grey == ["comment"]
+    assert [float(mark.get_xdata()[0]) for mark in marks.values()] == [row["gain"] for row in rows]
 
 
 def test_a_study_without_a_predictor_has_no_section(made_up_study, tmp_path):
