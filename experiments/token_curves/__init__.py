@@ -7,5 +7,5 @@ prints Markdown:
    and read on the held-out groups' (`cells`).
 2. Metrics over all tokens, weighted back to them, and by syntax class; differences from confidence and from
    all that needs no attention, with intervals over groups (`apmae.token_study.measurement`).
-3. Tables (`page`).
+3. Tables (`page`), and a picture of them (`figure`).
 """

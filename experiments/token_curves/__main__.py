@@ -8,18 +8,20 @@ from typing import Annotated, get_args
 import polars as pl
 import typer
 
-from apmae.common.atomic import write_parquet
+from apmae.common.atomic import replacing, write_parquet
 from apmae.common.command import one_line_errors
 from apmae.common.errors import ApmaeError
 from apmae.common.progress import console
 from apmae.common.seeding import derive_seed
+from apmae.figures.style import encode
 from apmae.prediction.metrics import Values
 from apmae.study import Study
 from apmae.token_study.measurement import OF_CLASS, Kind, measure
 from apmae.vocabulary import TokenModel
-from experiments.token_curves import cells, page, pairs
+from experiments.token_curves import cells, figure, page, pairs
 
 CURVES = "token_curves.parquet"
+FIGURE = "token_curves-{model}.png"
 
 
 def main(
@@ -29,7 +31,7 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="Kinds: linear, mlp, heads.")] = None,
     processes: Annotated[int | None, typer.Option(help="Worker processes; all cores by default.")] = None,
 ) -> None:
-    """Write token_curves.parquet into the study's directory, and print the tables."""
+    """Write token_curves.parquet and a figure for each kind into the study's directory; print the tables."""
     models: list[TokenModel] = [name for name in get_args(TokenModel) if not model or name in model]
     if not models:
         raise ApmaeError(f"--model is one of {', '.join(get_args(TokenModel))}")
@@ -54,6 +56,11 @@ def main(
         ]
     )
     write_parquet(study.path(CURVES), curves)
+    training = study.tokens.filter(split="train").height
+    for name in models:
+        drawn = figure.figure(curves, name, training)
+        with replacing(study.path(FIGURE.format(model=name))) as path:
+            path.write_bytes(encode(drawn, "png"))
     typer.echo(page.fragment(curves))
 
 

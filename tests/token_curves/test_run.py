@@ -1,5 +1,6 @@
 """The whole command on a made-up token study in which one head alone knows which tokens are correct."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +12,7 @@ from apmae.study import Study
 from apmae.token_study import columns, predictor
 from apmae.token_study.measurement import ALL, Kind
 from experiments.token_curves import __main__ as command
-from experiments.token_curves import cells, pairs
+from experiments.token_curves import cells, figure, pairs
 
 
 @pytest.fixture
@@ -37,12 +38,36 @@ def test_tables_show_that_the_head_knows_what_nothing_else_does(study, capsys, m
     by_class = curves.filter(pl.col("syntax") != ALL)
     assert set(by_class["syntax"]) == {"eol", "identifiers"}
     assert by_class["tokens"].unique().to_list() == [20 * KEPT // 2]
+    picture = plt.imread(study.path("token_curves-linear.png"))
+    assert picture.shape[1] == 2_000
     monkeypatch.setattr(predictor, "fit", None)  # a second run fits nothing
     command.main(study.directory, labels=[400, 0], seeds=2, model=["linear"], processes=1)
     assert capsys.readouterr().out == printed
     command.main(study.directory, labels=[0], seeds=1, model=["linear"], processes=1)
     assert "Two classifiers averaged" in printed
     assert "Two classifiers averaged" not in capsys.readouterr().out
+
+
+def test_the_figure_has_what_the_tables_have():
+    metrics = {"model": "mlp", "metric": "auroc", "p": 0.0, "tokens": 5_000}
+    places = {"labels": [1_000, 0], "value": [0.6, 0.7]}
+    names = (*figure.WITHOUT_HEADS, *figure.WITH_HEADS)
+    areas = [pl.DataFrame(places).with_columns(features=pl.lit(name), syntax=pl.lit(ALL)) for name in names]
+    added = pl.DataFrame({"value": [0.01, -0.02], "syntax": ["eol", ALL]}).with_columns(labels=pl.lit(0, pl.Int64))
+    gains = [
+        added.with_columns(features=pl.lit(name), difference_from=pl.lit("strong")) for name in figure.ADDED
+    ]
+    levels = [table.with_columns(difference_from=pl.lit("")) for table in areas]
+    curves = pl.concat([*levels, *gains], how="diagonal").with_columns(
+        low=pl.col("value") - 0.001,
+        high=pl.col("value") + 0.001,
+        **{name: pl.lit(value) for name, value in metrics.items()},
+    )
+    left, right = figure.figure(curves, "mlp", 40_000).axes
+    assert [line.get_xdata().tolist() for line in left.lines] == [[1_000, 40_000]] * len(names)
+    marks = [line for line in right.lines if line.get_marker() != "None"]
+    assert [sorted(mark.get_xdata()) for mark in marks] == [[-0.02, 0.01]] * 2
+    assert {label.get_text() for label in right.get_yticklabels()} == {"all", "eol"}
 
 
 def test_fewer_labels_are_part_of_more_and_come_in_whole_windows(study):
