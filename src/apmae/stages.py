@@ -52,6 +52,7 @@ STAGES = (
         ("target", "corpus", "prompts"),
         (),
         "apmae.prompts.stage",
+        version=7,
     ),
     Stage(
         "tokens",

@@ -95,3 +95,16 @@ def test_the_search_goes_on_for_pairs_but_not_for_ever():
     assert collection({True: 1, False: 1}, 9, *candidates, ("b2", "q", True)).is_full
     others = [(f"{name}1", name, True) for name in "cdef"]
     assert collection({True: 1, False: 1}, 9, *candidates, *others).is_full
+
+
+def test_what_a_survey_for_other_tasks_saw_was_not_tried():
+    made = collection({True: 1, False: 1}, 9, ("a1", "p", True), ("b1", "q", False))
+    for number in range(9):
+        candidate = Candidate(QUOTA, f"r/{number}", "r", 1, "text", 0.5, 7, [1, 2])
+        candidate.seen = 0.5
+        made.candidates.append(candidate)
+    assert made.tried == 2
+    assert not made.is_full
+    made.scarce = False  # now the survey is this task's own
+    assert made.tried == 11
+    assert made.is_full

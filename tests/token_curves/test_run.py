@@ -53,7 +53,9 @@ def test_the_figure_has_what_the_tables_have():
     places = {"labels": [1_000, 0], "value": [0.6, 0.7]}
     names = (*figure.WITHOUT_HEADS, *figure.WITH_HEADS)
     areas = [pl.DataFrame(places).with_columns(features=pl.lit(name), syntax=pl.lit(ALL)) for name in names]
-    added = pl.DataFrame({"value": [0.01, -0.02], "syntax": ["eol", ALL]}).with_columns(labels=pl.lit(0, pl.Int64))
+    added = pl.DataFrame({"value": [0.01, -0.02], "syntax": ["eol", ALL]}).with_columns(
+        labels=pl.lit(0, pl.Int64)
+    )
     gains = [
         added.with_columns(features=pl.lit(name), difference_from=pl.lit("strong")) for name in figure.ADDED
     ]

@@ -77,8 +77,14 @@ class Collection:
 
     @property
     def tried(self) -> int:
-        """Candidates that the target ran on or that a survey saw."""
-        return sum(each.outcome is not None or each.seen is not None for each in self.candidates)
+        """Candidates that the target ran on or, of what a survey searches, that it saw.
+
+        A survey for other quotas may see candidates of this one too, which nobody then proposes.
+        """
+        searches = self.scarce is not None
+        return sum(
+            each.outcome is not None or (searches and each.seen is not None) for each in self.candidates
+        )
 
     @property
     def missed(self) -> tuple[int, int]:
