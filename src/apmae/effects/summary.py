@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apmae.intervention.resampling import MadeUp, stratified_means
+from apmae.intervention.resampling import PseudoPrompt, stratified_means
 from apmae.study.artifacts import EFFECTS
 
 Values = NDArray[np.float64]
 
-MADE_UP = (MadeUp(0, 1.0), MadeUp(1, -1.0))
+PSEUDO_PROMPTS = (PseudoPrompt(0, 1.0), PseudoPrompt(1, -1.0))
 """An incorrect prompt gained and a correct one lost, so that no interval of correctness has zero width."""
 
 
@@ -98,7 +98,7 @@ def _weighted(
     sample: Sample, rows: pl.DataFrame, values: Values, outcome: str
 ) -> Iterator[tuple[str, Values]]:
     correct = rows["correct"].to_numpy().astype(np.int64)
-    made_up = MADE_UP if outcome == "correct" else ()
+    pseudo = PSEUDO_PROMPTS if outcome == "correct" else ()
     if len(np.unique(correct)) < 2:
         return
     for weighting, rate in (("balanced", 0.5), ("base_rate", sample.base_rate)):
@@ -106,7 +106,7 @@ def _weighted(
             weights = np.array([1 - rate, rate])
             yield (
                 weighting,
-                stratified_means(values, rows["group"], correct, weights, made_up, sample.seed),
+                stratified_means(values, rows["group"], correct, weights, pseudo, sample.seed),
             )
 
 

@@ -25,7 +25,7 @@ Heads = tuple[Head, ...]
 
 
 class Effect(NamedTuple):
-    """How much zeroing some heads gains; compared from left to right.
+    """What zero ablation of some heads gains; compared from left to right.
 
     Attributes:
         net_change: prompts that became correct minus those that became incorrect.
@@ -78,7 +78,7 @@ def gradient_batches(
 
 
 def promising_heads(target: Target, prompts: pl.DataFrame, ablated: Heads, count: int) -> list[Head]:
-    """Heads whose zeroing would make the true tokens most probable, to first order, the best first.
+    """Heads whose zero ablation would make the true tokens most probable, to first order, the best first.
 
     Args:
         prompts: `input_ids` of one length, `true_ids`.

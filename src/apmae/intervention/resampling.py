@@ -3,10 +3,10 @@
 Prompts of one group (a package, a project) are not independent, so whole groups are resampled, as for
 predictions. A plain bootstrap knows no change that it has not seen. Its interval is a point if no prompt
 changed. After four losses and no gain it excludes zero, where an exact McNemar test has p = 0.125. So two
-made-up prompts, one gained and one lost, each a group of its own, are resampled with the others. The adjusted
+pseudo-prompts, one gained and one lost, each a group of its own, are resampled with the others. The adjusted
 Wald interval of Bonett and Price (2012, J. Educational and Behavioral Statistics 37, 479-488) adds the same
 two. Without any change in n prompts the bounds are about 3 / (n + 2) from zero: the rule of three (Hanley and
-Lippman-Hand 1983, JAMA 249, 1743-1745). Only the intervals see the made-up prompts.
+Lippman-Hand 1983, JAMA 249, 1743-1745). Only the intervals see the pseudo-prompts.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from apmae.study import Study
 Values = NDArray[np.float64]
 
 
-class MadeUp(NamedTuple):
-    """A made-up prompt: its stratum, and how it changes."""
+class PseudoPrompt(NamedTuple):
+    """A pseudo-prompt: its stratum, and how it changes."""
 
     stratum: int
     change: float
@@ -63,11 +63,11 @@ class Resampling:
         Returns:
             The columns of `by`, `name`, `{name}_low` and `{name}_high`; no row where all changes are null.
         """
-        made_up = (MadeUp(0, 1.0), MadeUp(0, -1.0))
+        pseudo = (PseudoPrompt(0, 1.0), PseudoPrompt(0, -1.0))
         found = []
         for key, rows in self._partitions(per_prompt, by, change):
             stratum = np.zeros(rows.height, dtype=np.int64)
-            found.append((*key, *self._interval(rows, change, stratum, np.ones(1), made_up)))
+            found.append((*key, *self._interval(rows, change, stratum, np.ones(1), pseudo)))
         return _table(found, per_prompt, by, name)
 
     def base_rate_changes(
@@ -75,7 +75,7 @@ class Resampling:
     ) -> pl.DataFrame:
         """The mean change at the tasks' base rates, with its interval; of several tasks the mean over tasks.
 
-        The made-up prompts are one lost among the correct prompts and one gained among the incorrect ones of
+        The pseudo-prompts are one lost among the correct prompts and one gained among the incorrect ones of
         each task.
 
         Args:
@@ -92,8 +92,8 @@ class Resampling:
             )
             stratum = 2 * task + rows["correct"].to_numpy()
             weights = np.column_stack([1 - rates, rates]).ravel() / len(rates)
-            made_up = [MadeUp(place, -1.0 if place % 2 else 1.0) for place in range(len(weights))]
-            found.append((*key, *self._interval(rows, change, stratum, weights, made_up)))
+            pseudo = [PseudoPrompt(place, -1.0 if place % 2 else 1.0) for place in range(len(weights))]
+            found.append((*key, *self._interval(rows, change, stratum, weights, pseudo)))
         return _table(found, per_prompt, by, name)
 
     def _partitions(
@@ -108,11 +108,11 @@ class Resampling:
         change: str,
         stratum: NDArray[np.int64],
         weights: Values,
-        made_up: Sequence[MadeUp],
+        pseudo: Sequence[PseudoPrompt],
     ) -> tuple[float, float, float]:
         """Sum over strata of weight times mean change: value and interval, see `stratified_means`."""
         values, groups = rows[change].to_numpy().astype(np.float64)[:, None], rows["group"]
-        found = stratified_means(values, groups, stratum, weights, made_up, self.seed)[:, 0]
+        found = stratified_means(values, groups, stratum, weights, pseudo, self.seed)[:, 0]
         return float(found[0]), float(found[1]), float(found[2])
 
 
@@ -121,7 +121,7 @@ def stratified_means(
     groups: pl.Series,
     stratum_N: NDArray[np.int64],
     weights_S: Values,
-    made_up: Sequence[MadeUp],
+    pseudo: Sequence[PseudoPrompt],
     seed: int,
 ) -> Values:
     """Sum over strata of weight times mean, of each column, with 95% intervals from a bootstrap over groups.
@@ -131,19 +131,19 @@ def stratified_means(
         groups: of the prompts.
         stratum_N: number of each prompt's stratum.
         weights_S: of the strata; sum to 1.
-        made_up: prompts that the resamples draw too; none for values that no change bounds.
+        pseudo: prompts that the resamples draw too; none for values that no change bounds.
 
     Returns:
         (3, C): value, low and high; NaN where a stratum of some weight has no prompt.
     """
     numbers = groups.rank("dense").to_numpy().astype(np.int64) - 1
-    n_groups, strata, columns = int(numbers.max()) + 1 + len(made_up), len(weights_S), values_NC.shape[1]
+    n_groups, strata, columns = int(numbers.max()) + 1 + len(pseudo), len(weights_S), values_NC.shape[1]
     sums, counts = np.zeros((n_groups, strata, columns)), np.zeros((n_groups, strata))
     np.add.at(sums, (numbers, stratum_N), values_NC)
     np.add.at(counts, (numbers, stratum_N), 1)
     with np.errstate(invalid="ignore"):
         value = weights_S @ (sums.sum(0) / counts.sum(0)[:, None])
-        for place, prompt in enumerate(made_up, start=-len(made_up)):
+        for place, prompt in enumerate(pseudo, start=-len(pseudo)):
             sums[place, prompt.stratum], counts[place, prompt.stratum] = prompt.change, 1
         drawn = _drawn(n_groups, seed)
         totals = (drawn @ sums.reshape(n_groups, -1)).reshape(-1, strata, columns)
