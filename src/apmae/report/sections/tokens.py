@@ -19,6 +19,9 @@ from apmae.study.artifacts import TOKEN_IMPORTANCE, TOKEN_METRICS
 from apmae.token_study.columns import CONFIDENCE, without_heads
 from apmae.token_study.measurement import ALL, COVERAGES, FEWEST_TOKENS
 
+FEWEST_DRAWN = 100
+"""Tokens of a class in the figure: the interval of a handful would take the width from all others."""
+
 
 def section(data: ReportData) -> Section | None:
     """The predictor of tokens; None for a study without one."""
@@ -40,12 +43,15 @@ def section(data: ReportData) -> Section | None:
     }
     classes = Drawing(
         "token_classes",
-        lambda: token_classes(rows, features),
+        lambda: token_classes(
+            [row for row in rows if row["is_all"] or row["tokens"] >= FEWEST_DRAWN], features
+        ),
         alt="AUROC by syntax class with and without heads, and the gain with its 95% interval.",
         caption="Left: how well is it predicted whether the target's most probable token is right? Tokens of "
         "held-out groups. Right: what heads add, with a paired 95% interval over groups. A filled mark is "
         "significant: after Holm's correction over the classes, for all tokens an interval without zero. "
-        f"Classes in grey have fewer than {FEWEST_TOKENS:,} tokens and are no claim. Not in the paper.",
+        f"Classes in grey have fewer than {FEWEST_TOKENS:,} tokens and are no claim; those of fewer than "
+        f"{FEWEST_DRAWN} are in the table alone. Not in the paper.",
         legible_pixels=720,
     )
     heads = Drawing(
