@@ -48,8 +48,9 @@ def section(data: ReportData) -> Section | None:
         ),
         alt="AUROC by syntax class with and without heads, and the gain with its 95% interval.",
         caption="Left: how well is it predicted whether the target's most probable token is right? Tokens of "
-        "held-out groups. Right: what heads add, with a paired 95% interval over groups. A filled mark is "
-        "significant: after Holm's correction over the classes, for all tokens an interval without zero. "
+        "held-out groups, their number in brackets. Right: what heads add, with a paired 95% interval over "
+        "groups. A filled mark is significant: after Holm's correction over the classes, for all tokens an "
+        "interval without zero. "
         f"Classes in grey have fewer than {FEWEST_TOKENS:,} tokens and are no claim; those of fewer than "
         f"{FEWEST_DRAWN} are in the table alone. Not in the paper.",
         legible_pixels=720,
@@ -142,7 +143,7 @@ def token_classes(rows: list[dict[str, Any]], features: str) -> Figure:
     names = ["all" if row["is_all"] else readable(row["syntax"]) for row in rows]
     levels.set_yticks(places, [f"{name} ({row['tokens']:,})" for name, row in zip(names, rows, strict=True)])
     levels.set_ylim(len(rows) - 0.5, -0.5)
-    levels.set_ylabel("Syntax class (held-out tokens)")
+    levels.set_ylabel("Syntax class")
     levels.set_xlabel("AUROC")
     gains.set_xlabel(f"Gain in AUROC over {readable(without_heads(features))}")
     for axes in (levels, gains):
