@@ -39,7 +39,8 @@ def main(
     sizes = labels or [1_000, 10_000, 0]
     chosen = list(cells.cells_of(sizes, seeds, models))
     log_odds = cells.compute(study, chosen, console, processes)
-    test = study.tokens.filter(split="test")
+    tokens = study.tokens
+    test, training = tokens.filter(split="test"), tokens.filter(split="train")
     by_kind: dict[Kind, list[Values]] = {}
     for cell, odds in log_odds.items():
         by_kind.setdefault(Kind(*cell[:3]), []).append(odds)
@@ -56,9 +57,8 @@ def main(
         ]
     )
     write_parquet(study.path(CURVES), curves)
-    training = study.tokens.filter(split="train").height
     for name in models:
-        drawn = figure.figure(curves, name, training)
+        drawn = figure.figure(curves, name, training.height)
         with replacing(study.path(FIGURE.format(model=name))) as path:
             path.write_bytes(encode(drawn, "png"))
     typer.echo(page.fragment(curves))

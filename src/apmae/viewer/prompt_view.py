@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from apmae.common.errors import ApmaeError
-from apmae.prompts.formats import LONGEST_HOLE
 from apmae.prompts.tokenization import token_texts
 from apmae.target_model import Head, Target, outcomes
 from apmae.viewer.prompts import HolePrompt
@@ -91,7 +90,8 @@ def view_prompt(target: Target, prompt: HolePrompt) -> PromptView:
     truth, *candidates = map(NextToken, ids, texts, probabilities)
     log_probs = torch.stack([by_layer[layer] for layer in range(target.n_layers)])
     weights = "" if target.weights is None else target.weights.summary
-    true_ids = prompt.true_ids[: _room(target, len(prompt.input_ids))]
+    room = target.max_tokens - len(prompt.input_ids) + 1
+    true_ids = prompt.true_ids[: int(min(room, len(prompt.true_ids)))]
     written_ids = target.greedy([prompt.input_ids], len(true_ids))[0].tolist()
     return PromptView(
         target=target.name,
@@ -119,11 +119,6 @@ def standout_heads(log_probs_LHTT: Tensor, count: int) -> list[Head]:
     largest = pad(excess[..., :-NEAR_TOKENS], (0, 1)).amax(-1)  # short prompts have only near keys
     order = largest.flatten().argsort(descending=True, stable=True)[:count].tolist()
     return [divmod(index, largest.shape[1]) for index in order]
-
-
-def _room(target: Target, tokens: int) -> int:
-    """Tokens that the target can write behind so many."""
-    return int(min(target.max_tokens - tokens + 1, LONGEST_HOLE))
 
 
 def _refuse_too_much(target: Target, tokens: int) -> None:
