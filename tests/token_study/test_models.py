@@ -30,7 +30,7 @@ def area(name, planted, seed=0):
     return roc_auc_score(correct[test], predict(model, inputs.take(test)))
 
 
-@pytest.mark.parametrize("name", ["linear", "mlp"])
+@pytest.mark.parametrize("name", ["linear", "mlp", "heads"])
 def test_a_head_that_alone_knows_is_found(planted, name):
     assert area(name, planted) > 0.85
 
